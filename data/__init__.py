@@ -1,0 +1,4 @@
+"""Published files (Kuzushiji-Kanji, KanjiVG) into memory-mapped arrays: images, strokes and splits."""
+from .errors import DataError
+
+__all__ = ["DataError"]

@@ -1,0 +1,235 @@
+"""KanjiVG (single XML file, zip or folder of SVGs) into glyphs: strokes in writing order, as polylines.
+
+Format: https://kanjivg.tagaini.net/files.html and SVG 1.1, section 8.3 (path data). The whole of KanjiVG uses the
+path commands M m C c S s only; anything else is an error here.
+"""
+import gzip
+import math
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from lxml import etree
+
+from .errors import DataError
+from .strokes import simplify
+
+BOX = 109.0
+_MAX_SVG = 1 << 20  # bytes; the largest published one has 40 kB
+_MAX_XML = 1 << 28
+_NAMESPACE = "{http://kanjivg.tagaini.net}"
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_SPACE = re.compile(r"[ \t\r\n\f]*", re.ASCII)
+_COMMA = re.compile(r"[ \t\r\n\f]*,?[ \t\r\n\f]*", re.ASCII)
+_STEM = re.compile(r"([0-9a-f]{5,6})(?:-([A-Za-z0-9]+))?", re.ASCII)
+_ARGUMENTS = {"M": 2, "C": 6, "S": 4}
+
+
+@dataclass(frozen=True)
+class Stroke:
+    path: str  # SVG path data
+    type: str  # kvg:type, e.g. "㇐a"; "" where none is given
+
+
+@dataclass(frozen=True)
+class Glyph:
+    code_point: int
+    variant: str  # "" for the standard form, else e.g. "Kaisho"
+    id: str  # "kvg:04e00" or "kvg:04e00-Kaisho"
+    strokes: tuple[Stroke, ...]
+
+
+def is_kanji(code_point: int) -> bool:
+    """Whether it is a CJK ideograph: unified, extension or compatibility, and 々 〇 〻; not kana, Latin, punctuation."""
+    return (0x4E00 <= code_point <= 0x9FFF or 0x3400 <= code_point <= 0x4DBF or 0xF900 <= code_point <= 0xFAFF
+            or 0x20000 <= code_point <= 0x323AF or code_point in (0x3005, 0x3007, 0x303B))
+
+
+def _commands(d: str, where: str) -> Iterator[tuple[str, list[float]]]:
+    """Split path data into (letter, numbers); raises DataError at the first thing that is neither."""
+    at = _SPACE.match(d).end()
+    while at < len(d):
+        letter = d[at]
+        if letter.upper() not in _ARGUMENTS:
+            raise DataError(f"{where}: path command {letter!r} at character {at + 1} is not one of M m C c S s; "
+                            "KanjiVG uses no other")
+        at = _SPACE.match(d, at + 1).end()
+        numbers = []
+        while number := _NUMBER.match(d, at):
+            numbers.append(float(number[0]))
+            after = number.end()
+            at = _COMMA.match(d, after).end()
+        if numbers and "," in d[after:at] and (at == len(d) or d[at].isalpha()):
+            raise DataError(f"{where}: path command {letter!r} ends in a comma at character {at}; mend the path")
+        if not all(map(math.isfinite, numbers)):
+            raise DataError(f"{where}: path command {letter!r} holds an infinite number; mend the path")
+        yield letter, numbers
+
+
+def parse_path(d: str, where: str = "path") -> np.ndarray:
+    """Path data of one continuous stroke into its cubic Béziers, (n, 4, 2) float64, n >= 1, absolute points.
+
+    `where` names file and glyph in errors. Raises DataError for commands other than M m C c S s, wrong argument
+    counts, numbers that are not finite, a missing or second M and a path that draws nothing. Source: SVG 1.1, 8.3.
+    """
+    curves = []
+    current = control = None
+    for letter, numbers in _commands(d, where):
+        count = _ARGUMENTS[letter.upper()]
+        if letter in "Mm":
+            if current is not None:
+                raise DataError(f"{where}: a second path command {letter!r}; a stroke is one continuous line")
+            if len(numbers) != 2:
+                raise DataError(f"{where}: path command {letter!r} has {len(numbers)} numbers; it takes 2")
+            current = control = (numbers[0], numbers[1])  # a leading m is absolute too
+            continue
+        if current is None:
+            raise DataError(f"{where}: the path starts with command {letter!r}; it must start with M")
+        if not numbers or len(numbers) % count:
+            raise DataError(f"{where}: path command {letter!r} has {len(numbers)} numbers; it takes groups of {count}")
+        for i in range(0, len(numbers), count):
+            x0, y0 = current if letter.islower() else (0.0, 0.0)
+            group = [(numbers[j] + x0, numbers[j + 1] + y0) for j in range(i, i + count, 2)]
+            if count == 4:  # S: the first control point mirrors the last one of the curve before
+                group.insert(0, (2 * current[0] - control[0], 2 * current[1] - control[1]))
+            curves.append((current, *group))
+            control, current = group[1], group[2]
+    if not curves:
+        raise DataError(f"{where}: the path draws nothing (no C, c, S or s command); mend or remove it")
+    return np.array(curves, np.float64)
+
+
+def flatten(d: str | np.ndarray, tolerance: float = 0.02, where: str = "path") -> np.ndarray:
+    """Path data (or its (n, 4, 2) curves) into a polyline (k, 2) float64, k >= 2, never further off than `tolerance`.
+
+    Each cubic is cut into equal parameter steps, as many as |B''| <= 6 max|second difference| asks for.
+    """
+    curves = parse_path(d, where) if isinstance(d, str) else d
+    bend = curves[:, :-2] - 2 * curves[:, 1:-1] + curves[:, 2:]
+    steps = np.sqrt(0.75 * np.hypot(bend[..., 0], bend[..., 1]).max(axis=1) / tolerance)
+    steps = np.clip(np.ceil(steps), 1, 1000).astype(int)
+    pieces = [curves[:1, 0]]
+    for curve, n in zip(curves, steps):
+        t = np.arange(1, n + 1)[:, None] / n
+        s = 1 - t
+        pieces.append(s ** 3 * curve[0] + 3 * s * s * t * curve[1] + 3 * s * t * t * curve[2] + t ** 3 * curve[3])
+    return np.concatenate(pieces)
+
+
+def polylines(glyph: Glyph, epsilon: float = 0.25, where: str = "") -> list[np.ndarray]:
+    """The glyph's strokes as a list of (n, 2) float32, n >= 2, in box units, simplified with `epsilon`."""
+    where = f"{where}: {glyph.id}" if where else glyph.id
+    return [simplify(flatten(stroke.path, where=f"{where} stroke {i + 1}"), epsilon)
+            for i, stroke in enumerate(glyph.strokes)]
+
+
+def read(path, progress: Callable[[int, int], None] | None = None) -> list[Glyph]:
+    """Read KanjiVG from .xml.gz, .xml, .zip or a folder of SVGs; sorted by code point, standard form first.
+
+    `progress(done, total)` is called now and then. Raises DataError where a file is missing, cut short, not XML,
+    unsafe (entities are never expanded) or without strokes; paths themselves are parsed by `parse_path`.
+    """
+    path = Path(path)
+    progress = progress or (lambda done, total: None)
+    try:
+        if path.is_dir():
+            glyphs = _read_svgs(path, *_folder_members(path), progress)
+        elif path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                glyphs = _read_svgs(path, *_zip_members(path, archive), progress)
+        else:
+            glyphs = _read_single(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; download it from https://github.com/KanjiVG/kanjivg/releases") from None
+    except PermissionError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give yourself the right to") from None
+    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError, OSError) as error:
+        raise DataError(f"{path}: cut short or damaged ({_line(error)}); download it again from "
+                        "https://github.com/KanjiVG/kanjivg/releases") from None
+    if not glyphs:
+        raise DataError(f"{path}: holds no KanjiVG characters; download it again")
+    glyphs.sort(key=lambda g: (g.code_point, g.variant))
+    for a, b in zip(glyphs, glyphs[1:]):
+        if a.id == b.id:
+            raise DataError(f"{path}: {a.id} is there twice; keep one")
+    return glyphs
+
+
+def _line(error) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _parse(content: bytes, where) -> etree._Element:
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False, load_dtd=False,
+                             remove_comments=True, remove_pis=True)
+    try:
+        return etree.fromstring(content, parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise DataError(f"{where}: not well-formed XML ({_line(error)}); download it again") from None
+
+
+def _strokes(group, where) -> tuple[Stroke, ...]:
+    strokes = []
+    for element in group.iter("{*}path"):
+        if element.get("d") is None:
+            raise DataError(f"{where}: stroke {len(strokes) + 1} has no path data (d); mend or remove it")
+        # without the DTD's xmlns the prefix may stay part of the name
+        kind = element.get(_NAMESPACE + "type") or element.get("kvg:type") or ""
+        strokes.append(Stroke(element.get("d"), kind))
+    if not strokes:
+        raise DataError(f"{where}: has no strokes (no <path>); mend or remove it")
+    return tuple(strokes)
+
+
+def _glyph(stem: str, group, where) -> Glyph:
+    match = _STEM.fullmatch(stem)
+    if not match or int(match[1], 16) > 0x10FFFF:
+        raise DataError(f"{where}: not named by a code point such as 04e00 or 04e00-Kaisho; rename or remove it")
+    return Glyph(int(match[1], 16), match[2] or "", f"kvg:{stem}", _strokes(group, where))
+
+
+def _read_single(path: Path) -> list[Glyph]:
+    opened = gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
+    with opened as file:
+        content = bytearray()
+        while chunk := file.read(_MAX_SVG):
+            content += chunk
+            if len(content) > _MAX_XML:
+                raise DataError(f"{path}: more than {_MAX_XML >> 20} MB of XML; this is not a KanjiVG release")
+    glyphs = []
+    for kanji in _parse(bytes(content), path).iter("kanji"):
+        name = kanji.get("id", "")
+        glyphs.append(_glyph(name.removeprefix("kvg:kanji_"), kanji, f"{path}: {name or 'a <kanji> without id'}"))
+    return glyphs
+
+
+def _folder_members(path: Path):
+    files = sorted(p for p in path.iterdir() if p.suffix == ".svg" and not p.name.startswith("."))
+    for file in files:
+        if file.stat().st_size > _MAX_SVG:
+            raise DataError(f"{file}: larger than {_MAX_SVG >> 20} MB; this is not a KanjiVG file")
+    return [(f.name, f) for f in files], lambda f: f.read_bytes()
+
+
+def _zip_members(path: Path, archive: zipfile.ZipFile):
+    members = [m for m in archive.infolist() if m.filename.endswith(".svg")
+               and not m.filename.startswith("__MACOSX/") and not Path(m.filename).name.startswith(".")]
+    for member in members:
+        if member.file_size > _MAX_SVG:
+            raise DataError(f"{path}: {member.filename} is larger than {_MAX_SVG >> 20} MB; not a KanjiVG file")
+    return [(m.filename, m) for m in members], archive.read
+
+
+def _read_svgs(path: Path, members, get, progress) -> list[Glyph]:
+    glyphs = []
+    for done, (name, member) in enumerate(members):
+        where = f"{path}: {name}"
+        root = _parse(get(member), where)
+        group = next((g for g in root.iter("{*}g") if g.get("id", "").startswith("kvg:StrokePaths_")), root)
+        glyphs.append(_glyph(Path(name).stem, group, where))
+        progress(done + 1, len(members))
+    return glyphs

@@ -1,0 +1,130 @@
+"""Polylines into fewer points, and to and from the stroke-3 and stroke-5 arrays of Sketch-RNN.
+
+Polylines are lists of (n, 2) float32 arrays in any unit, x right, y down, in writing order, n >= 2.
+Formats: Ha and Eck, "A Neural Representation of Sketch Drawings" (2017), section 3.1.
+"""
+import numpy as np
+
+from .errors import DataError
+
+
+def _points(polyline, what="polyline") -> np.ndarray:
+    try:
+        points = np.asarray(polyline, np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{what}: not an array of numbers; give (n, 2) coordinates") from None
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) < 2:
+        raise DataError(f"{what}: shape {points.shape}; give (n, 2) coordinates with n >= 2")
+    if not np.isfinite(points).all():
+        raise DataError(f"{what}: holds NaN or infinite coordinates; give finite numbers")
+    return points
+
+
+def distance_to_segment(points, a, b) -> np.ndarray:
+    """Distances (n,) of `points` (n, 2) to the segment from `a` to `b` (not to its infinite line)."""
+    chord = b - a
+    length2 = chord @ chord
+    offset = points - a
+    if length2 > 0:
+        offset = offset - np.clip(offset @ chord / length2, 0, 1)[:, None] * chord
+    return np.hypot(offset[:, 0], offset[:, 1])
+
+
+def simplify(polyline, epsilon: float) -> np.ndarray:
+    """Ramer–Douglas–Peucker: the fewest recursive splits that leave no point further than `epsilon` away.
+
+    (n, 2) -> (m, 2) float32 with 2 <= m <= n, a subset of the points with both ends. Distances are taken to the
+    chord as a segment, so that closed strokes and strokes that double back keep the bound too. Raises DataError.
+    """
+    points = _points(polyline)
+    if not (np.isfinite(epsilon) and epsilon >= 0):
+        raise DataError(f"epsilon {epsilon}: give a finite number >= 0")
+    keep = np.zeros(len(points), bool)
+    keep[[0, -1]] = True
+    todo = [(0, len(points) - 1)]
+    while todo:
+        first, last = todo.pop()
+        if last - first < 2:
+            continue
+        distance = distance_to_segment(points[first + 1:last], points[first], points[last])
+        furthest = int(distance.argmax())
+        if distance[furthest] > epsilon:
+            middle = first + 1 + furthest
+            keep[middle] = True
+            todo += [(first, middle), (middle, last)]
+    return points[keep].astype(np.float32)
+
+
+def to_stroke3(polylines) -> np.ndarray:
+    """Polylines into (n, 3) float32 rows (dx, dy, lift).
+
+    The first row is the offset from the origin to the first point; lift is 1 on the last point of each stroke.
+    An empty drawing gives (0, 3). Raises DataError on wrong shapes and non-finite numbers.
+    """
+    strokes = [_points(p, f"stroke {i + 1}") for i, p in enumerate(polylines)]
+    if not strokes:
+        return np.zeros((0, 3), np.float32)
+    points = np.concatenate(strokes)
+    rows = np.zeros((len(points), 3), np.float32)
+    rows[:, :2] = np.diff(points, axis=0, prepend=0.0)
+    rows[np.cumsum([len(s) for s in strokes]) - 1, 2] = 1
+    return rows
+
+
+def _rows(rows, columns: int, what: str) -> np.ndarray:
+    try:
+        rows = np.asarray(rows, np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{what}: not an array of numbers; give (n, {columns}) rows") from None
+    if rows.ndim != 2 or rows.shape[1] != columns:
+        raise DataError(f"{what}: shape {rows.shape}; give (n, {columns}) rows")
+    if not np.isfinite(rows).all():
+        raise DataError(f"{what}: row {int(np.argmin(np.isfinite(rows).all(1)))} holds NaN or infinity; "
+                        "give finite numbers")
+    return rows
+
+
+def from_stroke3(rows) -> list[np.ndarray]:
+    """(n, 3) rows (dx, dy, lift) into polylines, list of (k, 2) float32; the inverse of `to_stroke3`.
+
+    Points after the last lift make a last stroke of their own; a stroke of one point becomes a dot of two equal ones.
+    Raises DataError on wrong shapes, non-finite numbers and lifts other than 0 and 1.
+    """
+    rows = _rows(rows, 3, "stroke-3")
+    if not np.isin(rows[:, 2], (0, 1)).all():
+        raise DataError("stroke-3: a lift is neither 0 nor 1; give 1 on the last point of each stroke, else 0")
+    points = np.cumsum(rows[:, :2], axis=0).astype(np.float32)
+    pieces = np.split(points, np.flatnonzero(rows[:, 2]) + 1)
+    return [np.repeat(p, 2, axis=0) if len(p) == 1 else p for p in pieces if len(p)]
+
+
+def to_stroke5(rows, length: int) -> np.ndarray:
+    """(n, 3) stroke-3 rows into (length, 5) float32 rows (dx, dy, down, up, end), padded with (0, 0, 0, 0, 1).
+
+    Raises DataError where the drawing has more than `length` points.
+    """
+    rows = _rows(rows, 3, "stroke-3")
+    if len(rows) > length:
+        raise DataError(f"stroke-3: {len(rows)} points do not fit a stroke-5 of length {length}; raise the length")
+    if not np.isin(rows[:, 2], (0, 1)).all():
+        raise DataError("stroke-3: a lift is neither 0 nor 1; give 1 on the last point of each stroke, else 0")
+    out = np.zeros((length, 5), np.float32)
+    out[:len(rows), :2] = rows[:, :2]
+    out[:len(rows), 2] = 1 - rows[:, 2]
+    out[:len(rows), 3] = rows[:, 2]
+    out[len(rows):, 4] = 1
+    return out
+
+
+def from_stroke5(rows) -> np.ndarray:
+    """(length, 5) rows into (n, 3) float32 stroke-3 rows, up to the first row whose pen state is *end*.
+
+    Raises DataError on wrong shapes, non-finite numbers and pen states that are not one-hot.
+    """
+    rows = _rows(rows, 5, "stroke-5")
+    pen = rows[:, 2:]
+    if not (np.isin(pen, (0, 1)).all() and (pen.sum(1) == 1).all()):
+        raise DataError("stroke-5: a pen state is not one-hot; exactly one of down, up, end is 1 in each row")
+    ends = np.flatnonzero(pen[:, 2])
+    rows = rows[:ends[0]] if len(ends) else rows
+    return rows[:, [0, 1, 3]].astype(np.float32)

@@ -1,0 +1,26 @@
+"""Stage 1: train the VAE of each domain, Kuzushiji images to z_old and rasterised KanjiVG to z_new.
+
+    python experiments/stage1_vae.py                       # both domains
+    python experiments/stage1_vae.py --domain old --preset paper --steps 1000
+"""
+import dataclasses
+import sys
+from typing import Literal
+
+from transfer import options, stages, training
+from transfer.vae import VAEConfig
+
+
+def main(opts, config, corpus, domain):
+    for each in ("old", "new") if domain == "both" else (domain,):
+        # Fields given on the command line hold for both domains, the rest is each domain's own preset.
+        preset, default = getattr(VAEConfig, opts.preset)(each), getattr(VAEConfig, opts.preset)("old")
+        given = {f.name: value for f in dataclasses.fields(config)
+                 if (value := getattr(config, f.name)) != getattr(default, f.name)}
+        task = stages.vae_task(dataclasses.replace(preset, **given), corpus, each)
+        training.train(task, opts.runs / task.name, opts.seed)
+
+
+if __name__ == "__main__":
+    sys.exit(options.run(main, lambda preset: getattr(VAEConfig, preset)("old"), __doc__,
+                         domain=(Literal["both", "old", "new"], "both")))

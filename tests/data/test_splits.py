@@ -1,0 +1,84 @@
+import random
+
+import numpy as np
+import pytest
+
+from data import DataError, splits
+
+LISTS = splits.read_lists()
+
+
+def test_published_counts_and_disjointness():
+    assert {k: len(v) for k, v in LISTS.items()} == {"train": 135769, "val": 2060, "test": 1828, "zero-shot": 767}
+    assert len(set().union(*LISTS.values())) == 140424
+    zero_shot = {splits.class_of(n) for n in LISTS["zero-shot"]}
+    assert len(zero_shot) == 300
+    for split in ("train", "val", "test"):
+        assert not zero_shot & {splits.class_of(n) for n in LISTS[split]}
+        assert len({splits.class_of(n) for n in LISTS[split]}) == {"train": 3532, "val": 2060, "test": 1828}[split]
+
+
+def test_the_split_of_a_file_does_not_depend_on_the_others():
+    rng = random.Random(0)
+    names = [n for v in LISTS.values() for n in rng.sample(sorted(v), 200)]
+    whole = dict(zip(names, splits.assign(names, [])))
+    rng.shuffle(names)
+    part = names[:100]
+    assert [whole[n] for n in part] == splits.assign(part, [0x4E00]).tolist()
+    for split, listed in LISTS.items():
+        assert all(splits.SPLITS[whole[n]] == split for n in names if n in listed)
+
+
+def test_unknown_names_in_a_published_corpus():
+    known, unseen = sorted(LISTS["val"])[0], sorted(LISTS["zero-shot"])[0]
+    names = [known, splits.class_of(unseen) + "/new.png", splits.class_of(known) + "/new.png", "U+0041/new.png"]
+    assert [splits.SPLITS[i] for i in splits.assign(names, [])] == ["val", "zero-shot", "train", "train"]
+
+
+def listing(classes=100, images=8):
+    return [f"U+{c:04X}/{c * images + i:016x}.png" for c in range(0x5000, 0x5000 + classes) for i in range(images)]
+
+
+def test_the_published_rule_on_a_made_up_listing(monkeypatch):
+    monkeypatch.setattr(splits, "ZERO_SHOT_CLASSES", 10)
+    names = listing() + listing(200, 4)[-400:]  # 100 classes of 8, 100 of 4
+    test = [n for n in names if int(n[2:6], 16) < 0x5020][::8]
+    glyphs = range(0x5000, 0x5060)
+    lists = splits.split_published(names, test, glyphs)
+    assert lists["test"] == set(test) and sorted(set().union(*lists.values())) == sorted(names)
+    unseen = {splits.class_of(n) for n in lists["zero-shot"]}
+    assert len(unseen) == 10 and all(0x5020 <= int(c[2:], 16) < 0x5060 for c in unseen)
+    assert len(lists["zero-shot"]) == 80
+    assert {splits.class_of(n) for n in lists["val"]} == {f"U+{c:04X}" for c in range(0x5000, 0x5064)} - unseen
+    assert len(lists["val"]) == 90
+    shuffled = random.Random(1).sample(names, len(names))
+    assert splits.split_published(shuffled, test[::-1], list(glyphs)[::-1]) == lists
+
+
+def test_a_test_name_outside_the_listing_is_an_error():
+    with pytest.raises(DataError, match="U\\+4E00/x.png"):
+        splits.split_published(listing(3), ["U+4E00/x.png"], [])
+
+
+def test_a_foreign_corpus_is_split_by_its_own_names():
+    names = listing(40, 8) + listing(60, 3)[-60:]  # 40 classes of 8, 20 of 3
+    split = splits.assign(names, range(0x5000, 0x503C))
+    count = {s: int((split == i).sum()) for i, s in enumerate(splits.SPLITS)}
+    unseen = {splits.class_of(n) for n, s in zip(names, split) if splits.SPLITS[s] == "zero-shot"}
+    assert len(unseen) == 3
+    large = sum(int(c[2:], 16) < 0x5028 for c in unseen)
+    assert count["test"] == count["val"] == 40 - large and sum(count.values()) == len(names)
+    order = np.random.default_rng(0).permutation(len(names))
+    assert splits.assign([names[i] for i in order], range(0x5000, 0x503C)).tolist() == split[order].tolist()
+
+
+def test_lists_are_written_and_read_back(tmp_path):
+    lists = {"train": {"b", "a"}, "val": {"c"}, "test": set(), "zero-shot": {"d"}}
+    splits.write_lists(lists, tmp_path)
+    first = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    assert splits.read_lists(tmp_path) == lists
+    splits.write_lists(lists, tmp_path)
+    assert first == {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    (tmp_path / "val.txt.gz").write_bytes(b"\x1f\x8b")
+    with pytest.raises(DataError, match="val.txt.gz"):
+        splits.read_lists(tmp_path)

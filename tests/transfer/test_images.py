@@ -1,0 +1,307 @@
+"""transfer.images: whatever file a character comes in, the same 64x64 picture comes out, or one clear line."""
+
+import io
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from data.errors import DataError
+from transfer.images import MAX_PIXELS, ImageError, load_image
+from transfer.ink import components
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.png"))
+
+
+@pytest.fixture(scope="module")
+def ink() -> np.ndarray:
+    """A made-up character, (170, 130) uint8, ink 255, unlike itself in any mirror or rotation."""
+    big = Image.new("L", (520, 680))
+    pen = ImageDraw.Draw(big)
+    for line, width in [
+        ([(90, 120), (440, 100)], 40), ([(250, 60), (240, 420), (110, 600)], 36),
+        ([(250, 300), (420, 380), (400, 590), (300, 610)], 30), ([(110, 250), (150, 330)], 44),
+    ]:
+        pen.line(line, 255, width, joint="curve")
+        for x, y in line:
+            pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), 255)
+    return np.asarray(big.resize((130, 170), Image.Resampling.BOX))
+
+
+@pytest.fixture(scope="module")
+def expected(ink) -> np.ndarray:
+    return load_image(255 - ink)
+
+
+def encoded(image: Image.Image, format: str, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def painted(ink: np.ndarray, paper, pigment) -> np.ndarray:
+    cover = ink[..., None] / 255.0
+    return np.rint(cover * np.array(pigment) + (1 - cover) * np.array(paper)).astype(np.uint8)
+
+
+def assert_same(picture, expected, mean=2.5):
+    assert picture.shape == (64, 64) and picture.dtype == np.uint8
+    assert np.abs(picture.astype(int) - expected).mean() < mean
+
+
+def rgba_ink(ink, colour):
+    return np.dstack([np.broadcast_to(np.array(colour, np.uint8), (*ink.shape, 3)), ink])
+
+
+def rounded_card(ink):
+    corner = Image.new("L", ink.shape[::-1])
+    ImageDraw.Draw(corner).rounded_rectangle((0, 0, ink.shape[1] - 1, ink.shape[0] - 1), 18, 255)
+    return np.dstack([painted(ink, (20, 20, 40), (250, 250, 240)), np.asarray(corner)])
+
+
+def palette_with_transparency(ink):
+    image = Image.fromarray((ink > 127).astype(np.uint8)).convert("P")
+    image.putpalette([0, 0, 0, 10, 20, 30] + [0] * 762)
+    return encoded(image, "PNG", transparency=0)
+
+
+def rotated(ink):
+    image = Image.fromarray(255 - ink).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the viewer turns it clockwise again
+    return encoded(image, "JPEG", exif=exif, quality=95)
+
+
+def animated(ink):
+    first, second = Image.fromarray(255 - ink), Image.fromarray(np.rot90(255 - ink, 2).copy())
+    return encoded(first, "GIF", save_all=True, append_images=[second], duration=50)
+
+
+def shaded(ink):
+    y, x = np.mgrid[: ink.shape[0], : ink.shape[1]] / 170
+    light = 1 - 0.55 * x - 0.2 * y
+    grain = np.random.default_rng(0).normal(0, 3, ink.shape)
+    return np.clip((215 - 170 * (ink / 255.0)) * light + grain, 0, 255).astype(np.uint8)
+
+
+FORMS = {
+    "light on dark": lambda ink: ink,
+    "bool": lambda ink: ink < 128,
+    "mask of integers": lambda ink: (ink < 128).astype(int),
+    "grey + channel": lambda ink: (255 - ink)[..., None],
+    "faint grey on grey": lambda ink: painted(ink, (190,), (110,)),
+    "coloured": lambda ink: painted(ink, (214, 190, 140), (60, 30, 30)),
+    "white on blue": lambda ink: painted(ink, (30, 50, 120), (250, 250, 250)),
+    "float": lambda ink: 1 - ink.astype(np.float32) / 255,
+    "float to 255": lambda ink: 255.0 - ink,
+    "int64": lambda ink: 255 - ink.astype(np.int64),
+    "uint16": lambda ink: 65535 - ink.astype(np.uint16) * 257,
+    "12 bits in 16": lambda ink: ink.astype(np.uint16) * 16,
+    "grey + alpha": lambda ink: np.dstack([np.zeros_like(ink), ink]),
+    "black ink alone on alpha": lambda ink: rgba_ink(ink, (0, 0, 0)),
+    "white ink alone on alpha": lambda ink: rgba_ink(ink, (255, 255, 255)),
+    "opaque alpha": lambda ink: np.dstack([painted(ink, (255, 255, 255), (0, 0, 0)), np.full_like(ink, 255)]),
+    "card with transparent corners": rounded_card,
+    "PIL 1": lambda ink: Image.fromarray(ink < 128),
+    "PIL I;16": lambda ink: Image.fromarray(65535 - ink.astype(np.uint16) * 257),
+    "PIL F": lambda ink: Image.fromarray(1 - ink.astype(np.float32) / 255),
+    "PIL LA": lambda ink: Image.fromarray(np.dstack([np.zeros_like(ink), ink]), "LA"),
+    "16-bit PNG": lambda ink: encoded(Image.fromarray(65535 - ink.astype(np.uint16) * 257), "PNG"),
+    "palette PNG": lambda ink: encoded(
+        Image.fromarray(painted(ink, (230, 210, 170), (30, 20, 20))).quantize(16), "PNG"
+    ),
+    "palette with transparency": palette_with_transparency,
+    "CMYK JPEG": lambda ink: encoded(
+        Image.fromarray(painted(ink, (255, 250, 240), (20, 20, 30))).convert("CMYK"), "JPEG", quality=95
+    ),
+    "EXIF-rotated JPEG": rotated,
+    "TIFF": lambda ink: encoded(Image.fromarray(255 - ink), "TIFF", compression="tiff_lzw"),
+    "WebP": lambda ink: encoded(Image.fromarray(255 - ink).convert("RGB"), "WEBP", quality=90),
+    "BMP": lambda ink: encoded(Image.fromarray(255 - ink), "BMP"),
+    "animated GIF": animated,
+    "wide margins": lambda ink: np.pad(255 - ink, ((40, 300), (200, 90)), constant_values=255),
+    "no margins": lambda ink: (255 - ink)[np.ix_(*(np.flatnonzero((ink > 64).any(axis)) for axis in (1, 0)))],
+    "four times as large": lambda ink: np.asarray(Image.fromarray(255 - ink).resize((520, 680))),
+    "large enough to be reduced": lambda ink: np.asarray(Image.fromarray(255 - ink).resize((1560, 2040))),
+    "large 16-bit": lambda ink: np.asarray(Image.fromarray(255 - ink).resize((1560, 2040))).astype(np.uint16) * 257,
+    "large ink alone on alpha": lambda ink: Image.fromarray(rgba_ink(ink, (0, 0, 0))).resize((1560, 2040)),
+    "uneven light": shaded,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_same_character_in_any_form(form, ink, expected):
+    assert_same(load_image(FORMS[form](ink)), expected)
+
+
+def test_large_jpeg(ink, expected):
+    big = Image.fromarray(255 - ink).resize((3900, 5100))
+    assert_same(load_image(encoded(big, "JPEG", quality=85)), expected)
+
+
+def test_small_picture_is_enlarged(ink, expected):
+    small = Image.fromarray(255 - ink).resize((26, 34), Image.Resampling.BOX)
+    assert_same(load_image(small), expected, mean=14)
+
+
+def test_path_str_and_bytes_are_alike(tmp_path, ink, expected):
+    path = tmp_path / "字 1.png"
+    Image.fromarray(255 - ink).save(path)
+    for source in (path, str(path), path.read_bytes()):
+        assert np.array_equal(load_image(source), expected)
+
+
+def test_framing_is_the_data_sets(ink, expected):
+    """Long side fills the frame, aspect ratio is kept, short side is centred, paper is 0 and ink 255."""
+    rows, cols = np.flatnonzero((expected > 64).any(1)), np.flatnonzero((expected > 64).any(0))
+    source_rows, source_cols = np.flatnonzero((ink > 64).any(1)), np.flatnonzero((ink > 64).any(0))
+    assert (rows[0], rows[-1]) == (0, 63)
+    assert abs(cols[0] - (63 - cols[-1])) <= 1
+    assert np.ptp(cols) + 1 == pytest.approx(64 * (np.ptp(source_cols) + 1) / (np.ptp(source_rows) + 1), abs=1.5)
+    assert np.median(expected) == 0 and expected.max() == 255 and (expected == 255).mean() > 0.05
+    assert ((expected > 32) & (expected < 224)).any()
+
+
+def test_a_wide_character_is_centred_vertically():
+    picture = np.full((200, 300), 255, np.uint8)
+    picture[95:110, 40:260] = 0
+    out = load_image(picture)
+    rows = np.flatnonzero((out > 128).any(1))
+    assert (out > 128)[30:34].all() and len(rows) in (4, 5, 6) and abs(rows[0] + rows[-1] - 63) <= 1
+
+
+def test_specks_do_not_move_the_frame(ink, expected):
+    picture = np.pad(255 - ink, 60, constant_values=255)
+    for y, x in [(5, 5), (280, 240), (20, 230), (275, 12)]:
+        picture[y : y + 2, x : x + 2] = 0
+    assert_same(load_image(picture), expected)
+
+
+@pytest.mark.parametrize("how", ["array", "png", "rgb png", "pil"])
+def test_published_pictures_pass_unchanged(how, expected, tmp_path):
+    rng = np.random.default_rng(0)
+    moved = np.zeros((64, 64), np.uint8)
+    moved[5:55, 3:53] = expected[:50, 7:57]  # not as load_image would frame it
+    for picture in (expected, moved, np.where(rng.random((64, 64)) < 0.02, 90, moved).astype(np.uint8)):
+        source = {
+            "array": lambda: picture,
+            "png": lambda: encoded(Image.fromarray(picture), "PNG"),
+            "rgb png": lambda: encoded(Image.fromarray(picture).convert("RGB"), "PNG"),
+            "pil": lambda: Image.fromarray(picture),
+        }[how]()
+        out = load_image(source)
+        assert np.array_equal(out, picture)
+        assert out.flags.writeable and not np.shares_memory(out, picture)
+
+
+def test_negative_of_a_published_picture_is_turned(expected):
+    assert_same(load_image(255 - expected), expected)
+
+
+def test_examples_are_read():
+    assert len(EXAMPLES) == 8
+    for path in EXAMPLES:
+        out = load_image(path)
+        box = np.ptp(np.argwhere(out > 64), axis=0) + 1
+        assert box.max() >= 62 and 0.05 < (out > 128).mean() < 0.4 and np.median(out) == 0, path.name
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def noise_png() -> bytes:
+    return encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 80), np.uint8)), "PNG")
+
+
+BAD = {
+    "empty": (b"", "0 bytes"),
+    "text": (b"hello, this is no picture", "not a picture"),
+    "svg": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG is not supported"),
+    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture"),
+    "truncated png": (noise_png()[:2000], "damaged or cut short"),
+    "broken png": (noise_png()[:60] + b"\x00" * 3000, "damaged or cut short"),
+    "truncated jpeg": (encoded(Image.new("RGB", (300, 300)), "JPEG")[:700], "damaged or cut short"),
+    "bomb": (png_claiming(20_000, 20_000), "too large"),
+    "worse bomb": (png_claiming(2_000_000_000, 2_000_000_000), "too large"),
+    "just over": (png_claiming(MAX_PIXELS // 10_000 + 1, 10_000), "too large"),
+    "100,000 px wide": (png_claiming(100_000, 3), "too large"),
+    "no pixels": (png_claiming(0, 10), ""),
+    "blank white": (encoded(Image.new("L", (90, 90), 255), "PNG"), "no ink"),
+    "blank black": (encoded(Image.new("L", (64, 64), 0), "PNG"), "no ink"),
+    "fully transparent": (encoded(Image.new("RGBA", (90, 90)), "PNG"), "no ink"),
+    "one pixel": (encoded(Image.new("L", (1, 1), 255), "PNG"), "no ink"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_give_one_line(case, tmp_path):
+    content, says = BAD[case]
+    path = tmp_path / "bad.png"
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ImageError) as caught:
+            load_image(path)
+    message = str(caught.value)
+    assert str(path) in message and says in message and "\n" not in message
+    assert isinstance(caught.value, DataError) and isinstance(caught.value, ValueError)
+    with pytest.raises(ImageError):
+        load_image(content)
+
+
+def test_bad_paths_give_one_line(tmp_path):
+    for path, says in [(tmp_path, "folder"), (tmp_path / "none.png", "no such file"), ("a\0b.png", "cannot be read")]:
+        with pytest.raises(ImageError, match=says) as caught:
+            load_image(path)
+        assert "\n" not in str(caught.value)
+
+
+BAD_ARRAYS = {
+    "one dimension": np.zeros(10), "five channels": np.zeros((9, 9, 5)), "no pixels": np.zeros((0, 9)),
+    "not a number": np.full((9, 9), np.nan), "negative": np.full((9, 9), -1), "complex": np.zeros((9, 9), complex),
+    "blank": np.full((90, 90), 7, np.uint8), "noise": None, "None": None,
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARRAYS)
+def test_bad_arrays(case):
+    array = BAD_ARRAYS[case]
+    if case == "noise":  # paper grain without a stroke
+        array = np.clip(np.random.default_rng(0).normal(200, 4, (200, 200)), 0, 255).astype(np.uint8)
+    with pytest.raises(ImageError) as caught:
+        load_image(array)
+    assert "\n" not in str(caught.value)
+
+
+def test_components_count_blobs_as_flood_fill_does():
+    mask = np.random.default_rng(3).random((30, 40)) < 0.35
+    labels, areas, boxes = components(mask)
+    seen = np.zeros_like(mask)
+    blobs = 0
+    for y, x in np.argwhere(mask):
+        if seen[y, x]:
+            continue
+        blobs, stack, found = blobs + 1, [(y, x)], []
+        seen[y, x] = True
+        while stack:
+            v, u = stack.pop()
+            found.append((v, u))
+            for b in range(max(v - 1, 0), min(v + 2, 30)):
+                for a in range(max(u - 1, 0), min(u + 2, 40)):
+                    if mask[b, a] and not seen[b, a]:
+                        seen[b, a] = True
+                        stack.append((b, a))
+        k = labels[y, x] - 1
+        v, u = np.array(found).T
+        assert areas[k] == len(found) and (labels[v, u] == k + 1).all()
+        assert boxes[k].tolist() == [u.min(), v.min(), u.max() + 1, v.max() + 1]
+    assert blobs == len(areas) and (labels > 0).sum() == mask.sum()
