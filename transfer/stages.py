@@ -5,17 +5,22 @@ ones left in the same runs folder.
 """
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
+from tqdm import tqdm
 
 from data.corpus import Corpus
-from transfer import augment, vae, weights
+from data.raster import rasterise
+from data.strokes import from_stroke3, to_stroke3
+from transfer import augment, mdn, sketch_rnn, vae, weights
 from transfer.pictures import image_grid
-from transfer.training import Task
+from transfer.training import Task, TrainingError, adamw
 
 VAE_NAMES = {"old": "vae_old", "new": "vae_new"}
 
@@ -134,3 +139,304 @@ def load_vae(folder: Path, domain: str):
     config = weights.config(vae.VAEConfig, described)
     graph, _ = nnx.split(nnx.eval_shape(lambda: vae.VAE(config, len(arrays["classes"]), nnx.Rngs(0))))
     return graph, params, arrays, config
+
+
+# Stage 2: the density -------------------------------------------------------------------------------------------------
+
+@dataclasses.dataclass(frozen=True)
+class Forms:
+    """Posteriors of modern glyphs, gallery order: mean, log_variance (F, 64); start, count (G,) the forms of each kanji."""
+
+    code_points: np.ndarray
+    mean: np.ndarray
+    log_variance: np.ndarray
+    start: np.ndarray
+    count: np.ndarray
+
+
+def encode_images(folder: Path, domain: str, images: np.ndarray, key=None, progress: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """Mean and log-variance of a trained VAE for (N, 64, 64) uint8, each (N, 64) float32; augmented where a key is given."""
+    graph, params, _, config = load_vae(folder, domain)
+
+    @jax.jit
+    def encode(params, batch, key):
+        x = augment.to_float(batch) if key is None else augment.augment(batch, key, config.augment, config.warp)
+        return nnx.merge(graph, params).encode(x)
+
+    means, log_variances = [], []
+    for number, at in enumerate(tqdm(range(0, len(images), 512), desc=progress, unit="batch", disable=None if progress else True)):
+        batch = np.asarray(images[at:at + 512])
+        filled = np.concatenate([batch, np.zeros((512 - len(batch), *batch.shape[1:]), batch.dtype)])
+        mean, log_variance = encode(params, filled, None if key is None else jax.random.fold_in(key, number))
+        means.append(np.asarray(mean)[:len(batch)])
+        log_variances.append(np.asarray(log_variance)[:len(batch)])
+    return np.concatenate(means), np.concatenate(log_variances)
+
+
+def modern_forms(folder: Path, corpus: Corpus, variants: bool) -> Forms:
+    """The new VAE's posterior of every kanji's standard form, and with `variants` of its other forms after it."""
+    gallery = corpus.new.gallery()
+    points = np.asarray(corpus.new.code_points[gallery])
+    chosen = new_examples(corpus, variants)
+    label = np.searchsorted(points, corpus.new.code_points[chosen])
+    chosen = chosen[np.lexsort((chosen != gallery[label], label))]  # of each kanji the standard form first
+    label = np.searchsorted(points, corpus.new.code_points[chosen])
+    count = np.bincount(label, minlength=len(points)).astype(np.int32)
+    mean, log_variance = encode_images(folder, "new", corpus.new.images[chosen])
+    return Forms(points.astype(np.int32), mean, log_variance, (np.cumsum(count) - count).astype(np.int32), count)
+
+
+def old_latents(folder: Path, corpus: Corpus, split: str, gallery_points: np.ndarray, views: int = 0, seed: int = 0):
+    """z_old of the split's images whose kanji is in the gallery: mean, log_variance (N, 64) and label (N,) into the gallery.
+
+    views: how many augmented versions of each image are encoded; 0 takes the images as they are.
+    """
+    chosen, points = old_examples(corpus, split)
+    known = np.isin(points, gallery_points)
+    images, label = corpus.old.images[chosen[known]], np.searchsorted(gallery_points, points[known]).astype(np.int32)
+    keys = [None] if not views else [jax.random.fold_in(jax.random.key(seed), v) for v in range(views)]
+    parts = [encode_images(folder, "old", images, key, f"z_old of {split}, view {v + 1}/{len(keys)}" if key is not None else "")
+             for v, key in enumerate(keys)]
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]), np.tile(label, len(keys))
+
+
+def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Task:
+    """The density of z_new given z_old, over the latents of the two VAEs trained in `folder`."""
+    forms = modern_forms(folder, corpus, config.variants)
+    # An anchored density fits its weights to augmented views; a key drawn from the seed makes a resumed run see the same ones.
+    mean, log_variance, label = old_latents(folder, corpus, "train", forms.code_points, config.views, seed)
+    held = old_latents(folder, corpus, "val", forms.code_points)
+    seen = np.bincount(label, minlength=len(forms.code_points)) > 0
+    classes, dense = np.unique(label, return_inverse=True)
+    gallery = mdn.Gallery(forms.mean[forms.start], forms.log_variance[forms.start], seen)
+    data = {"mean": mean, "log_variance": log_variance, "table": class_table(dense, config.balance), "classes": classes, "gallery": gallery,
+            "new_mean": forms.mean, "new_log_variance": forms.log_variance, "start": forms.start, "count": forms.count}
+    build = lambda key: mdn.build(config, len(seen), nnx.Rngs(params=key))
+    graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
+
+    def loss(params, data, key, variant):
+        keys = jax.random.split(key, 5)
+        index, dense = draw(data["table"], config.batch, keys[0])
+        label = data["classes"][dense]
+        z_old = vae.sample_z(data["mean"][index], data["log_variance"][index], keys[1])
+        form = data["start"][label] + jnp.floor(jax.random.uniform(keys[2], label.shape) * data["count"][label]).astype(jnp.int32)
+        z_new = vae.sample_z(data["new_mean"][form], data["new_log_variance"][form], keys[3])
+        return mdn.loss(nnx.merge(graph, params), z_old, z_new, label, data["gallery"], keys[4])
+
+    # A factorised density over thousands of kanji takes long to rank: fewer of them say enough.
+    limit = len(held[0]) if config.density == "anchored" else min(200, len(held[0]))
+    spread = np.random.default_rng(0).permutation(len(held[0]))[:limit]
+    held = [a[spread] for a in held]
+    truth = np.asarray(vae.sample_z(gallery.mean[held[2]], gallery.log_variance[held[2]], jax.random.key(1)))
+    gaussian = gaussian_nll(np.asarray(vae.sample_z(gallery.mean[label], gallery.log_variance[label], jax.random.key(2))), truth)
+
+    @jax.jit
+    def measure(params, z_old, z_new):
+        model = nnx.merge(graph, params)
+        return mdn.log_prob(model, z_old, z_new, gallery), mdn.candidate_scores(model, z_old, gallery)
+
+    def scores(params):
+        parts = [measure(params, held[0][i:i + 256], truth[i:i + 256]) for i in range(0, len(truth), 256)]
+        return tuple(np.concatenate([np.asarray(p[k]) for p in parts]) for k in (0, 1))
+
+    def evaluate(params):
+        log_prob, candidates = scores(params)
+        rank = (candidates > candidates[np.arange(len(truth)), held[2]][:, None]).sum(1)
+        return {"nll_per_dimension": float(-log_prob.mean() / truth.shape[1]), "gaussian_nll_per_dimension": gaussian,
+                **{f"top{k}": float((rank < k).mean()) for k in (1, 5, 10)}}
+
+    def export(params):
+        return {"code_points": forms.code_points, "gallery_mean": gallery.mean, "gallery_log_variance": gallery.log_variance,
+                "seen": seen, "calibration": calibrate(scores(params)[1], held[2])}
+
+    provenance = corpus_provenance(corpus) | {"upstream": upstream(folder, "vae_old", "vae_new")}
+    return Task("mdn", config, lambda key: nnx.to_pure_dict(nnx.split(build(key))[1]), loss, data, evaluate, export=export,
+                provenance=provenance)
+
+
+def upstream(folder: Path, *names: str) -> dict[str, str]:
+    """Checksums of the earlier stages' weights: a run on other ones is another run."""
+    return {name: weights.checksum(weights.find(folder, name)) for name in names}
+
+
+def gaussian_nll(fitted: np.ndarray, held: np.ndarray) -> float:
+    """NLL per dimension, in nats, of `held` (n, D) under one full-covariance Gaussian fitted to `fitted` (N, D)."""
+    mean, covariance = fitted.mean(0), np.cov(fitted.T) + 1e-6 * np.eye(fitted.shape[1])
+    difference = held - mean
+    quadratic = (difference * np.linalg.solve(covariance, difference.T).T).sum(1)
+    return float(0.5 * (quadratic + np.linalg.slogdet(covariance)[1] + held.shape[1] * np.log(2 * np.pi)).mean() / held.shape[1])
+
+
+def calibrate(log_probability: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Exponent a, (1,) float32, that makes softmax(a * log_probability) likeliest for the labels: temperature scaling on val."""
+    best = min(np.linspace(0.3, 2.0, 35), key=lambda a: -np.mean(
+        a * log_probability[np.arange(len(label)), label] - np.logaddexp.reduce(a * log_probability, 1)))
+    return np.array([best], np.float32)
+
+
+def load_mdn(folder: Path):
+    """(model graph, params, Gallery, code_points (G,), calibration) of a trained density. Raises WeightsError."""
+    params, arrays, described = weights.load(weights.find(folder, "mdn"))
+    config = weights.config(mdn.MDNConfig, described)
+    graph, _ = nnx.split(nnx.eval_shape(lambda: mdn.build(config, len(arrays["code_points"]), nnx.Rngs(0))))
+    gallery = mdn.Gallery(*(jnp.asarray(arrays[k]) for k in ("gallery_mean", "gallery_log_variance", "seen")))
+    return graph, params, gallery, arrays["code_points"], float(arrays["calibration"][0])
+
+
+# Stage 3: the strokes -------------------------------------------------------------------------------------------------
+
+def stroke_arrays(corpus: Corpus, glyphs: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Padded stroke-3 (n, longest - 1, 3) float32 in box units and the number of rows (n,) int32.
+
+    Raises TrainingError for a glyph with more points than fit.
+    """
+    rows = [to_stroke3(corpus.new.strokes(int(i))) for i in glyphs]
+    count = np.array([len(r) for r in rows], np.int32)
+    if count.max() >= longest:
+        worst = glyphs[count.argmax()]
+        raise TrainingError(f"{corpus.new.ids[worst]}: {count.max()} points are more than --longest {longest} holds; raise it")
+    padded = np.zeros((len(rows), longest - 1, 3), np.float32)
+    for i, r in enumerate(rows):
+        padded[i, :len(r)] = r
+    return padded, count
+
+
+def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Task:
+    """The decoder of z_new into strokes, on the latents of the VAEs and the density trained in `folder`.
+
+    Every kanji of the gallery is trained on. Held out: KanjiVG's variant forms, on their own latents; and the val images, on the
+    latents that the density predicts for them, with the strokes of the kanji they show.
+    """
+    gallery = corpus.new.gallery()
+    stroke3, count = stroke_arrays(corpus, gallery, config.longest)
+    forms = modern_forms(folder, corpus, False)
+    picture_of = painter(folder) if config.glimpse else None
+    mdn_graph, mdn_params, density, code_points, _ = load_mdn(folder)
+    keys = jax.random.split(jax.random.key(seed), config.views)
+    if config.from_density:
+        z = predicted_views(folder, corpus, forms, mdn_graph, mdn_params, density, keys)
+    else:
+        z = np.stack([np.asarray(vae.sample_z(forms.mean, forms.log_variance, k)) for k in keys], 1)  # (G, views, 64)
+    data = {"stroke3": stroke3, "count": count, "z": z}
+    if config.glimpse:
+        data["picture"] = np.stack([np.uint8(np.round(255 * picture_of(z[:, v]))) for v in range(config.views)], 1)
+    order = np.argsort(count, kind="stable")
+    ends = [len(order) * (b + 1) // config.buckets for b in range(config.buckets)]
+    buckets = [order[a:b] for a, b in zip([0, *ends], ends)]
+    lengths = [int(-(-count[b].max() // 2) * 2) for b in buckets]
+    lengths = [min(length, config.longest - 1) for length in lengths]
+    data["buckets"] = [b.astype(np.int32) for b in buckets]
+    share = np.array([len(b) for b in buckets]) / len(order)
+
+    def bucket(group: int) -> int:
+        return int(np.random.default_rng([seed, group]).choice(len(buckets), p=share))
+
+    build = lambda key: sketch_rnn.SketchRNN(config, nnx.Rngs(params=key))
+    graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
+
+    def loss(params, data, key, variant):
+        draw_key, view_key, change_key, model_key = jax.random.split(key, 4)
+        members = data["buckets"][variant]
+        index = members[jax.random.randint(draw_key, (config.batch,), 0, len(members))]
+        view = jax.random.randint(view_key, (config.batch,), 0, config.views)
+        rows, points = data["stroke3"][index, :lengths[variant]], data["count"][index]
+        if config.drop or config.stretch:
+            rows, points = sketch_rnn.vary(rows, points, change_key, config.drop, config.stretch)
+        condition = {"z": data["z"][index, view]}
+        if config.glimpse:
+            condition["picture"] = data["picture"][index, view].astype(jnp.float32) / 255.0
+        return sketch_rnn.loss(nnx.merge(graph, params), rows, points, condition, model_key)
+
+    held = held_out_drawings(config, corpus, folder, forms, mdn_graph, mdn_params, density, picture_of)
+
+    @jax.jit
+    def measure(params, rows, points, condition):
+        move, pen = sketch_rnn.negative_log_likelihood(nnx.merge(graph, params), rows, points, condition)
+        return (move + pen).sum(), points.sum()
+
+    def evaluate(params):
+        values = {}
+        for name, (rows, points, condition) in held.items():
+            for suffix, shift in (("", 0), ("_wrong_z", 1)):
+                total = np.zeros(2)
+                for at in range(0, len(rows), 64):
+                    shifted = {k: np.roll(v, shift, 0)[at:at + 64] for k, v in condition.items()}
+                    total += np.array([float(v) for v in measure(params, rows[at:at + 64], points[at:at + 64], shifted)])
+                values[f"{name}_nll_per_point{suffix}"] = total[0] / total[1]
+        return values
+
+    def picture(params, path):
+        condition = {k: jnp.asarray(v[:48]) for k, v in held["val"][2].items()}
+        rows, points, _ = sketch_rnn.draw(graph, params, condition, jax.random.split(jax.random.key(0), len(condition["z"])),
+                                          jnp.float32(config.temperature))
+        drawn = [rasterise(from_stroke3(np.asarray(r[:n]))) / 255.0 if n > 1 else np.zeros((64, 64)) for r, n in zip(rows, points)]
+        truth = [rasterise(from_stroke3(r[:n])) / 255.0 for r, n in zip(*held["val"][:2])][:48]
+        shown = [np.asarray(condition["picture"])] if config.glimpse else []
+        image_grid([np.stack(truth), *shown, np.stack(drawn)], path)
+
+    provenance = corpus_provenance(corpus) | {"upstream": upstream(folder, "vae_old", "vae_new", "mdn")}
+    optimizer = None
+    if config.warmup < 0:
+        # (1e-3 - 1e-5) * 0.99999**step + 1e-5, as the program has it.
+        schedule = lambda step: (config.learning_rate - 1e-5) * 0.99999**step + 1e-5
+        optimizer = optax.chain(optax.clip(config.clip), optax.adam(schedule))
+    else:
+        optimizer = optax.chain(optax.clip_by_global_norm(config.clip), adamw(config))
+    return Task("sketch_rnn", config, lambda key: nnx.to_pure_dict(nnx.split(build(key))[1]), loss, data, evaluate, picture,
+                provenance=provenance, variant=bucket, optimizer=optimizer)
+
+
+def painter(folder: Path):
+    """A function from z_new (n, 64) to the new VAE's pictures (n, 64, 64) float32 in [0, 1]."""
+    graph, params, _, _ = load_vae(folder, "new")
+    paint = jax.jit(lambda params, z: jax.nn.sigmoid(nnx.merge(graph, params).decode(z)))
+
+    def pictures(z):
+        out = []
+        for at in range(0, len(z), 256):
+            part = z[at:at + 256]
+            filled = np.concatenate([part, np.zeros((256 - len(part), part.shape[1]), np.float32)])
+            out.append(np.asarray(paint(params, filled))[:len(part)])
+        return np.concatenate(out)
+
+    return pictures
+
+
+def predicted_views(folder, corpus, forms, graph, params, density, keys) -> np.ndarray:
+    """z_new for every kanji and view, (G, views, 64): drawn from the MDN at a random augmented image where there is one.
+
+    A kanji without training images gets draws of its own glyph's posterior (the paper's rule).
+    """
+    mean, _, label = old_latents(folder, corpus, "train", forms.code_points, 1)
+    order = np.argsort(label, kind="stable")
+    count = np.bincount(label, minlength=len(forms.code_points))
+    start = np.cumsum(count) - count
+    drawn = jax.jit(lambda params, z, key: mdn.sample(model := nnx.merge(graph, params), z, density, key, model.config.temperature))
+    views = []
+    for key in keys:
+        own = np.asarray(vae.sample_z(forms.mean, forms.log_variance, key))
+        pick = np.random.default_rng(int(jax.random.randint(key, (), 0, 2**31 - 1))).random(len(count))
+        image = order[np.minimum(start + (pick * count).astype(int), len(order) - 1)]
+        parts = [np.asarray(drawn(params, mean[image[at:at + 256]], jax.random.fold_in(key, at))) for at in range(0, len(image), 256)]
+        views.append(np.where((count > 0)[:, None], np.concatenate(parts), own))
+    return np.stack(views, 1).astype(np.float32)
+
+
+def held_out_drawings(config, corpus, folder, forms, graph, params, density, picture_of, limit: int = 256) -> dict:
+    """name -> (stroke-3, counts, condition): variant glyphs on their own z_new, and val images on their predicted z_new."""
+    def conditions(z):
+        return {"z": z} | ({"picture": picture_of(z)} if config.glimpse else {})
+
+    random = np.random.default_rng(0)
+    gallery, held = corpus.new.gallery(), {}
+    others = np.setdiff1d(new_examples(corpus, True), gallery)
+    others = random.permutation(others)[:limit]
+    if len(others):
+        mean, _ = encode_images(folder, "new", corpus.new.images[others])
+        held["variants"] = (*stroke_arrays(corpus, others, config.longest), conditions(mean))
+    z_old, _, label = old_latents(folder, corpus, "val", forms.code_points)
+    chosen = random.permutation(len(label))[:limit]
+    model = nnx.merge(graph, params)
+    z_new = np.asarray(mdn.sample(model, z_old[chosen], density, jax.random.key(0), min(0.25, model.config.temperature)))
+    held["val"] = (*stroke_arrays(corpus, gallery[label[chosen]], config.longest), conditions(z_new))
+    return held

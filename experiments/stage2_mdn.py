@@ -1,0 +1,18 @@
+"""Stage 2: train the mixture density network P(z_new | z_old) on the latents of stage 1.
+
+    python experiments/stage2_mdn.py
+    python experiments/stage2_mdn.py --density joint --mixtures 50
+"""
+import sys
+
+from transfer import options, stages, training
+from transfer.mdn import MDNConfig
+
+
+def main(opts, config, corpus):
+    task = stages.mdn_task(config, corpus, opts.runs, opts.seed)
+    training.train(task, opts.runs / task.name, opts.seed)
+
+
+if __name__ == "__main__":
+    sys.exit(options.run(main, lambda preset: getattr(MDNConfig, preset)(), __doc__))
