@@ -1,0 +1,187 @@
+"""transfer.vae: the loss is its formula, the paper's network has the published shapes, gradients are the true ones."""
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from scipy import integrate, special, stats
+
+from transfer import vae
+
+TINY = vae.VAEConfig(latent=6, encoder=(4, 6, 8), encoder_blocks=(0, 1, 0), decoder=(8, 6, 4), decoder_blocks=(0, 1, 0),
+                     hidden=12, recognition=3.0, kl_floor=2.0)
+CLASSES = 5
+
+
+def build(config: vae.VAEConfig, seed: int = 0):
+    """(graph, params) with every parameter moved off its start: residual blocks begin as the identity, biases at zero."""
+    graph, state = nnx.split(vae.VAE(config, CLASSES, nnx.Rngs(seed)))
+    random = np.random.default_rng(seed)
+    return graph, jax.tree.map(lambda p: p + jnp.float32(0.1) * random.standard_normal(p.shape, np.float32),
+                               nnx.to_pure_dict(state))
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return build(TINY)
+
+
+@pytest.fixture(scope="module")
+def images():
+    random = np.random.default_rng(1)
+    shades = np.linspace(0.05, 0.95, 7)[:, None, None]
+    return jnp.asarray((random.random((7, 64, 64)) < shades) * random.random((7, 64, 64)), jnp.float32)
+
+
+@pytest.mark.parametrize("mean, log_variance", [(0.0, 0.0), (1.5, -2.0), (-3.0, 1.0), (0.2, 3.0)])
+def test_kl_is_the_integral_of_q_log_q_over_p(mean, log_variance):
+    q, p = stats.norm(mean, np.exp(log_variance / 2)), stats.norm()
+    wanted, _ = integrate.quad(lambda z: q.pdf(z) * (q.logpdf(z) - p.logpdf(z)), *q.interval(1 - 1e-12))
+    got = vae.kl_divergence(jnp.full((2, 3), mean), jnp.full((2, 3), log_variance))
+    assert got.shape == (2, 3)
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_samples_have_the_posteriors_mean_and_deviation():
+    mean, log_variance = jnp.array([2.0, -1.0]), jnp.array([-2.0, 1.0])
+    z = np.asarray(vae.sample_z(jnp.tile(mean, (20_000, 1)), jnp.tile(log_variance, (20_000, 1)), jax.random.key(0)))
+    for d in range(2):
+        assert stats.kstest(z[:, d], stats.norm(mean[d], np.exp(log_variance[d] / 2)).cdf).pvalue > 1e-3
+
+
+def test_loss_is_its_formula_on_the_models_own_outputs(tiny, images):
+    graph, params = tiny
+    labels, key = jnp.array([0, 1, 2, 3, 4, 0, 1]), jax.random.key(5)
+    model = nnx.merge(graph, params)
+    logits, z, mean, log_variance = (np.asarray(a, np.float64) for a in jax.jit(lambda p: nnx.merge(graph, p)(images, key))(params))
+    x = np.asarray(images, np.float64)
+    cross_entropy = -(x * special.log_expit(logits) + (1 - x) * special.log_expit(-logits)).sum((1, 2))
+    np.testing.assert_allclose(vae.reconstruction_loss(jnp.float32(logits), images), cross_entropy, rtol=1e-5)
+    kl = 0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance).sum(1)
+    scores = z @ np.asarray(model.classifier.kernel[...], np.float64) + np.asarray(model.classifier.bias[...], np.float64)
+    log_p = special.log_softmax(scores, 1)
+    between = float(np.sort(kl)[3:5].mean())
+    assert (kl > between).any() and (kl < between).any()
+    for floor in (0.0, 1e3, between):  # all above, all below, and both in one batch: the maximum is each example's own
+        for smoothing in (0.0, 0.1):
+            target = np.eye(CLASSES)[np.asarray(labels)] * (1 - smoothing) + smoothing / CLASSES
+            wanted = (cross_entropy + np.maximum(kl, floor) + 3.0 * -(target * log_p).sum(1)).mean()
+            config = dataclasses.replace(TINY, kl_floor=floor, label_smoothing=smoothing)
+            got, parts = vae.loss(model, config, images, labels, key)
+            np.testing.assert_allclose(got, wanted, rtol=1e-5)
+            np.testing.assert_allclose(parts["kl"], kl.mean(), rtol=1e-4)
+    assert max(kl.mean(), between) < np.maximum(kl, between).mean()
+    assert float(parts["accuracy"]) == np.mean(scores.argmax(1) == np.asarray(labels))
+    without, parts = vae.loss(model, dataclasses.replace(TINY, recognition=0.0, kl_floor=0.0), images, labels, key)
+    np.testing.assert_allclose(without, (cross_entropy + kl).mean(), rtol=1e-5)
+    assert set(parts) == {"reconstruction", "kl"}
+
+
+def test_decode_mean_takes_the_posteriors_mean(tiny, images):
+    model = nnx.merge(*tiny)
+    logits, (mean, log_variance) = vae.decode_mean(model, images)
+    np.testing.assert_allclose(mean, model.encode(images)[0], rtol=1e-5)
+    np.testing.assert_allclose(logits, model.decode(mean), rtol=1e-4, atol=1e-4)
+    assert logits.shape == (7, 64, 64) and mean.shape == log_variance.shape == (7, 6)
+
+
+def test_paper_network_has_the_published_layers_and_nothing_else():
+    model = nnx.eval_shape(lambda: vae.VAE(vae.VAEConfig.paper(), 3000, nnx.Rngs(0)))
+    state = nnx.state(model)
+    shapes = {".".join(map(str, path)): value.shape for path, value in nnx.to_flat_state(state)}
+    wanted = {}
+    for layer, (a, b) in enumerate([(1, 32), (32, 64), (64, 128), (128, 256)]):
+        wanted |= {f"encoder.convs.{layer}.kernel": (4, 4, a, b), f"encoder.convs.{layer}.bias": (b,)}
+    for layer, (k, a, b) in enumerate([(5, 1024, 128), (5, 128, 64), (6, 64, 32), (6, 32, 1)]):
+        wanted |= {f"decoder.convs.{layer}.kernel": (k, k, a, b), f"decoder.convs.{layer}.bias": (b,)}
+    for name, shape in (("mean", (1024, 64)), ("log_variance", (1024, 64)), ("decoder.dense", (64, 1024))):
+        wanted |= {f"{name}.kernel": shape, f"{name}.bias": shape[1:]}
+    assert shapes == wanted
+    # World Models (appendix A.1) counts 4,348,547 for 3 colours and 32 latents.
+    colours = 2 * 4 * 4 * 32 + 2 * 6 * 6 * 32 + 2
+    latents = 32 * (2 * 1025 + 1024)
+    assert sum(np.prod(s) for s in shapes.values()) == 4_348_547 - colours + latents
+    image, key = jax.ShapeDtypeStruct((2, 64, 64), jnp.float32), jax.random.key(0)
+    graph, _ = nnx.split(model)
+    outputs = jax.eval_shape(lambda s, x: nnx.merge(graph, s)(x, key), state, image)
+    assert [o.shape for o in outputs] == [(2, 64, 64), (2, 64), (2, 64), (2, 64)]
+    features = jax.eval_shape(lambda s, x: nnx.merge(graph, s).encoder(x), state, image)
+    assert features.shape == (2, 1024)  # 64 -> 31 -> 14 -> 6 -> 2 without padding, 256 channels
+
+
+def test_paper_decoders_dense_layer_is_linear_and_its_convolutions_rectified():
+    decoder = vae.PaperDecoder(2, nnx.Rngs(0))
+    decoder.dense.bias[...] = jnp.full(1024, -1.0)
+    decoder.dense.kernel[...] = jnp.zeros((2, 1024))
+    for conv, value in zip(decoder.convs, (-1e-3, 1e-2, 1e-2, 1e-2)):
+        conv.kernel[...] = jnp.full(conv.kernel.shape, value)
+    assert float(decoder(jnp.zeros((1, 2))).min()) > 0  # a rectified -1 would leave nothing
+    decoder.convs[2].kernel[...] = jnp.full(decoder.convs[2].kernel.shape, -1.0)
+    assert float(jnp.abs(decoder(jnp.zeros((1, 2)))).max()) == 0
+    decoder.convs[3].bias[...] = jnp.full(1, -3.0)  # the last layer gives logits of either sign
+    assert float(decoder(jnp.zeros((1, 2))).max()) == -3
+
+
+def test_presets_follow_the_papers_program_where_they_say_so():
+    for domain in ("old", "new"):
+        paper = vae.VAEConfig.paper(domain)
+        assert (paper.latent, paper.kl_floor, paper.steps, paper.batch, paper.learning_rate) == (64, 32.0, 20_000, 50, 1e-3)
+        assert (paper.recognition, paper.balance, paper.augment, paper.warmup, paper.ema) == (0.0, 1.0, "paper", -1, 0.0)
+        for preset in (vae.VAEConfig.small, vae.VAEConfig.base, vae.VAEConfig.tiny):
+            config = preset(domain)
+            model = nnx.eval_shape(lambda: vae.VAE(config, CLASSES, nnx.Rngs(0)))
+            out = jax.eval_shape(lambda m, x: m.decode(m.encode(x)[0]), model, jax.ShapeDtypeStruct((1, 64, 64), jnp.float32))
+            assert out.shape == (1, 64, 64)
+
+
+@pytest.mark.parametrize("block", [2, 4])
+def test_depth_to_space_undoes_space_to_depth(block):
+    x = np.random.default_rng(0).random((2, 8, 16, 3), np.float32)
+    deep = vae.space_to_depth(jnp.asarray(x), block)
+    assert deep.shape == (2, 8 // block, 16 // block, 3 * block**2)
+    np.testing.assert_array_equal(vae.depth_to_space(deep, block), x)
+    np.testing.assert_array_equal(deep[1, 1, 2], x[1, block:2 * block, 2 * block:3 * block].reshape(-1))
+    np.testing.assert_array_equal(vae.space_to_depth(vae.depth_to_space(deep, block), block), deep)
+
+
+@pytest.fixture(scope="module")
+def value_and_grad(tiny):
+    graph, _ = tiny
+    labels = jnp.arange(3)
+    return jax.jit(jax.value_and_grad(lambda p, x: vae.loss(nnx.merge(graph, p), TINY, x, labels, jax.random.key(0))[0]))
+
+
+def test_extreme_images_and_weights_stay_finite(tiny, value_and_grad):
+    images = np.zeros((3, 64, 64), np.float32)
+    images[1] = 1
+    images[2, 63, 0] = 1
+    huge = jax.tree.map(lambda p: p, tiny[1])
+    huge["log_variance"] = {"kernel": huge["log_variance"]["kernel"], "bias": jnp.array([1e4, -1e4] * 3)}
+    for params in (tiny[1], huge):
+        value, grads = value_and_grad(params, images)
+        assert np.isfinite(value)
+        assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
+
+
+def test_every_parameter_learns(tiny, value_and_grad, images):
+    _, grads = value_and_grad(tiny[1], images[3:6])
+    still = [jax.tree_util.keystr(path) for path, g in jax.tree_util.tree_leaves_with_path(grads) if not np.abs(g).max() > 0]
+    assert not still
+
+
+def test_gradients_are_finite_differences(tiny, images):
+    graph, params = tiny
+    random = np.random.default_rng(3)
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda p: jnp.asarray(np.asarray(p), jnp.float64), params)
+        x, labels, key = jnp.asarray(np.asarray(images[2:4]), jnp.float64), jnp.array([1, 4]), jax.random.key(0)
+        value = jax.jit(lambda p: vae.loss(nnx.merge(graph, p), TINY, x, labels, key)[0])
+        grads = jax.jit(jax.grad(lambda p: vae.loss(nnx.merge(graph, p), TINY, x, labels, key)[0]))(params)
+        for _ in range(3):
+            direction = jax.tree.map(lambda p: jnp.asarray(random.standard_normal(p.shape)), params)
+            at = lambda step: float(value(jax.tree.map(lambda p, d: p + step * d, params, direction)))
+            slope = (at(1e-6) - at(-1e-6)) / 2e-6
+            along = sum(float((g * d).sum()) for g, d in zip(jax.tree.leaves(grads), jax.tree.leaves(direction)))
+            np.testing.assert_allclose(slope, along, rtol=1e-5)
