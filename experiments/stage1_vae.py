@@ -18,7 +18,7 @@ def main(opts, config, corpus, domain):
         given = {f.name: value for f in dataclasses.fields(config)
                  if (value := getattr(config, f.name)) != getattr(default, f.name)}
         task = stages.vae_task(dataclasses.replace(preset, **given), corpus, each)
-        training.train(task, opts.runs / task.name, opts.seed)
+        training.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
 
 
 if __name__ == "__main__":

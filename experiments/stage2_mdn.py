@@ -11,7 +11,7 @@ from transfer.mdn import MDNConfig
 
 def main(opts, config, corpus):
     task = stages.mdn_task(config, corpus, opts.runs, opts.seed)
-    training.train(task, opts.runs / task.name, opts.seed)
+    training.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
 
 
 if __name__ == "__main__":

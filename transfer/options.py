@@ -29,6 +29,8 @@ class Options:
     runs: Path | None = None
     """Folder that the stages share; each stage writes its run to a folder of its own in it [default: runs/PRESET]."""
     seed: int = 0
+    checkpoint_seconds: float = 90.0
+    """Time between checkpoints; at most this much work is lost when a run is killed."""
 
 
 def run(script: Callable, presets: Callable, doc: str, **choices) -> int:

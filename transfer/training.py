@@ -78,8 +78,9 @@ def adamw(config) -> optax.GradientTransformation:
     return optax.adamw(schedule, b2=0.99, weight_decay=config.weight_decay)
 
 
-def train(task: Task, folder: Path, seed: int = 0, evaluate_every: int | None = None) -> Path:
-    """Run `task` in `folder` to its last step, from wherever it stands; returns the weights file.
+def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 90.0) -> Path:
+    """Run `task` in `folder` to its last step, from wherever it stands; returns the weights file. A checkpoint is kept every
+    `checkpoint_seconds`, which has no influence on the result.
 
     Raises TrainingError for a folder started with other settings, one that cannot be written, or a loss that is not finite;
     Interrupted after Ctrl-C or SIGTERM, with the state saved.
@@ -132,7 +133,7 @@ def train(task: Task, folder: Path, seed: int = 0, evaluate_every: int | None = 
     save = lambda at: (manager.save(at, args=ocp.args.StandardSave(state)), manager.wait_until_finished())
     chosen = lambda: state["average"] if config.ema else state["params"]
     metrics = _Metrics(folder / "metrics.jsonl", start)
-    evaluate_every = evaluate_every or max(stride, config.steps // 8 // stride * stride)
+    evaluate_every = max(stride, config.steps // 8 // stride * stride)
     stop, handlers = [], {}
     for number in (signal.SIGINT, signal.SIGTERM):
         try:
@@ -144,6 +145,7 @@ def train(task: Task, folder: Path, seed: int = 0, evaluate_every: int | None = 
     try:
         for at in range(start, steps, stride):
             state, parts = dispatch(state, data, jnp.int32(at), task.variant(at // GROUP))
+            jax.block_until_ready(parts)  # else many steps queue up, and a stop would wait for all of them
             pending.append(parts)
             bar.update(stride)
             reached = at + stride
@@ -163,7 +165,7 @@ def train(task: Task, folder: Path, seed: int = 0, evaluate_every: int | None = 
                 if task.picture:
                     (folder / "samples").mkdir(exist_ok=True)
                     task.picture(chosen(), folder / "samples" / f"step_{reached:07d}.png")
-            if reached == steps or stop or time.monotonic() - saved > 90:
+            if reached == steps or stop or time.monotonic() - saved > checkpoint_seconds:
                 save(reached)
                 saved = time.monotonic()
             if stop and reached < steps:

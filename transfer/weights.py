@@ -30,7 +30,9 @@ def flatten(tree, prefix: str) -> dict[str, np.ndarray]:
 def save(path: Path, params, arrays: dict, described: dict, dtype=np.float32) -> None:
     """Write the file whole or not at all. Floating-point arrays are stored as `dtype`, others as they are."""
     tensors = flatten(params, "params") | flatten(arrays, "arrays")
-    tensors = {k: np.ascontiguousarray(v.astype(dtype) if np.issubdtype(v.dtype, np.floating) else v) for k, v in tensors.items()}
+    tensors = {k: v.astype(dtype) if np.issubdtype(v.dtype, np.floating) else v for k, v in tensors.items()}
+    # ascontiguousarray makes a scalar an array of one.
+    tensors = {k: np.ascontiguousarray(v).reshape(v.shape) for k, v in tensors.items()}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
@@ -48,6 +50,8 @@ def load(path: Path) -> tuple[dict, dict, dict]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
         described = json.loads(metadata["config"])
+        if not isinstance(described, dict) or not isinstance(described.get("config"), dict):
+            raise ValueError("its metadata holds no configuration")
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise WeightsError(f"{path}: not a weights file of this project ({error}); restore or retrain it") from None
     params, arrays = {}, {}

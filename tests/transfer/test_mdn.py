@@ -120,9 +120,9 @@ def test_coherent_samples_are_component_means_as_often_as_their_weight(density, 
     z_old = jnp.tile(z[0][:1], (count, 1))
     got = np.asarray(mdn.sample(model, z_old, g, jax.random.key(1), temperature))
     if density == "anchored":
-        logits, means = np.asarray(mdn.anchored_logits(model, z[0], g))[0], np.asarray(g.mean)
+        logits, means = np.asarray(mdn.anchored_logits(model, z_old, g))[0], np.asarray(g.mean)
     else:
-        logits, means = (np.asarray(a)[0] for a in model(z[0])[:2])
+        logits, means = (np.asarray(a)[0] for a in model(z_old)[:2])
     same = (got[:, None] == means[None]).all(-1)
     assert same.any(1).all()
     expected = count * special.softmax(logits.reshape(-1).astype(float) / temperature)
@@ -131,8 +131,9 @@ def test_coherent_samples_are_component_means_as_often_as_their_weight(density, 
 
 def test_factorised_samples_choose_each_dimension_for_itself(z):
     model = build("factorised")
-    got = np.asarray(mdn.sample(model, jnp.tile(z[0][:1], (2000, 1)), gallery(), jax.random.key(1), 3.0))
-    means = np.asarray(model(z[0][:1])[1])[0]
+    z_old = jnp.tile(z[0][:1], (2000, 1))
+    got = np.asarray(mdn.sample(model, z_old, gallery(), jax.random.key(1), 3.0))
+    means = np.asarray(model(z_old)[1])[0]
     pick = (got[:, None] == means[None]).argmax(1)  # (2000, 2)
     assert len({tuple(p) for p in pick}) == 9
     assert np.isin(got[:, 0], means[:, 0]).all() and np.isin(got[:, 1], means[:, 1]).all()
@@ -202,7 +203,7 @@ def test_key_dropout_leaves_the_learned_offset_out(z):
 
 
 def test_far_latents_stay_finite():
-    far = jnp.array([[1e3, -1e3], [0.0, 0.0]])
+    far = jnp.tile(jnp.array([[1e3, -1e3], [0.0, 0.0]]), (3, 1))
     for density in DENSITIES:
         model = build(density)
         assert np.isfinite(mdn.log_prob(model, far, far, gallery())).all()

@@ -16,11 +16,14 @@ CLASSES = 5
 
 
 def build(config: vae.VAEConfig, seed: int = 0):
-    """(graph, params) with every parameter moved off its start: residual blocks begin as the identity, biases at zero."""
-    graph, state = nnx.split(vae.VAE(config, CLASSES, nnx.Rngs(seed)))
+    """(graph, params) with random parameters: residual blocks begin as the identity and biases at zero, which hides mistakes."""
+    graph, state = nnx.split(nnx.eval_shape(lambda: vae.VAE(config, CLASSES, nnx.Rngs(0))))
     random = np.random.default_rng(seed)
-    return graph, jax.tree.map(lambda p: p + jnp.float32(0.1) * random.standard_normal(p.shape, np.float32),
-                               nnx.to_pure_dict(state))
+
+    def start(shape):
+        return random.standard_normal(shape, np.float32) / np.float32(np.sqrt(max(1, np.prod(shape[:-1]))))
+
+    return graph, jax.tree.map(lambda p: jnp.asarray(start(p.shape)), nnx.to_pure_dict(state))
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,8 @@ def test_loss_is_its_formula_on_the_models_own_outputs(tiny, images):
     graph, params = tiny
     labels, key = jnp.array([0, 1, 2, 3, 4, 0, 1]), jax.random.key(5)
     model = nnx.merge(graph, params)
+    with_floor = jax.jit(lambda p, floor, smoothing: vae.loss(
+        nnx.merge(graph, p), dataclasses.replace(TINY, kl_floor=floor, label_smoothing=smoothing), images, labels, key))
     logits, z, mean, log_variance = (np.asarray(a, np.float64) for a in jax.jit(lambda p: nnx.merge(graph, p)(images, key))(params))
     x = np.asarray(images, np.float64)
     cross_entropy = -(x * special.log_expit(logits) + (1 - x) * special.log_expit(-logits)).sum((1, 2))
@@ -64,26 +69,30 @@ def test_loss_is_its_formula_on_the_models_own_outputs(tiny, images):
     log_p = special.log_softmax(scores, 1)
     between = float(np.sort(kl)[3:5].mean())
     assert (kl > between).any() and (kl < between).any()
-    for floor in (0.0, 1e3, between):  # all above, all below, and both in one batch: the maximum is each example's own
-        for smoothing in (0.0, 0.1):
-            target = np.eye(CLASSES)[np.asarray(labels)] * (1 - smoothing) + smoothing / CLASSES
-            wanted = (cross_entropy + np.maximum(kl, floor) + 3.0 * -(target * log_p).sum(1)).mean()
-            config = dataclasses.replace(TINY, kl_floor=floor, label_smoothing=smoothing)
-            got, parts = vae.loss(model, config, images, labels, key)
-            np.testing.assert_allclose(got, wanted, rtol=1e-5)
-            np.testing.assert_allclose(parts["kl"], kl.mean(), rtol=1e-4)
+    # All above, all below, and both in one batch: the maximum is each example's own.
+    for floor, smoothing in ((0.0, 0.0), (1e3, 0.0), (between, 0.0), (between, 0.1)):
+        target = np.eye(CLASSES)[np.asarray(labels)] * (1 - smoothing) + smoothing / CLASSES
+        wanted = (cross_entropy + np.maximum(kl, floor) + 3.0 * -(target * log_p).sum(1)).mean()
+        got, parts = with_floor(params, floor, smoothing)
+        np.testing.assert_allclose(got, wanted, rtol=1e-5)
+        np.testing.assert_allclose(parts["kl"], kl.mean(), rtol=1e-4)
     assert max(kl.mean(), between) < np.maximum(kl, between).mean()
-    assert float(parts["accuracy"]) == np.mean(scores.argmax(1) == np.asarray(labels))
-    without, parts = vae.loss(model, dataclasses.replace(TINY, recognition=0.0, kl_floor=0.0), images, labels, key)
+    assert float(parts["accuracy"]) == pytest.approx(np.mean(scores.argmax(1) == np.asarray(labels)))
+    plain = dataclasses.replace(TINY, recognition=0.0, kl_floor=0.0)
+    without, parts = jax.jit(lambda p: vae.loss(nnx.merge(graph, p), plain, images, labels, key))(params)
     np.testing.assert_allclose(without, (cross_entropy + kl).mean(), rtol=1e-5)
     assert set(parts) == {"reconstruction", "kl"}
 
 
 def test_decode_mean_takes_the_posteriors_mean(tiny, images):
-    model = nnx.merge(*tiny)
-    logits, (mean, log_variance) = vae.decode_mean(model, images)
-    np.testing.assert_allclose(mean, model.encode(images)[0], rtol=1e-5)
-    np.testing.assert_allclose(logits, model.decode(mean), rtol=1e-4, atol=1e-4)
+    graph, params = tiny
+    model = lambda p: nnx.merge(graph, p)
+    got, posterior, decoded = jax.jit(lambda p: (
+        vae.decode_mean(model(p), images), model(p).encode(images), model(p).decode(model(p).encode(images)[0])))(params)
+    logits, (mean, log_variance) = got
+    np.testing.assert_allclose(mean, posterior[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(log_variance, posterior[1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(logits, decoded, rtol=1e-4, atol=1e-4)
     assert logits.shape == (7, 64, 64) and mean.shape == log_variance.shape == (7, 6)
 
 
@@ -112,16 +121,22 @@ def test_paper_network_has_the_published_layers_and_nothing_else():
 
 
 def test_paper_decoders_dense_layer_is_linear_and_its_convolutions_rectified():
-    decoder = vae.PaperDecoder(2, nnx.Rngs(0))
-    decoder.dense.bias[...] = jnp.full(1024, -1.0)
-    decoder.dense.kernel[...] = jnp.zeros((2, 1024))
-    for conv, value in zip(decoder.convs, (-1e-3, 1e-2, 1e-2, 1e-2)):
-        conv.kernel[...] = jnp.full(conv.kernel.shape, value)
-    assert float(decoder(jnp.zeros((1, 2))).min()) > 0  # a rectified -1 would leave nothing
-    decoder.convs[2].kernel[...] = jnp.full(decoder.convs[2].kernel.shape, -1.0)
-    assert float(jnp.abs(decoder(jnp.zeros((1, 2)))).max()) == 0
-    decoder.convs[3].bias[...] = jnp.full(1, -3.0)  # the last layer gives logits of either sign
-    assert float(decoder(jnp.zeros((1, 2))).max()) == -3
+    graph, state = nnx.split(nnx.eval_shape(lambda: vae.PaperDecoder(2, nnx.Rngs(0))))
+    run = jax.jit(lambda params: nnx.merge(graph, params)(jnp.zeros((1, 2))))
+
+    def decoded(kernels, last_bias):
+        params = jax.tree.map(lambda p: jnp.zeros(p.shape), nnx.to_pure_dict(state))
+        params["dense"]["bias"] -= 1.0
+        params["convs"][3]["bias"] += last_bias
+        for layer, value in enumerate(kernels):
+            params["convs"][layer]["kernel"] += value
+        return np.asarray(run(params))
+
+    assert decoded((-1e-3, 1e-2, 1e-2, 1e-2), 0.0).min() > 0  # a rectified -1 would leave nothing
+    for rectified in range(3):  # a negative layer stops everything, but for the last, which gives logits of either sign
+        kernels = [-1e-3 if layer == 0 else 1e-2 for layer in range(4)]
+        kernels[rectified] *= -1
+        assert np.unique(decoded(kernels, -3.0)).tolist() == [-3]
 
 
 def test_presets_follow_the_papers_program_where_they_say_so():
@@ -177,11 +192,11 @@ def test_gradients_are_finite_differences(tiny, images):
     with jax.enable_x64(True):
         params = jax.tree.map(lambda p: jnp.asarray(np.asarray(p), jnp.float64), params)
         x, labels, key = jnp.asarray(np.asarray(images[2:4]), jnp.float64), jnp.array([1, 4]), jax.random.key(0)
-        value = jax.jit(lambda p: vae.loss(nnx.merge(graph, p), TINY, x, labels, key)[0])
-        grads = jax.jit(jax.grad(lambda p: vae.loss(nnx.merge(graph, p), TINY, x, labels, key)[0]))(params)
+        value = jax.jit(jax.value_and_grad(lambda p: vae.loss(nnx.merge(graph, p), TINY, x, labels, key)[0]))
+        _, grads = value(params)
         for _ in range(3):
             direction = jax.tree.map(lambda p: jnp.asarray(random.standard_normal(p.shape)), params)
-            at = lambda step: float(value(jax.tree.map(lambda p, d: p + step * d, params, direction)))
+            at = lambda step: float(value(jax.tree.map(lambda p, d: p + step * d, params, direction))[0])
             slope = (at(1e-6) - at(-1e-6)) / 2e-6
             along = sum(float((g * d).sum()) for g, d in zip(jax.tree.leaves(grads), jax.tree.leaves(direction)))
             np.testing.assert_allclose(slope, along, rtol=1e-5)

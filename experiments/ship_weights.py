@@ -1,0 +1,38 @@
+"""Copy a runs folder's weights into the package as float16: what `KuzushijiTransfer.load()` takes.
+
+    python experiments/ship_weights.py --runs runs/small
+"""
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from transfer import weights
+from transfer.pipeline import PRETRAINED
+
+LIMIT = 40e6
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=Path, default=Path("runs/small"))
+    parser.add_argument("--out", type=Path, default=PRETRAINED, help="weights folder [the package's own]")
+    chosen = parser.parse_args()
+    try:
+        loaded = {name: weights.load(weights.find(chosen.runs, name)) for name in ("vae_old", "vae_new", "mdn", "sketch_rnn")}
+    except weights.WeightsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    total = 0
+    for name, (params, arrays, described) in loaded.items():
+        path = chosen.out / f"{name}.safetensors"
+        weights.save(path, params, arrays, described, np.float16)
+        total += path.stat().st_size
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    print(f"{total / 1e6:.1f} MB in all" + ("; more than the 40 MB that the package may hold" if total > LIMIT else ""))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

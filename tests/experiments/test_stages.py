@@ -1,0 +1,94 @@
+"""The three stage scripts on the sample corpus, as a user runs them, and `draw` with what they leave."""
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.png"))[:1]
+
+
+def environment():
+    kept = {k: v for k, v in os.environ.items() if k != "KUZUSHIJI_DATA"}
+    return kept | {"PYTHONPATH": str(ROOT)}
+
+
+def script(name, runs, *arguments, check=True):
+    done = subprocess.run([sys.executable, ROOT / "experiments" / name, "--runs", runs, *map(str, arguments)], env=environment(),
+                          capture_output=True, text=True, timeout=400)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    script("stage1_vae.py", folder, "--steps", 12)
+    script("stage2_mdn.py", folder, "--steps", 20)
+    script("stage3_sketch_rnn.py", folder, "--steps", 12)
+    return folder
+
+
+def test_each_stage_leaves_a_whole_run_folder(runs):
+    for stage in ("vae_old", "vae_new", "mdn", "sketch_rnn"):
+        described = json.loads((runs / stage / "config.json").read_text())
+        assert described["config"]["steps"] in (12, 20) and described["data"]["sample"] is True
+        lines = [json.loads(line) for line in (runs / stage / "metrics.jsonl").read_text().splitlines()]
+        assert any("loss" in line for line in lines) and any(k.startswith("val/") for line in lines for k in line)
+        assert (runs / stage / "weights" / f"{stage}.safetensors").is_file()
+    for stage in ("vae_old", "vae_new", "sketch_rnn"):
+        for path in (runs / stage / "samples").glob("*.png"):
+            Image.open(path).verify()
+
+
+def test_draw_works_with_the_weights_of_the_run(runs, tmp_path):
+    done = subprocess.run([sys.executable, "-m", "transfer", "draw", *EXAMPLES, "--weights", runs, "--out", tmp_path, "--samples", "1"],
+                          cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / f"{EXAMPLES[0].stem}.svg").stat().st_size > 200
+
+
+def test_sample_corpus_is_announced_in_one_line(runs):
+    done = script("stage2_mdn.py", runs, "--steps", 20)
+    assert len([line for line in done.stderr.splitlines() if "sample corpus" in line]) == 1
+    assert "already trained" in done.stdout
+
+
+def test_other_settings_in_the_same_folder_are_refused(runs):
+    done = script("stage2_mdn.py", runs, "--steps", 20, "--hidden", 64, check=False)
+    assert done.returncode == 2 and "hidden" in done.stderr
+
+
+def test_missing_stage_is_one_clear_line(tmp_path):
+    done = script("stage3_sketch_rnn.py", tmp_path / "empty", check=False)
+    assert done.returncode == 2
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: ")], done.stderr
+
+
+def test_killed_stage_goes_on_to_the_same_weights(runs, tmp_path):
+    """SIGKILL in the middle of a stage whose earlier stages exist; the restarted run ends bitwise like the unbroken one."""
+    for stage in ("vae_old", "vae_new", "mdn"):
+        (tmp_path / stage).symlink_to(runs / stage)
+    steps = ["--steps", "12"]
+    process = subprocess.Popen([sys.executable, ROOT / "experiments/stage3_sketch_rnn.py", "--runs", tmp_path, *steps, "--checkpoint-seconds", "0"],
+                               env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    checkpoints, deadline = tmp_path / "sketch_rnn" / "checkpoints", time.monotonic() + 200
+    while time.monotonic() < deadline and not [p for p in checkpoints.glob("*") if p.name.isdigit() and int(p.name) >= 3]:
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    done = tmp_path / "sketch_rnn" / "weights" / "sketch_rnn.safetensors"
+    assert not done.exists()
+    script("stage3_sketch_rnn.py", tmp_path, *steps)
+    unbroken, resumed = load_file(runs / "sketch_rnn/weights/sketch_rnn.safetensors"), load_file(done)
+    assert unbroken.keys() == resumed.keys()
+    for name, value in unbroken.items():
+        np.testing.assert_array_equal(value, resumed[name], err_msg=name)

@@ -1,0 +1,111 @@
+"""The shipped weights through the public API."""
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lxml import etree
+
+from transfer import KuzushijiTransfer
+from transfer.images import load_image
+from transfer.pipeline import likeness
+from transfer.weights import WeightsError
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.png"))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return KuzushijiTransfer.load()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.stack([load_image(p) for p in EXAMPLES])
+
+
+@pytest.fixture(scope="module")
+def results(model, images):
+    return model.transfer(images, samples=3, seed=0)
+
+
+def test_result_has_the_promised_shapes_and_types(results, images):
+    assert len(results) == len(images)
+    for result, image in zip(results, images):
+        np.testing.assert_array_equal(result.image, image)
+        assert len(result.strokes) == len(result.written) == len(result.scores) == 3
+        for drawing in result.strokes:
+            assert len(drawing) >= 1
+            for stroke in drawing:
+                assert stroke.dtype == np.float32 and stroke.ndim == 2 and stroke.shape[1] == 2 and np.isfinite(stroke).all()
+        assert (np.diff(result.scores) <= 0).all()
+        for picture in (result.pixels, result.old_reconstruction, result.new_reconstruction):
+            assert picture.shape == (64, 64) and picture.dtype == np.float32 and 0 <= picture.min() and picture.max() <= 1
+        probabilities = [p for _, p in result.candidates]
+        assert len(probabilities) == 10 and sorted(probabilities, reverse=True) == probabilities
+        assert 0 < sum(probabilities) <= 1 + 1e-5
+        assert result.z_old.shape == result.z_new.shape == (64,)
+
+
+def test_drawings_stay_in_and_fill_the_box(results):
+    for result in results:
+        points = np.concatenate(result.strokes[0])
+        assert points.min() > -15 and points.max() < 124
+        assert np.ptp(points, axis=0).max() > 50
+
+
+def test_drawing_looks_like_the_predicted_picture(results):
+    others = np.mean([likeness(a.strokes[0], b.pixels) for a, b in zip(results, results[1:])])
+    own = np.mean([likeness(r.strokes[0], r.pixels) for r in results])
+    assert own > others + 0.15
+
+
+def test_svg_has_one_path_a_stroke_in_kanjivg_structure(results):
+    result = results[0]
+    root = etree.fromstring(result.svg().encode())
+    paths = root.findall(".//{http://www.w3.org/2000/svg}path")
+    assert len(paths) == len(result.strokes[0])
+    assert root.get("viewBox") == "0 0 109 109"
+    code = f"{ord(result.written[0]):05x}"
+    assert [p.get("id") for p in paths] == [f"kvg:{code}-s{n}" for n in range(1, len(paths) + 1)]
+
+
+def test_same_seed_same_drawings_other_seed_others(model, images, results):
+    again = model.transfer(images, samples=3, seed=0)
+    for a, b in zip(results, again):
+        assert all(np.array_equal(s, t) for d, e in zip(a.strokes, b.strokes) for s, t in zip(d, e))
+    other = model.transfer(images, samples=3, seed=1)
+    assert any(len(s) != len(t) or not np.array_equal(s, t)
+               for a, b in zip(results, other) for d, e in zip(a.strokes, b.strokes) for s, t in zip(d, e))
+
+
+def test_an_image_alone_gives_what_it_gives_among_others(model, images, results):
+    [alone] = model.transfer(images[3], samples=3, seed=0)
+    assert [c for c, _ in alone.candidates] == [c for c, _ in results[3].candidates]
+    for a, b in zip(alone.strokes[0], results[3].strokes[0]):
+        np.testing.assert_allclose(a, b, atol=0.05)
+
+
+def test_extreme_images_stay_finite(model):
+    one_pixel = np.zeros((64, 64), np.uint8)
+    one_pixel[30, 30] = 255
+    images = np.stack([np.zeros((64, 64), np.uint8), np.full((64, 64), 255, np.uint8), one_pixel])
+    for result in model.transfer(images, samples=1):
+        assert np.isfinite(result.pixels).all() and np.isfinite([p for _, p in result.candidates]).all()
+        assert all(np.isfinite(s).all() for s in result.strokes[0])
+
+
+@pytest.mark.parametrize("bad", [np.zeros((2, 32, 64), np.uint8), np.zeros((64, 64), np.float32), np.zeros((64,), np.uint8)])
+def test_wrong_arrays_are_refused(model, bad):
+    with pytest.raises(ValueError, match="give"):
+        model.transfer(bad)
+
+
+@pytest.mark.parametrize("argument", [{"samples": 0}, {"temperature": 0.0}, {"temperature": 2.0}])
+def test_wrong_numbers_are_refused(model, argument):
+    with pytest.raises(ValueError, match="give"):
+        model.transfer(np.zeros((64, 64), np.uint8), **argument)
+
+
+def test_folder_without_weights_is_one_clear_line(tmp_path):
+    with pytest.raises(WeightsError, match="vae_old"):
+        KuzushijiTransfer.load(tmp_path)

@@ -1,0 +1,404 @@
+"""transfer.sketch_rnn: the hand-written LSTM, what the pen sees, the loss, and drawings that follow the training's rules."""
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from scipy import special, stats
+
+from data.strokes import to_stroke3
+from transfer import sketch_rnn
+from transfer.sketch_rnn import BOX, END, GRID
+
+SEEING = sketch_rnn.SketchRNNConfig(latent=3, units=8, mixtures=3, embed=6, head=7, longest=14, scale=10.0, noise=0.0)
+BLIND = dataclasses.replace(SEEING, layers=2, bivariate=False, glimpse=False, embed=0, head=0)
+BOTH = pytest.mark.parametrize("config", [SEEING, BLIND], ids=["glimpse", "paper"])
+
+FIRST = np.array([(10, 20), (30, 20), (30, 60)], np.float32)
+SECOND = np.array([(50, 50), (70, 90)], np.float32)
+POINTS = np.concatenate([FIRST, SECOND])
+
+
+def build(config, seed: int = 0):
+    """(graph, params) of an untrained model, every parameter random."""
+    graph, state = nnx.split(nnx.eval_shape(lambda: sketch_rnn.SketchRNN(config, nnx.Rngs(0))))
+    random = np.random.default_rng(seed)
+    start = lambda p: jnp.asarray(random.normal(0, max(1, np.prod(p.shape[:-1])) ** -0.5, p.shape), jnp.float32)
+    return graph, jax.tree.map(start, nnx.to_pure_dict(state))
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {config: build(config) for config in (SEEING, BLIND)}
+
+
+def condition_of(config, batch: int, seed: int = 0) -> dict:
+    random = np.random.default_rng(seed)
+    condition = {"z": jnp.asarray(random.normal(0, 1, (batch, 3)), jnp.float32)}
+    return condition | ({"picture": jnp.asarray(random.random((batch, 64, 64)), jnp.float32)} if config.glimpse else {})
+
+
+def padded(drawings, length: int, junk: float = 0.0):
+    rows = np.full((len(drawings), length, 3), junk, np.float32)
+    for i, drawing in enumerate(drawings):
+        rows[i, :len(drawing)] = drawing
+    return jnp.asarray(rows), jnp.array([len(d) for d in drawings], jnp.int32)
+
+
+DRAWINGS = [to_stroke3([FIRST, SECOND]), to_stroke3([SECOND, FIRST + 5, SECOND - 8])]
+
+
+# LSTM -----------------------------------------------------------------------------------------------------------------
+
+def test_lstm_is_a_plain_scan_in_value_and_gradient():
+    def plain(inputs, mask, kernel, h, c):
+        def step(carry, x):
+            h, c = carry
+            i, f, g, o = jnp.split(x[0] + h @ kernel, 4, -1)
+            c = jax.nn.sigmoid(f + 1) * c + jax.nn.sigmoid(i) * jnp.tanh(g) * x[1]
+            h = jax.nn.sigmoid(o) * jnp.tanh(c)
+            return (h, c), h
+
+        return jax.lax.scan(step, (h, c), (inputs, jnp.broadcast_to(mask, (len(inputs), *mask.shape[1:]))))[1]
+
+    with jax.enable_x64(True):
+        random = np.random.default_rng(0)
+        draw = lambda *shape: jnp.asarray(random.standard_normal(shape))
+        inputs, kernel, h, c, cotangent = draw(7, 3, 20), draw(5, 20), draw(3, 5), draw(3, 5), draw(7, 3, 5)
+        for mask in (jnp.ones((1, 1, 1)), jnp.asarray(random.random((7, 3, 5)) < 0.3) / 0.3):
+            results = []
+            for function in (plain, sketch_rnn.lstm):
+                out, back = jax.vjp(lambda inputs, kernel, h, c: function(inputs, mask, kernel, h, c), inputs, kernel, h, c)
+                results.append((out, *back(cotangent)))
+            for wanted, got in zip(*results):
+                np.testing.assert_allclose(got, wanted, rtol=1e-10, atol=1e-12)
+
+
+# What the pen sees ----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("pixels, size", [(64, 11), (16, 7)])
+def test_window_is_bilinear_sampling_around_the_pen(pixels, size):
+    random = np.random.default_rng(0)
+    picture = random.random((2, pixels, pixels)).astype(np.float32)
+    position = np.concatenate([random.uniform(0, BOX, (2, 20, 2)), [[[0, 0], [BOX, BOX]], [[-0.5, 50], [54.5, 109]]]], 1).astype(np.float32)
+
+    def value(b, x, y):
+        x0, y0, total = int(np.floor(x)), int(np.floor(y)), 0.0
+        for i, j in ((x0, y0), (x0 + 1, y0), (x0, y0 + 1), (x0 + 1, y0 + 1)):
+            if 0 <= i < pixels and 0 <= j < pixels:
+                total += picture[b, j, i] * (1 - abs(x - i)) * (1 - abs(y - j))
+        return total
+
+    got = np.asarray(jax.jit(sketch_rnn.window, static_argnums=2)(picture, position, size)).reshape(2, 22, size, size)
+    around = np.arange(size) - size // 2
+    for b in range(2):
+        for t in range(22):
+            x, y = position[b, t].astype(float) * pixels / BOX - 0.5
+            wanted = [[value(b, x + dx, y + dy) for dx in around] for dy in around]
+            np.testing.assert_allclose(got[b, t], wanted, atol=2e-4)
+
+
+def test_window_of_a_pen_off_the_page_is_finite_paper():
+    far = jnp.array([[[1e6, -1e6], [-500.0, 400.0]]])
+    seen = sketch_rnn.window(jnp.ones((1, 64, 64)), far, 11)
+    assert np.isfinite(seen).all() and seen.shape == (1, 2, 121)
+    assert float(seen[0, 0, 0]) == 0  # its upper left corner
+
+
+def test_ink_is_length_times_width_and_lies_on_the_segment():
+    random = np.random.default_rng(0)
+    ends = random.uniform(8, 101, (2, 50, 2)).astype(np.float32)
+    ink = np.asarray(sketch_rnn.ink(*ends))
+    length = np.linalg.norm(ends[1] - ends[0], axis=1)
+    np.testing.assert_allclose(ink.sum(1), length * 3.0 / (BOX / GRID) ** 2, rtol=1e-4)
+    grid = ink.reshape(50, GRID, GRID) / ink.sum(1)[:, None, None]
+    centre = (np.arange(GRID) + 0.5) * BOX / GRID
+    middle = np.stack([(grid.sum(1) * centre).sum(1), (grid.sum(2) * centre).sum(1)], 1)  # (x, y)
+    np.testing.assert_allclose(middle, ends.mean(0), atol=1e-2)
+
+
+def test_coarse_picture_is_the_mean_of_blocks():
+    picture = np.random.default_rng(0).random((2, 64, 64)).astype(np.float32)
+    coarse = sketch_rnn.coarse_picture(jnp.asarray(picture))
+    np.testing.assert_allclose(coarse[1, 3, 5], picture[1, 12:16, 20:24].mean(), rtol=1e-5)
+
+
+# Loss -----------------------------------------------------------------------------------------------------------------
+
+@BOTH
+def test_movement_log_prob_is_scipys_mixture(config):
+    random = np.random.default_rng(0)
+    out = jnp.asarray(random.normal(0, 1, (2, 4, 3 + 6 * 3)), jnp.float32)
+    target = random.normal(0, 1, (2, 4, 2)).astype(np.float32)
+    got = np.asarray(sketch_rnn.movement_log_prob(config, out, jnp.asarray(target)))
+    pen, logits, means, log_scales, correlation = (np.asarray(a, np.float64) for a in sketch_rnn.split_parameters(config, out))
+    np.testing.assert_array_equal(pen, out[..., :3])
+    assert (np.abs(correlation) < 1).all()
+    for at in np.ndindex(2, 4):
+        scale = np.exp(log_scales[at])
+        if config.bivariate:
+            each = []
+            for m in range(3):
+                between = correlation[at][m] * scale[m].prod()
+                covariance = np.diag(scale[m] ** 2) + between * (1 - np.eye(2))
+                each.append(stats.multivariate_normal(means[at][m], covariance).logpdf(target[at]))
+            wanted = special.logsumexp(special.log_softmax(logits[at][:, 0]) + each)
+        else:
+            component = stats.norm(means[at], scale).logpdf(target[at])
+            wanted = special.logsumexp(special.log_softmax(logits[at], 0) + component, 0).sum()
+        np.testing.assert_allclose(got[at], wanted, rtol=1e-4, atol=1e-4)
+
+
+@BOTH
+def test_teacher_on_a_drawing_of_two_strokes(config):
+    rows, count = padded([DRAWINGS[0]], 7, junk=9.0)  # what stands beyond `count` must not matter
+    movement, position, written, target, valid = (
+        np.asarray(a[0]) for a in jax.jit(lambda rows, count: sketch_rnn.teacher(config, rows, count))(rows, count))
+    assert movement.shape == (8, 5) and position.shape == (8, 2) and target.shape == (8, 3)
+    np.testing.assert_array_equal(valid, [1, 1, 1, 1, 1, 1, 0, 0])
+    np.testing.assert_allclose(position[:6], [(0, 0), *POINTS], atol=1e-4)
+    steps = np.diff(POINTS, axis=0, prepend=0.0) / 10
+    np.testing.assert_allclose(target[:5, :2], steps, atol=1e-5)
+    np.testing.assert_array_equal(target[:6, 2], [0, 0, 1, 0, 1, END])
+    np.testing.assert_array_equal(movement[0], [0, 0, 1, 0, 0])
+    np.testing.assert_allclose(movement[1:6, :2], steps, atol=1e-5)
+    np.testing.assert_array_equal(movement[1:6, 2:], [(1, 0, 0), (1, 0, 0), (0, 1, 0), (1, 0, 0), (0, 1, 0)])
+    if not config.glimpse:
+        assert written.shape == (8, 0)
+        return
+    segment = lambda a, b: np.asarray(sketch_rnn.ink(jnp.asarray(POINTS[a]), jnp.asarray(POINTS[b])))
+    nothing, one = np.zeros(GRID**2), segment(0, 1)
+    two = one + segment(1, 2)
+    # The way to the first point and the way between the strokes leave no ink.
+    for got, wanted in zip(written[:6], (nothing, nothing, one, two, two, two + segment(3, 4))):
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+def test_a_noisy_teacher_leads_back_to_the_true_line():
+    config = dataclasses.replace(SEEING, noise=0.7)
+    rows, count = padded(DRAWINGS, 9)
+    teach = jax.jit(lambda key: (sketch_rnn.teacher(config, rows, count), sketch_rnn.teacher(config, rows, count, key)))
+    clean, (movement, position, _, target, valid) = jax.tree.map(np.asarray, teach(jax.random.key(0)))
+    for i, n in enumerate(np.asarray(count)):
+        np.testing.assert_allclose(position[i, :n] + config.scale * target[i, :n, :2], clean[1][i, 1:n + 1], atol=1e-3)
+        np.testing.assert_allclose(config.scale * movement[i, 1:n + 1, :2], np.diff(position[i, :n + 1], axis=0), atol=1e-3)
+        error = (position - clean[1])[i, :n + 1]
+        assert (error[0] == 0).all() and 0.2 < error[1:].std() < 1.5
+    np.testing.assert_array_equal(target[..., 2], clean[3][..., 2])
+    np.testing.assert_array_equal(valid, clean[4])
+
+
+@BOTH
+def test_padding_changes_no_likelihood(config, models):
+    graph, params = models[config]
+    condition = condition_of(config, 2)
+    nll = lambda p, rows, count: sketch_rnn.negative_log_likelihood(nnx.merge(graph, p), rows, count, condition)
+    long = jax.jit(nll)(params, *padded(DRAWINGS, 13, junk=3.0))
+    # Without noise and dropout the loss is the same likelihood, a point.
+    short, (value, parts) = jax.jit(lambda p, rows, count: (nll(p, rows, count), sketch_rnn.loss(
+        nnx.merge(graph, p), rows, count, condition, jax.random.key(0))))(params, *padded(DRAWINGS, 7))
+    for a, b in zip(short, long):
+        assert a.shape == (2,)
+        np.testing.assert_allclose(a, b, rtol=1e-4)
+    np.testing.assert_allclose(value, (short[0].sum() + short[1].sum()) / sum(map(len, DRAWINGS)), rtol=1e-4)
+    np.testing.assert_allclose(parts["movement"] + parts["pen"], value, rtol=1e-5)
+
+
+def test_dropout_needs_a_key_and_is_decided_by_it():
+    config = dataclasses.replace(BLIND, keep=0.3)
+    graph, params = build(config)
+    condition, rows = condition_of(config, 2), padded(DRAWINGS, 7)
+    nll = lambda p, key: sum(sketch_rnn.negative_log_likelihood(nnx.merge(graph, p), *rows, condition, key))
+    keys = [jax.random.key(k) for k in (0, 0, 1)]
+    *dropped, plain = jax.jit(lambda p: [*jax.lax.map(lambda key: nll(p, key), jnp.stack(keys)), nll(p, None)])(params)
+    one, again, other, plain = (np.asarray(a) for a in (*dropped, plain))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).all() and (one != plain).all()
+
+
+@BOTH
+def test_teacher_forcing_is_repeated_steps(config, models):
+    graph, params = models[config]
+    condition = condition_of(config, 2)
+    inputs = sketch_rnn.teacher(config, *padded(DRAWINGS, 7))[:3]
+
+    @jax.jit
+    def both(params):
+        model = nnx.merge(graph, params)
+        told = model.conditioning(condition)
+
+        def one(state, x):
+            out, *state = model.step(*x, condition, told, *state)
+            return tuple(state), out
+
+        _, outs = jax.lax.scan(one, model.initial(told), tuple(a.transpose(1, 0, 2) for a in inputs))
+        return model(*inputs, condition), outs.transpose(1, 0, 2)
+
+    np.testing.assert_allclose(*both(params), rtol=1e-4, atol=1e-5)
+
+
+# Augmentation ---------------------------------------------------------------------------------------------------------
+
+def random_drawings(batch: int, length: int):
+    random = np.random.default_rng(0)
+    drawings = []
+    for _ in range(batch):
+        strokes = [random.uniform(0, BOX, (n, 2)) for n in random.integers(2, 7, random.integers(1, 5))]
+        drawings.append(to_stroke3(strokes))
+    return padded(drawings, length)
+
+
+VARY = jax.jit(sketch_rnn.vary, static_argnums=(3, 4))
+
+
+def test_vary_by_nothing_is_the_identity():
+    rows, count = random_drawings(16, 26)
+    got, new_count = VARY(rows, count, jax.random.key(0), 0.0, 0.0)
+    np.testing.assert_allclose(got, rows, atol=1e-4)
+    np.testing.assert_array_equal(new_count, count)
+
+
+def test_vary_drops_inner_points_only_and_moves_no_other():
+    rows, count = random_drawings(64, 26)
+    got, new_count = (np.asarray(a) for a in VARY(rows, count, jax.random.key(0), 0.5, 0.0))
+    rows, inner, kept = np.asarray(rows), 0, 0
+    for before, n, after, m in zip(rows, np.asarray(count), got, new_count):
+        assert (after[m:] == 0).all()
+        old, new = np.cumsum(before[:n, :2], 0), np.cumsum(after[:m, :2], 0)
+        near = np.abs(new[:, None] - old[None]).max(-1)
+        place = near.argmin(1)
+        assert near.min(1).max() < 1e-2 and (np.diff(place) > 0).all()  # a subsequence of the same points
+        last = np.flatnonzero(before[:n, 2])
+        assert np.isin([0, *last, *(last[:-1] + 1)], place).all()  # first and last points of strokes stay
+        np.testing.assert_array_equal(after[:m, 2], before[place, 2])
+        inner, kept = inner + n - 2 * len(last), kept + m - 2 * len(last)
+    assert stats.binomtest(int(kept), int(inner), 0.5).pvalue > 1e-3
+
+
+def test_vary_shrinks_each_axis_and_keeps_the_drawing_in_the_box():
+    rows, count = random_drawings(64, 26)
+    got, new_count = (np.asarray(a) for a in VARY(rows, count, jax.random.key(0), 0.0, 0.3))
+    np.testing.assert_array_equal(new_count, count)
+    scales = []
+    for before, after, n in zip(np.asarray(rows), got, new_count):
+        old, new = np.cumsum(before[:n, :2], 0), np.cumsum(after[:n, :2], 0)
+        for axis in range(2):
+            scale, offset = np.polyfit(old[:, axis], new[:, axis], 1)
+            np.testing.assert_allclose(new[:, axis], scale * old[:, axis] + offset, atol=1e-2)
+            scales.append(scale)
+        assert new.min() > -1e-3 and new.max() < BOX + 1e-3
+    assert 0.7 - 1e-3 < min(scales) < 0.75 and 0.95 < max(scales) < 1 + 1e-3
+
+
+# Drawing --------------------------------------------------------------------------------------------------------------
+
+def drawings_of(model, condition, keys, temperature=1.0):
+    return tuple(np.asarray(a) for a in sketch_rnn.draw(*model, condition, keys, jnp.float32(temperature)))
+
+
+@BOTH
+def test_a_drawing_is_decided_by_its_own_condition_and_key(config, models):
+    condition, keys = condition_of(config, 4), jax.random.split(jax.random.key(3), 4)
+    first = drawings_of(models[config], condition, keys)
+    for a, b in zip(first, drawings_of(models[config], condition, keys)):
+        np.testing.assert_array_equal(a, b)
+    order = np.array([2, 0, 3, 3])
+    moved = drawings_of(models[config], {k: v[order] for k, v in condition.items()}, keys[order])
+    for a, b in zip(first, moved):
+        np.testing.assert_allclose(a[order], b, rtol=1e-3, atol=1e-3)
+    others = drawings_of(models[config], {k: v.at[1:].set(0.3) for k, v in condition.items()}, keys.at[1:].set(keys[::-1][1:]))
+    for a, b in zip(first, others):
+        np.testing.assert_allclose(a[0], b[0], rtol=1e-3, atol=1e-3)
+    assert len({tuple(map(float, r[0])) for r in first[0]}) == 4
+
+
+@BOTH
+def test_drawings_stop_at_the_end_or_at_the_longest(config, models):
+    graph, params = models[config]
+    condition, keys = condition_of(config, 4), jax.random.split(jax.random.key(0), 4)
+    for push, wanted in ((-1e3, [config.longest - 1] * 4), (1e3, [1] * 4), (0.0, None)):
+        out = params["out"] | {"bias": params["out"]["bias"].at[END].add(push)}
+        rows, count, score = drawings_of((graph, params | {"out": out}), condition, keys)
+        assert rows.shape == (4, config.longest - 1, 3) and np.isfinite(rows).all() and np.isfinite(score).all()
+        assert wanted is None or count.tolist() == wanted
+        assert (count >= 1).all() and (count < config.longest).all()
+        for r, n in zip(rows, count):
+            assert (r[n:] == 0).all() and np.isin(r[:n, 2], (0, 1)).all()
+
+
+@BOTH
+def test_the_pen_sees_while_drawing_what_it_saw_while_training(config, models):
+    """The score of a drawing is its likelihood under teacher forcing: every input of the two paths is the same."""
+    graph, params = models[config]
+    condition, keys = condition_of(config, 4), jax.random.split(jax.random.key(1), 4)
+    rows, count, score = drawings_of(models[config], condition, keys)
+
+    @jax.jit
+    def likelihood(params):
+        model = nnx.merge(graph, params)
+        move, pen = sketch_rnn.negative_log_likelihood(model, rows, count, condition)
+        first = model(*sketch_rnn.teacher(config, rows, count)[:3], condition)[:, 0]
+        # The first point is drawn from down and up alone.
+        return -move - pen - jnp.log1p(-jax.nn.softmax(first[:, :3])[:, END])
+
+    ended = count < config.longest - 1
+    assert ended.any()
+    np.testing.assert_allclose(score[ended], np.asarray(likelihood(params))[ended], rtol=1e-3, atol=1e-3)
+
+
+@BOTH
+def test_points_are_drawn_from_the_mixture_at_its_temperature(config):
+    config, count, temperature = dataclasses.replace(config, longest=2), 3000, 0.5
+    graph, params = build(config)
+    condition = {k: jnp.broadcast_to(v, (count, *v.shape[1:])) for k, v in condition_of(config, 1).items()}
+    rows, counts, _ = drawings_of((graph, params), condition, jax.random.split(jax.random.key(0), count), temperature)
+    assert (counts == 1).all()
+    one = {k: v[:1] for k, v in condition.items()}
+    inputs = sketch_rnn.teacher(config, jnp.zeros((1, 1, 3)), jnp.array([1]))[:3]
+    out = jax.jit(lambda p: nnx.merge(graph, p)(*inputs, one))(params)[0, 0]
+    pen, logits, means, log_scales, correlation = (np.asarray(a, np.float64) for a in sketch_rnn.split_parameters(config, out))
+    up = special.softmax(pen[:2] / temperature)[1]  # the first point never ends the drawing
+    assert stats.binomtest(int(rows[:, 0, 2].sum()), count, up).pvalue > 1e-3
+    weight, scale = special.softmax(logits / temperature, 0), np.exp(log_scales) * np.sqrt(temperature)
+    offset = rows[:, 0, :2] / config.scale
+    for a in ((1, 0), (0, 1), (1, 1), (1, -1)):  # what the cloud looks like from four sides
+        total = np.zeros(count)
+        for m in np.ndindex(3, 3):
+            if config.bivariate and m[0] != m[1]:
+                continue
+            share = weight[m[0], 0] if config.bivariate else weight[m[0], 0] * weight[m[1], 1]
+            sx, sy = scale[m[0], 0], scale[m[1], 1]
+            rho = correlation[m[0]] if config.bivariate else 0.0
+            spread = np.sqrt((a[0] * sx) ** 2 + (a[1] * sy) ** 2 + 2 * a[0] * a[1] * rho * sx * sy)
+            total += share * stats.norm(a[0] * means[m[0], 0] + a[1] * means[m[1], 1], spread).cdf(offset @ a)
+        assert stats.kstest(total, "uniform").pvalue > 1e-3
+
+
+def test_a_model_that_knows_two_drawings_redraws_each_from_its_z():
+    config = dataclasses.replace(BLIND, layers=1, units=64, mixtures=1, bivariate=True, scale=30.0, longest=10)
+    graph, params = build(config)
+    drawings, z = padded(DRAWINGS, 9), jnp.array([[1.0, -1.0, 0.5], [-1.0, 1.0, 0.0]])
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(1e-2, 4000)))
+
+    @jax.jit
+    def fit(params):
+        def step(state, _):
+            params, optimizer_state = state
+            value, grads = jax.value_and_grad(lambda p: sketch_rnn.loss(
+                nnx.merge(graph, p), *drawings, {"z": z}, jax.random.key(0))[0])(params)
+            updates, optimizer_state = optimizer.update(grads, optimizer_state)
+            return (optax.apply_updates(params, updates), optimizer_state), value
+
+        (params, _), values = jax.lax.scan(step, (params, optimizer.init(params)), None, 4000)
+        return params, values
+
+    params, values = fit(params)
+    assert float(values[-1]) < float(values[0]) - 4
+    rows, count, _ = drawings_of((graph, params), {"z": z}, jax.random.split(jax.random.key(0), 2), 0.01)
+    for drawing, row, n in zip(DRAWINGS, rows, count):
+        assert n == len(drawing)
+        np.testing.assert_array_equal(row[:n, 2], drawing[:, 2])
+        assert np.abs(np.cumsum(row[:n, :2], 0) - np.cumsum(drawing[:, :2], 0)).max() < 3

@@ -1,0 +1,321 @@
+"""transfer.training: tasks reach their optimum, and a run that was stopped in any way ends as one that was not.
+
+Run as a script (`python test_training.py FOLDER`) this file trains the small task there, for the test that kills it.
+"""
+import dataclasses
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from transfer import training, weights
+from transfer.training import Interrupted, Task, TrainingError, train
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    steps: int = 60
+    batch: int = 8
+    learning_rate: float = 0.1
+    warmup: int = 5
+    weight_decay: float = 0.0
+    ema: float = 0.9
+    sizes: tuple[int, ...] = (1, 2)
+
+
+WANTED = np.array([1.0, -2.0, 0.5], np.float32)
+
+
+def quadratic(config: Config = Config(), **fields) -> Task:
+    """Find the point that noisy observations of WANTED scatter around."""
+
+    def loss(params, data, key, variant):
+        batch = data["wanted"] + 0.1 * jax.random.normal(key, (config.batch, 3))
+        value = ((params["at"][0] - batch) ** 2).sum(1).mean()
+        return value, {"distance": jnp.sqrt(value)}
+
+    return Task(**{"name": "quadratic", "config": config, "init": lambda key: {"at": {0: jax.random.normal(key, (3,))}}, "loss": loss,
+                   "data": {"wanted": WANTED}, "evaluate": lambda params: {"error": float(np.abs(params["at"][0] - WANTED).max())},
+                   "export": lambda params: {"seen": np.array([True])}, "provenance": {"data": {"a.tar": "0" * 64}}} | fields)
+
+
+class Clock:
+    """Stands for the module `time`: each look at it is 91 s later, so that every step is saved."""
+
+    def __init__(self):
+        self.now, self.time = 0.0, time.time
+
+    def monotonic(self) -> float:
+        self.now += 91
+        return self.now
+
+
+@pytest.fixture
+def saved_each_step(monkeypatch):
+    monkeypatch.setattr(training, "time", Clock())
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory) -> bytes:
+    return train(quadratic(), tmp_path_factory.mktemp("unbroken") / "run").read_bytes()
+
+
+class Stop(Exception):
+    pass
+
+
+def stopped_at(step: int, how, **fields) -> Task:
+    """A task that calls `how` before it takes the step. (`variant` is asked before each.)"""
+    calls = iter(range(10_000))
+    return quadratic(variant=lambda group: how() if next(calls) == step else 0, **fields)
+
+
+def raising():
+    raise Stop
+
+
+def one_line(error) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def steps_in(folder: Path) -> list[int]:
+    return sorted(int(p.name) for p in (folder / "checkpoints").iterdir() if p.name.isdigit())
+
+
+def test_a_run_reaches_the_optimum_and_leaves_a_run_folder(tmp_path):
+    pictures = []
+    task = quadratic(Config(steps=300), picture=lambda params, path: pictures.append(path.name))
+    path = train(task, tmp_path / "run", evaluate_every=100)
+    assert path == tmp_path / "run" / "weights" / "quadratic.safetensors"
+    params, arrays, described = weights.load(path)
+    np.testing.assert_allclose(params["at"][0], WANTED, atol=0.05)
+    assert arrays["seen"].tolist() == [True]
+    assert described == json.loads((tmp_path / "run" / "config.json").read_text())
+    assert described["seed"] == 0 and described["config"]["learning_rate"] == 0.1 and described["data"] == {"a.tar": "0" * 64}
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = {line["step"]: line["loss"] for line in lines if "loss" in line}
+    assert losses[300] < 0.1 < losses[min(losses)]
+    assert [line["step"] for line in lines if "val/error" in line] == [100, 200, 300]
+    assert pictures == ["step_0000100.png", "step_0000200.png", "step_0000300.png"]
+    assert steps_in(tmp_path / "run")[-1] == 300
+
+
+def test_the_seed_decides_the_weights(tmp_path, unbroken):
+    again, other = (train(quadratic(), tmp_path / str(seed), seed) for seed in (0, 1))
+    assert again.read_bytes() == unbroken
+    assert not np.array_equal(weights.load(again)[0]["at"][0], weights.load(other)[0]["at"][0])
+
+
+def test_without_averaging_the_raw_weights_are_exported(tmp_path):
+    config = Config(steps=60, ema=0.0, warmup=-1, learning_rate=0.2)
+    np.testing.assert_allclose(weights.load(train(quadratic(config), tmp_path / "run"))[0]["at"][0], WANTED, atol=0.2)
+
+
+def test_a_tasks_own_optimizer_is_used(tmp_path):
+    still = quadratic(Config(steps=10, ema=0.0), optimizer=optax.sgd(0.0))
+    start = jax.jit(still.init)(jax.random.fold_in(jax.random.key(0), 0))
+    np.testing.assert_array_equal(weights.load(train(still, tmp_path / "run"))[0]["at"][0], start["at"][0])
+
+
+def test_a_run_that_crashed_ends_as_an_unbroken_one(tmp_path, unbroken, saved_each_step):
+    folder = tmp_path / "run"
+    for step in (20, 3, 11):  # crashed three times, at step 20, 23 and 34
+        with pytest.raises(Stop):
+            train(stopped_at(step, raising), folder)
+        assert not (folder / "weights").exists()
+    assert steps_in(folder)[-1] == 34
+    metrics = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert train(quadratic(), folder).read_bytes() == unbroken
+    metrics = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert metrics == sorted(metrics) and metrics[-1] == 60
+
+
+def test_a_crash_before_the_first_checkpoint_starts_again(tmp_path, unbroken):
+    with pytest.raises(Stop):
+        train(stopped_at(7, raising), tmp_path / "run")
+    assert steps_in(tmp_path / "run") == []
+    assert train(quadratic(), tmp_path / "run").read_bytes() == unbroken
+
+
+def test_a_crash_after_the_last_step_only_exports(tmp_path, unbroken, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(weights, "save", lambda *_: raising())
+        train(quadratic(), tmp_path / "run")
+    assert train(stopped_at(0, raising), tmp_path / "run").read_bytes() == unbroken
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_asked_to_stop_saves_and_goes_on_later(tmp_path, unbroken, number):
+    folder, before = tmp_path / "run", signal.getsignal(number)
+    with pytest.raises(Interrupted) as error:
+        train(stopped_at(17, lambda: os.kill(os.getpid(), number)), folder)
+    assert "step 18" in one_line(error) and steps_in(folder) == [18]
+    assert signal.getsignal(number) is before
+    assert train(quadratic(), folder).read_bytes() == unbroken
+
+
+def test_a_killed_process_ends_as_an_unbroken_one(tmp_path, unbroken):
+    folder = tmp_path / "run"
+    process = subprocess.Popen([sys.executable, __file__, str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                               env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])})
+    try:
+        patience = time.monotonic() + 120
+        while not (folder / "checkpoints").is_dir() or not steps_in(folder) or steps_in(folder)[-1] < 8:
+            assert process.poll() is None and time.monotonic() < patience, process.stderr.read().decode()[-2000:]
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL and not (folder / "weights").exists()
+    assert train(quadratic(), folder).read_bytes() == unbroken
+
+
+def test_a_run_in_a_thread_needs_no_signals(tmp_path, unbroken):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(train(quadratic(), tmp_path / "run")))
+    thread.start()
+    thread.join()
+    assert results[0].read_bytes() == unbroken
+
+
+def damage(folder: Path) -> None:
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    assert files
+    for path in files:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_damaged_checkpoint_gives_way_to_an_older_one(tmp_path, unbroken, saved_each_step, capsys, damaged):
+    folder = tmp_path / "run"
+    with pytest.raises(Stop):
+        train(stopped_at(20, raising), folder)
+    assert steps_in(folder) == [19, 20]
+    for step in (20, 19)[:damaged]:
+        damage(folder / "checkpoints" / str(step))
+    assert train(quadratic(), folder).read_bytes() == unbroken
+    assert "checkpoint 20 cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("field, value", [("learning_rate", 0.2), ("steps", 80), ("sizes", (1, 3))])
+def test_other_settings_in_the_same_folder_are_refused(tmp_path, field, value):
+    with pytest.raises(Stop):
+        train(stopped_at(1, raising), tmp_path / "run")
+    with pytest.raises(TrainingError) as error:
+        train(quadratic(dataclasses.replace(Config(), **{field: value})), tmp_path / "run")
+    text = one_line(error)
+    listed = list(value) if isinstance(value, tuple) else value
+    assert f"config.{field}" in text and repr(listed) in text and str(tmp_path / "run") in text
+
+
+def test_other_data_another_seed_or_stage_are_refused(tmp_path):
+    with pytest.raises(Stop):
+        train(stopped_at(1, raising), tmp_path / "run")
+    for task, seed, name in ((quadratic(provenance={"data": {"a.tar": "1" * 64}}), 0, "data.a.tar"), (quadratic(), 1, "seed"),
+                             (quadratic(name="other"), 0, "stage"), (quadratic(provenance={}), 0, "data.a.tar")):
+        with pytest.raises(TrainingError) as error:
+            train(task, tmp_path / "run", seed)
+        assert name in one_line(error)
+
+
+def test_a_damaged_config_is_one_line(tmp_path):
+    (tmp_path / "config.json").write_text('{"stage": ')
+    with pytest.raises(TrainingError) as error:
+        train(quadratic(), tmp_path)
+    assert "config.json" in one_line(error)
+
+
+@pytest.mark.parametrize("often", [False, True])
+def test_a_loss_that_is_not_finite_ends_the_run_without_weights(tmp_path, monkeypatch, often):
+    if often:
+        monkeypatch.setattr(training, "time", Clock())
+    folder = tmp_path / "run"
+
+    def loss(params, data, key, variant):
+        # Fine at first, then the data is NaN.
+        return (params["at"][0] * jnp.where(variant > 0, jnp.nan, 1.0)).sum(), {}
+
+    for _ in range(2):  # a second try must not take NaN weights for a finished run
+        with pytest.raises(TrainingError) as error:
+            train(quadratic(loss=loss, variant=lambda group: int(group >= 2)), folder)
+        assert "loss is nan" in one_line(error) and str(folder) in str(error.value)
+        assert not (folder / "weights").exists()
+        assert steps_in(folder) == ([19, 20] if often else [])
+
+
+def test_weights_that_turned_nan_in_the_last_step_are_not_exported(tmp_path):
+    def loss(params, data, key, variant):
+        return jnp.sqrt(params["at"][0] * 0.0).sum(), {}  # 0, with a gradient of 0 * inf
+
+    with pytest.raises(TrainingError) as error:
+        train(quadratic(Config(steps=1, warmup=0), loss=loss), tmp_path / "run")
+    assert str(tmp_path) in one_line(error) and not (tmp_path / "run" / "weights").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(TrainingError) as error:
+            train(quadratic(), folder)
+        assert str(folder) in one_line(error)
+    monkeypatch.setattr(training.os, "replace", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    with pytest.raises(TrainingError) as error:
+        train(quadratic(), tmp_path / "run")
+    assert re.search(r"run: cannot write .*Permission denied", one_line(error))
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_one_line(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs").chmod(0o500)
+    with pytest.raises(TrainingError) as error:
+        train(quadratic(), tmp_path / "runs" / "run")
+    assert "cannot write" in one_line(error)
+
+
+def test_a_run_folder_that_became_unwritable_is_one_line(tmp_path):
+    with pytest.raises(Stop):
+        train(stopped_at(7, raising), tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    (tmp_path / "run" / "checkpoints").write_text("in the way")
+    with pytest.raises(TrainingError) as error:
+        train(quadratic(), tmp_path / "run")
+    assert str(tmp_path / "run") in one_line(error)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path, capsys):
+    path = train(quadratic(), tmp_path / "run")
+    before = path.stat().st_mtime_ns
+    assert train(quadratic(init=lambda key: raising()), tmp_path / "run") == path
+    assert path.stat().st_mtime_ns == before and "already trained" in capsys.readouterr().out
+
+
+def test_warm_up_and_cosine_decay_end_at_one_percent():
+    """The size of an Adam step under a constant gradient is the learning rate."""
+    optimizer = training.adamw(SimpleNamespace(warmup=5, steps=50, learning_rate=0.1, weight_decay=0.0))
+    params = jnp.zeros(1)
+    _, steps = jax.lax.scan(lambda state, _: optimizer.update(jnp.ones(1), state, params)[::-1], optimizer.init(params), None, 51)
+    steps = -np.asarray(steps)[:, 0]
+    np.testing.assert_allclose(steps[:6], np.arange(6) / 50, atol=1e-4)
+    np.testing.assert_allclose(steps[-1], 0.001, rtol=1e-2)
+    assert (np.diff(steps[5:]) <= 1e-6).all()
+
+
+if __name__ == "__main__":
+    training.time = Clock()
+    train(quadratic(), Path(sys.argv[1]))

@@ -1,0 +1,129 @@
+"""transfer.weights: what is saved is loaded, and a file that cannot be used is one line that names it."""
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import save_file
+
+from transfer import weights
+from transfer.vae import VAEConfig
+
+ARRAYS = {"code_points": np.array([0x4E00, 0x20089], np.int32), "seen": np.array([True, False]), "scale": np.array([0.1], np.float32)}
+DESCRIBED = {"stage": "vae_old", "config": {"latent": 64, "encoder": [1, 2, 3]}, "seed": 3, "kanji": "一"}
+
+
+class Layers(nnx.Module):
+    """nnx.List gives the parameters integer keys."""
+
+    def __init__(self, rngs):
+        self.blocks = nnx.List([nnx.List([nnx.Linear(2, 3, rngs=rngs)]), nnx.List([nnx.Linear(3, 3, rngs=rngs) for _ in range(11)])])
+        self.scalar = nnx.Param(np.float32(2.5))
+
+
+def one_line(error) -> str:
+    text = str(error.value)
+    assert "\n" not in text and len(text) < 500
+    return text
+
+
+def test_a_file_gives_back_what_was_saved(tmp_path):
+    graph, state = nnx.split(Layers(nnx.Rngs(0)))
+    params = nnx.to_pure_dict(state)
+    path = tmp_path / "deep" / "vae_old.safetensors"
+    weights.save(path, params, ARRAYS, DESCRIBED)
+    assert [p.name for p in path.parent.iterdir()] == ["vae_old.safetensors"]
+    got, arrays, described = weights.load(path)
+    assert jax.tree.structure(got) == jax.tree.structure(params) and set(got["blocks"][1]) == set(range(11))
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(params)):
+        assert a.dtype == np.float32 and a.shape == b.shape
+        np.testing.assert_array_equal(a, b)
+    assert described == DESCRIBED and set(arrays) == set(ARRAYS)
+    assert all(np.array_equal(arrays[k], v) and arrays[k].dtype == v.dtype for k, v in ARRAYS.items())
+    x = np.ones((1, 2), np.float32)
+    np.testing.assert_array_equal(nnx.merge(graph, got).blocks[0][0](x), nnx.merge(graph, state).blocks[0][0](x))
+
+
+def test_the_same_weights_are_the_same_bytes(tmp_path):
+    for name in "ab":
+        weights.save(tmp_path / name, {"b": np.ones(2, np.float32), "a": {0: np.zeros(3, np.float32)}}, ARRAYS, DESCRIBED)
+    assert weights.checksum(tmp_path / "a") == weights.checksum(tmp_path / "b")
+    assert len(weights.checksum(tmp_path / "a")) == 64
+
+
+def test_float16_halves_the_file_and_loads_as_float32(tmp_path):
+    params = {"w": np.random.default_rng(0).normal(0, 1, (200, 50)).astype(np.float32)}
+    weights.save(tmp_path / "full", params, ARRAYS, DESCRIBED)
+    weights.save(tmp_path / "half", params, ARRAYS, DESCRIBED, np.float16)
+    assert (tmp_path / "half").stat().st_size < 0.55 * (tmp_path / "full").stat().st_size
+    got, arrays, _ = weights.load(tmp_path / "half")
+    assert got["w"].dtype == arrays["scale"].dtype == np.float32
+    np.testing.assert_allclose(got["w"], params["w"], rtol=1e-3, atol=1e-6)
+    np.testing.assert_array_equal(arrays["code_points"], ARRAYS["code_points"])  # integers are not rounded
+
+
+def test_a_failed_save_leaves_the_earlier_file(tmp_path, monkeypatch):
+    path = tmp_path / "m.safetensors"
+    weights.save(path, {"w": np.ones(2, np.float32)}, {}, DESCRIBED)
+    before = path.read_bytes()
+
+    def full_disk(tensors, part, metadata):
+        part.write_bytes(b"half a fi")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(weights, "save_file", full_disk)
+    with pytest.raises(OSError):
+        weights.save(path, {"w": np.zeros(2, np.float32)}, {}, DESCRIBED)
+    assert path.read_bytes() == before
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    for path in (tmp_path / "none.safetensors", tmp_path):
+        with pytest.raises(weights.WeightsError) as error:
+            weights.load(path)
+        assert str(path) in one_line(error)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "header", "no config", "not JSON", "other JSON", "list"])
+def test_a_damaged_or_foreign_file_is_one_line(tmp_path, damage):
+    path = tmp_path / "m.safetensors"
+    weights.save(path, {"w": np.ones((50, 50), np.float32)}, ARRAYS, DESCRIBED)
+    whole = path.read_bytes()
+    if damage == "truncated":
+        path.write_bytes(whole[:-100])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "text":
+        path.write_text("just some text that is no weights file\n" * 10)
+    elif damage == "header":
+        path.write_bytes(whole[:20] + b"\xff" * 40 + whole[60:])
+    elif damage == "no config":
+        save_file({"params/w": np.ones(2, np.float32)}, path)
+    elif damage == "not JSON":
+        save_file({"params/w": np.ones(2, np.float32)}, path, metadata={"config": "{"})
+    else:
+        save_file({"params/w": np.ones(2, np.float32)}, path, metadata={"config": '{"lr": 1}' if damage == "other JSON" else "[]"})
+    with pytest.raises(weights.WeightsError) as error:
+        weights.load(path)
+    assert str(path) in one_line(error)
+
+
+def test_find_looks_in_weights_folders_and_runs_folders(tmp_path):
+    inside = tmp_path / "vae_old" / "weights" / "vae_old.safetensors"
+    inside.parent.mkdir(parents=True)
+    inside.touch()
+    assert weights.find(tmp_path, "vae_old") == inside
+    flat = tmp_path / "vae_old.safetensors"
+    flat.touch()
+    assert weights.find(tmp_path, "vae_old") == flat
+    with pytest.raises(weights.WeightsError) as error:
+        weights.find(tmp_path, "mdn")
+    assert str(tmp_path) in one_line(error) and "mdn.safetensors" in str(error.value)
+
+
+def test_config_comes_back_from_its_json():
+    config = VAEConfig.paper()
+    described = json.loads(json.dumps({"config": dataclasses.asdict(config) | {"a_field_of_a_later_version": 1}}))
+    assert weights.config(VAEConfig, described) == config
