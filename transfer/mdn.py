@@ -39,14 +39,14 @@ class MDNConfig:
     """Share of anchors whose learned offset is left out of their key in a step: the key then comes from the glyph alone."""
     unseen: float = -2.0
     """Added to the logit of an anchor whose class has no training image: the prior odds of meeting one."""
-    views: int = 2
+    views: int = 1
     """Augmented views of each training image whose z_old is kept; 0 keeps the image as it is."""
     balance: float = 0.5
     variants: bool = False
     """Pair an image with a random modern variant of its kanji instead of its standard form."""
     temperature: float = 1.0
     """Divides the mixture logits when candidates are drawn; 0.25 in the paper."""
-    steps: int = 2_500
+    steps: int = 2_000
     batch: int = 1024
     learning_rate: float = 1e-3
     warmup: int = 100

@@ -95,6 +95,7 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
         print(f"{task.name}: already trained, {done} is there (delete the folder {folder} to start again)")
         return done
 
+    _check_writable(folder)
     optimizer = task.optimizer or adamw(config)
     root = jax.random.key(seed)
     params = jax.jit(task.init)(jax.random.fold_in(root, 0))
@@ -128,7 +129,9 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
     dispatch = jax.jit(dispatch, donate_argnums=0, static_argnums=3)
     steps = -(-config.steps // stride) * stride
 
-    manager = ocp.CheckpointManager(folder / "checkpoints", options=ocp.CheckpointManagerOptions(max_to_keep=2))
+    # Not asynchronous: the state is donated to the next step, and a full disk is an error at once instead of a wait for minutes.
+    manager = ocp.CheckpointManager(folder / "checkpoints", options=ocp.CheckpointManagerOptions(
+        max_to_keep=2, enable_async_checkpointing=False))
     state, start = _restore(manager, state, task.name)
     save = lambda at: (manager.save(at, args=ocp.args.StandardSave(state)), manager.wait_until_finished())
     chosen = lambda: state["average"] if config.ema else state["params"]
@@ -149,10 +152,12 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
             pending.append(parts)
             bar.update(stride)
             reached = at + stride
-            if len(pending) * stride >= 50 or reached == steps or stop:
+            saving = reached == steps or bool(stop) or time.monotonic() - saved > checkpoint_seconds
+            if len(pending) * stride >= 50 or saving:
                 means = {k: float(np.mean([float(p[k]) for p in pending])) for k in pending[0]}
-                if not np.isfinite(means["loss"]):
-                    raise TrainingError(f"{folder}: the loss is {means['loss']} near step {reached} (seed {seed}); the last good "
+                # A loss is of the weights before its step: what is saved is looked at itself.
+                if not np.isfinite(means["loss"]) or saving and not _finite(state["params"]):
+                    raise TrainingError(f"{folder}: loss or weights are not finite near step {reached} (seed {seed}); the last good "
                                         f"checkpoint is kept; lower --learning-rate and start in a new folder")
                 rate = bar.format_dict["rate"] or 0.0
                 bar.set_postfix_str(f"loss {means['loss']:.4g}, {rate * config.batch:.0f} examples/s")
@@ -165,19 +170,28 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
                 if task.picture:
                     (folder / "samples").mkdir(exist_ok=True)
                     task.picture(chosen(), folder / "samples" / f"step_{reached:07d}.png")
-            if reached == steps or stop or time.monotonic() - saved > checkpoint_seconds:
+            if saving:
                 save(reached)
                 saved = time.monotonic()
             if stop and reached < steps:
                 raise Interrupted(f"{task.name}: stopped at step {reached}, saved; run the same command again to go on")
+    except OSError as error:
+        raise _unwritable(folder, error) from error
     finally:
         bar.close()
         for number, handler in handlers.items():
             signal.signal(number, handler)
         manager.close()
-    weights.save(done, chosen(), task.export(chosen()), described)
+    try:
+        weights.save(done, chosen(), task.export(chosen()), described)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
     print(f"{task.name}: trained, weights in {done}")
     return done
+
+
+def _finite(params) -> bool:
+    return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params))
 
 
 def _named_loss(params, loss, data, key, variant):
@@ -207,7 +221,22 @@ def _claim(folder: Path, described: dict) -> None:
         part.write_text(text)
         os.replace(part, path)
     except OSError as error:
-        raise TrainingError(f"{folder}: cannot write the run folder ({error.strerror}); choose another with --runs") from None
+        raise _unwritable(folder, error) from None
+
+
+def _check_writable(folder: Path) -> None:
+    """Find out now what would else come out at the first checkpoint."""
+    try:
+        (folder / "checkpoints").mkdir(exist_ok=True)
+        probe = folder / "checkpoints" / "probe.part"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(folder: Path, error: OSError) -> TrainingError:
+    return TrainingError(f"{folder}: cannot write the run folder ({error.strerror or error}); free space, or choose another with --runs")
 
 
 def _flat(tree, prefix="") -> dict:

@@ -351,7 +351,7 @@ def test_the_pen_sees_while_drawing_what_it_saw_while_training(config, models):
 
 @BOTH
 def test_points_are_drawn_from_the_mixture_at_its_temperature(config):
-    config, count, temperature = dataclasses.replace(config, longest=2), 3000, 0.5
+    config, count, temperature = dataclasses.replace(config, longest=2), 1000, 0.5
     graph, params = build(config)
     condition = {k: jnp.broadcast_to(v, (count, *v.shape[1:])) for k, v in condition_of(config, 1).items()}
     rows, counts, _ = drawings_of((graph, params), condition, jax.random.split(jax.random.key(0), count), temperature)
@@ -381,7 +381,7 @@ def test_a_model_that_knows_two_drawings_redraws_each_from_its_z():
     config = dataclasses.replace(BLIND, layers=1, units=64, mixtures=1, bivariate=True, scale=30.0, longest=10)
     graph, params = build(config)
     drawings, z = padded(DRAWINGS, 9), jnp.array([[1.0, -1.0, 0.5], [-1.0, 1.0, 0.0]])
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(1e-2, 4000)))
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(1e-2, 3000)))
 
     @jax.jit
     def fit(params):
@@ -392,7 +392,7 @@ def test_a_model_that_knows_two_drawings_redraws_each_from_its_z():
             updates, optimizer_state = optimizer.update(grads, optimizer_state)
             return (optax.apply_updates(params, updates), optimizer_state), value
 
-        (params, _), values = jax.lax.scan(step, (params, optimizer.init(params)), None, 4000)
+        (params, _), values = jax.lax.scan(step, (params, optimizer.init(params)), None, 3000)
         return params, values
 
     params, values = fit(params)

@@ -52,24 +52,19 @@ def quadratic(config: Config = Config(), **fields) -> Task:
                    "export": lambda params: {"seen": np.array([True])}, "provenance": {"data": {"a.tar": "0" * 64}}} | fields)
 
 
-class Clock:
-    """Stands for the module `time`: each look at it is 91 s later, so that every step is saved."""
-
-    def __init__(self):
-        self.now, self.time = 0.0, time.time
-
-    def monotonic(self) -> float:
-        self.now += 91
-        return self.now
+EACH_STEP = -1.0  # seconds between checkpoints
 
 
-@pytest.fixture
-def saved_each_step(monkeypatch):
-    monkeypatch.setattr(training, "time", Clock())
+@pytest.fixture(scope="module", autouse=True)
+def one_step_a_dispatch():
+    """As on a CPU, whatever the tests run on: they stop runs at single steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "default_backend", lambda: "cpu")
+        yield
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory) -> bytes:
+def unbroken(tmp_path_factory, one_step_a_dispatch) -> bytes:
     return train(quadratic(), tmp_path_factory.mktemp("unbroken") / "run").read_bytes()
 
 
@@ -77,10 +72,10 @@ class Stop(Exception):
     pass
 
 
-def stopped_at(step: int, how, **fields) -> Task:
+def stopped_at(step: int, how, config: Config = Config(), **fields) -> Task:
     """A task that calls `how` before it takes the step. (`variant` is asked before each.)"""
     calls = iter(range(10_000))
-    return quadratic(variant=lambda group: how() if next(calls) == step else 0, **fields)
+    return quadratic(config, variant=lambda group: how() if next(calls) == step else 0, **fields)
 
 
 def raising():
@@ -99,8 +94,8 @@ def steps_in(folder: Path) -> list[int]:
 
 def test_a_run_reaches_the_optimum_and_leaves_a_run_folder(tmp_path):
     pictures = []
-    task = quadratic(Config(steps=300), picture=lambda params, path: pictures.append(path.name))
-    path = train(task, tmp_path / "run", evaluate_every=100)
+    task = quadratic(Config(steps=320), picture=lambda params, path: pictures.append(path.name))
+    path = train(task, tmp_path / "run")
     assert path == tmp_path / "run" / "weights" / "quadratic.safetensors"
     params, arrays, described = weights.load(path)
     np.testing.assert_allclose(params["at"][0], WANTED, atol=0.05)
@@ -109,10 +104,10 @@ def test_a_run_reaches_the_optimum_and_leaves_a_run_folder(tmp_path):
     assert described["seed"] == 0 and described["config"]["learning_rate"] == 0.1 and described["data"] == {"a.tar": "0" * 64}
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = {line["step"]: line["loss"] for line in lines if "loss" in line}
-    assert losses[300] < 0.1 < losses[min(losses)]
-    assert [line["step"] for line in lines if "val/error" in line] == [100, 200, 300]
-    assert pictures == ["step_0000100.png", "step_0000200.png", "step_0000300.png"]
-    assert steps_in(tmp_path / "run")[-1] == 300
+    assert losses[320] < 0.1 < losses[min(losses)]
+    assert [line["step"] for line in lines if "val/error" in line] == list(range(40, 321, 40))
+    assert pictures == [f"step_{step:07d}.png" for step in range(40, 321, 40)]
+    assert steps_in(tmp_path / "run")[-1] == 320
 
 
 def test_the_seed_decides_the_weights(tmp_path, unbroken):
@@ -132,13 +127,13 @@ def test_a_tasks_own_optimizer_is_used(tmp_path):
     np.testing.assert_array_equal(weights.load(train(still, tmp_path / "run"))[0]["at"][0], start["at"][0])
 
 
-def test_a_run_that_crashed_ends_as_an_unbroken_one(tmp_path, unbroken, saved_each_step):
+def test_a_run_that_crashed_ends_as_an_unbroken_one(tmp_path, unbroken):
     folder = tmp_path / "run"
-    for step in (20, 3, 11):  # crashed three times, at step 20, 23 and 34
+    for step in (5, 1, 3):  # crashed three times, at step 5, 6 and 9
         with pytest.raises(Stop):
-            train(stopped_at(step, raising), folder)
+            train(stopped_at(step, raising), folder, checkpoint_seconds=EACH_STEP)
         assert not (folder / "weights").exists()
-    assert steps_in(folder)[-1] == 34
+    assert steps_in(folder)[-1] == 9
     metrics = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert train(quadratic(), folder).read_bytes() == unbroken
     metrics = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -171,18 +166,33 @@ def test_a_run_asked_to_stop_saves_and_goes_on_later(tmp_path, unbroken, number)
 
 def test_a_killed_process_ends_as_an_unbroken_one(tmp_path, unbroken):
     folder = tmp_path / "run"
-    process = subprocess.Popen([sys.executable, __file__, str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                               env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])})
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen([sys.executable, __file__, str(folder)], stdout=log, stderr=log,
+                                   env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])})
     try:
         patience = time.monotonic() + 120
         while not (folder / "checkpoints").is_dir() or not steps_in(folder) or steps_in(folder)[-1] < 8:
-            assert process.poll() is None and time.monotonic() < patience, process.stderr.read().decode()[-2000:]
+            assert process.poll() is None and time.monotonic() < patience, (tmp_path / "log").read_text()[-2000:]
             time.sleep(0.02)
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
     assert process.returncode == -signal.SIGKILL and not (folder / "weights").exists()
     assert train(quadratic(), folder).read_bytes() == unbroken
+
+
+def test_an_accelerators_groups_of_steps_are_the_same_training(tmp_path, unbroken, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    config = Config(steps=58)  # goes on to the end of its group
+    whole = train(quadratic(config), tmp_path / "whole")
+    assert steps_in(tmp_path / "whole") == [60]
+    with pytest.raises(Stop):
+        train(stopped_at(3, raising, config=config), tmp_path / "run", checkpoint_seconds=EACH_STEP)
+    assert steps_in(tmp_path / "run") == [20, 30]
+    assert train(quadratic(config), tmp_path / "run").read_bytes() == whole.read_bytes()
+    grouped = weights.load(train(quadratic(), tmp_path / "same"))[0]["at"][0]
+    (tmp_path / "single").write_bytes(unbroken)
+    np.testing.assert_allclose(grouped, weights.load(tmp_path / "single")[0]["at"][0], rtol=1e-4)
 
 
 def test_a_run_in_a_thread_needs_no_signals(tmp_path, unbroken):
@@ -201,15 +211,15 @@ def damage(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("damaged", [1, 2])
-def test_a_damaged_checkpoint_gives_way_to_an_older_one(tmp_path, unbroken, saved_each_step, capsys, damaged):
+def test_a_damaged_checkpoint_gives_way_to_an_older_one(tmp_path, unbroken, capsys, damaged):
     folder = tmp_path / "run"
     with pytest.raises(Stop):
-        train(stopped_at(20, raising), folder)
-    assert steps_in(folder) == [19, 20]
-    for step in (20, 19)[:damaged]:
+        train(stopped_at(6, raising), folder, checkpoint_seconds=EACH_STEP)
+    assert steps_in(folder) == [5, 6]
+    for step in (6, 5)[:damaged]:
         damage(folder / "checkpoints" / str(step))
     assert train(quadratic(), folder).read_bytes() == unbroken
-    assert "checkpoint 20 cannot be read" in capsys.readouterr().err
+    assert "checkpoint 6 cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("field, value", [("learning_rate", 0.2), ("steps", 80), ("sizes", (1, 3))])
@@ -241,9 +251,7 @@ def test_a_damaged_config_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("often", [False, True])
-def test_a_loss_that_is_not_finite_ends_the_run_without_weights(tmp_path, monkeypatch, often):
-    if often:
-        monkeypatch.setattr(training, "time", Clock())
+def test_a_loss_that_is_not_finite_ends_the_run_without_weights(tmp_path, often):
     folder = tmp_path / "run"
 
     def loss(params, data, key, variant):
@@ -252,10 +260,10 @@ def test_a_loss_that_is_not_finite_ends_the_run_without_weights(tmp_path, monkey
 
     for _ in range(2):  # a second try must not take NaN weights for a finished run
         with pytest.raises(TrainingError) as error:
-            train(quadratic(loss=loss, variant=lambda group: int(group >= 2)), folder)
-        assert "loss is nan" in one_line(error) and str(folder) in str(error.value)
+            train(quadratic(loss=loss, variant=lambda group: int(group >= 1)), folder, checkpoint_seconds=EACH_STEP if often else 90)
+        assert "not finite" in one_line(error) and str(folder) in str(error.value)
         assert not (folder / "weights").exists()
-        assert steps_in(folder) == ([19, 20] if often else [])
+        assert steps_in(folder) == ([9, 10] if often else [])
 
 
 def test_weights_that_turned_nan_in_the_last_step_are_not_exported(tmp_path):
@@ -298,6 +306,22 @@ def test_a_run_folder_that_became_unwritable_is_one_line(tmp_path):
     assert str(tmp_path / "run") in one_line(error)
 
 
+def test_a_disk_that_fails_in_the_middle_is_one_line_and_the_run_goes_on_later(tmp_path, unbroken):
+    folder, kept = tmp_path / "run", tmp_path / "kept"
+
+    def unplug():
+        (folder / "checkpoints").rename(kept)
+        (folder / "checkpoints").write_text("in the way")
+        return 0
+
+    with pytest.raises(TrainingError) as error:
+        train(stopped_at(4, unplug), folder, checkpoint_seconds=EACH_STEP)
+    assert str(folder) in one_line(error)
+    (folder / "checkpoints").unlink()
+    kept.rename(folder / "checkpoints")
+    assert train(quadratic(), folder).read_bytes() == unbroken
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path, capsys):
     path = train(quadratic(), tmp_path / "run")
     before = path.stat().st_mtime_ns
@@ -317,5 +341,4 @@ def test_warm_up_and_cosine_decay_end_at_one_percent():
 
 
 if __name__ == "__main__":
-    training.time = Clock()
-    train(quadratic(), Path(sys.argv[1]))
+    train(quadratic(), Path(sys.argv[1]), checkpoint_seconds=EACH_STEP)

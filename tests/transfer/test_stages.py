@@ -1,0 +1,140 @@
+"""transfer.stages: which examples a batch holds, how latents and kanji are paired, and the numbers that val is judged by."""
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from data.corpus import Corpus, New, Old
+from data.splits import SPLITS
+from data.strokes import from_stroke3
+from transfer import stages
+from transfer.training import TrainingError
+
+COUNTS = np.array([1, 2, 5, 30, 12])
+
+
+# Drawing batches ------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_classes_are_drawn_by_their_size_to_the_power_of_one_less_balance(balance):
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(5), COUNTS))
+    table = {k: jnp.asarray(v) for k, v in stages.class_table(labels, balance).items()}
+    index, label = (np.asarray(a) for a in jax.jit(stages.draw, static_argnums=1)(table, 20_000, jax.random.key(0)))
+    np.testing.assert_array_equal(labels[index], label)
+    weight = COUNTS ** (1 - balance)
+    assert stats.chisquare(np.bincount(label, minlength=5), 20_000 * weight / weight.sum()).pvalue > 1e-3
+    # Within a class every example is as likely as another.
+    expected = (20_000 * weight / weight.sum() / COUNTS)[labels]
+    assert stats.chisquare(np.bincount(index, minlength=50), expected).pvalue > 1e-3
+
+
+def test_draw_reaches_first_and_last_of_thousands_of_classes():
+    table = {k: jnp.asarray(v) for k, v in stages.class_table(np.arange(3800), 0.5).items()}
+    index, label = stages.draw(table, 200_000, jax.random.key(0))
+    assert set(np.asarray(label)) == set(range(3800))
+    np.testing.assert_array_equal(index, label)
+
+
+# Figures --------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("exponent", [0.5, 1.0, 1.6])
+def test_calibrate_finds_the_exponent_that_made_the_labels(exponent):
+    random = np.random.default_rng(0)
+    scores = special.log_softmax(random.normal(0, 2, (4000, 20)), 1)
+    label = (exponent * scores + random.gumbel(size=scores.shape)).argmax(1)  # draws of softmax(exponent * scores)
+    got = stages.calibrate(scores, label)
+    assert got.shape == (1,) and got.dtype == np.float32
+    assert got[0] == pytest.approx(exponent, abs=0.101)
+
+
+def test_gaussian_nll_is_scipys_full_covariance_normal():
+    random = np.random.default_rng(0)
+    mix = random.normal(0, 1, (5, 5))
+    fitted, held = (random.normal(0, 1, (n, 5)) @ mix + 3 for n in (400, 50))
+    normal = stats.multivariate_normal(fitted.mean(0), np.cov(fitted.T) + 1e-6 * np.eye(5))
+    assert stages.gaussian_nll(fitted, held) == pytest.approx(-normal.logpdf(held).mean() / 5, rel=1e-6)
+
+
+# Pairing old and new --------------------------------------------------------------------------------------------------
+
+def corpus() -> Corpus:
+    """Three kanji, one of them with a variant form that stands before it, and a kana; images of one grey each."""
+    points = np.array([0x4E00, 0x4E8C, 0x4E8C, 0x3042, 0x4E09], np.int32)
+    variants = np.array(["", "Kaisho", "", "", ""])
+    lines = [np.float32([(10, 10 * k), (90, 10 * k)]) for k in range(1, 7)]
+    bounds = np.arange(len(lines) + 1) * 2
+    new = New(grey(10, 21, 20, 99, 30), points, variants, np.array([f"kvg:{p:05x}" for p in points]), np.concatenate(lines), bounds,
+              np.array([0, 1, 2, 4, 5, 6]))
+    old_points = np.array([0x4E09, 0x4E00, 0x4E8C, 0x3042, 0x4E00, 0x4E09, 0x56DB], np.int32)
+    split = np.array([SPLITS.index(s) for s in ("train", "train", "val", "train", "train", "val", "train")], np.uint8)
+    old = Old(grey(1, 2, 3, 4, 5, 6, 7), old_points, np.array([str(i) for i in range(7)]), split)
+    return Corpus(None, True, {"sources": {"a.tar": {"sha256": "ab", "bytes": 3}}}, old, new)
+
+
+def grey(*values) -> np.ndarray:
+    return np.tile(np.array(values, np.uint8)[:, None, None], (1, 64, 64))
+
+
+@pytest.fixture
+def encoder(monkeypatch):
+    """In place of a trained VAE: the latent of a picture is its grey, and 100 more for an augmented one."""
+    monkeypatch.setattr(stages, "encode_images", lambda folder, domain, images, key=None, progress="": (
+        images[:, :1, 0].astype(np.float32) + (0 if key is None else 100), -images[:, :1, 0].astype(np.float32)))
+
+
+def test_examples_of_both_domains():
+    given = corpus()
+    chosen, points = stages.old_examples(given, "train")
+    assert chosen.tolist() == [0, 1, 3, 4, 6] and points[0] == 0x4E09
+    assert stages.new_examples(given, False).tolist() == [0, 4, 2]  # by code point: 4E00, 4E09, 4E8C
+    assert stages.new_examples(given, True).tolist() == [0, 1, 2, 4]  # never kana
+    assert stages.corpus_provenance(given) == {"data": {"sample": True, "sources": {"a.tar": "ab"}}}
+
+
+def test_forms_stand_in_gallery_order_the_standard_form_first(encoder):
+    plain = stages.modern_forms(None, corpus(), False)
+    assert plain.code_points.tolist() == [0x4E00, 0x4E09, 0x4E8C]
+    assert plain.mean[:, 0].tolist() == [10, 30, 20] and plain.log_variance[:, 0].tolist() == [-10, -30, -20]
+    assert plain.start.tolist() == [0, 1, 2] and plain.count.tolist() == [1, 1, 1]
+    forms = stages.modern_forms(None, corpus(), True)
+    assert forms.mean[:, 0].tolist() == [10, 30, 20, 21]
+    assert forms.start.tolist() == [0, 1, 2] and forms.count.tolist() == [1, 1, 2]
+
+
+def test_old_latents_carry_the_kanji_of_their_image(encoder):
+    points = np.array([0x4E00, 0x4E09, 0x4E8C])
+    mean, log_variance, label = stages.old_latents(None, corpus(), "train", points)
+    assert mean[:, 0].tolist() == [1, 2, 5] and label.tolist() == [1, 0, 0]  # what is not in the gallery is left out
+    assert log_variance[:, 0].tolist() == [-1, -2, -5]
+    mean, _, label = stages.old_latents(None, corpus(), "train", points, views=2)
+    assert mean[:, 0].tolist() == [101, 102, 105] * 2 and label.tolist() == [1, 0, 0] * 2
+
+
+def test_predicted_views_are_of_an_image_of_the_kanji_or_of_its_own_glyph(encoder, monkeypatch):
+    given = corpus()
+    forms = stages.modern_forms(None, given, False)
+    # A density that is sure: z_new = 1000 + z_old.
+    monkeypatch.setattr(stages.mdn, "sample", lambda model, z, *_: 1000 + z)
+    monkeypatch.setattr(stages.nnx, "merge", lambda graph, params: SimpleNamespace(config=SimpleNamespace(temperature=1.0)))
+    z = stages.predicted_views(None, given, forms, None, {}, None, jax.random.split(jax.random.key(0), 8))
+    assert z.shape == (3, 8, 1)
+    assert set(z[0, :, 0]) == {1102.0, 1105.0}  # 4E00 has two training images
+    assert set(z[1, :, 0]) == {1101.0}
+    np.testing.assert_allclose(z[2, :, 0], 20, atol=0.1)  # 4E8C has a val image only: its glyph's posterior
+
+
+def test_stroke_arrays_are_padded_stroke_3():
+    given = corpus()
+    rows, count = stages.stroke_arrays(given, np.array([0, 2]), 7)
+    assert rows.shape == (2, 6, 3) and rows.dtype == np.float32 and count.tolist() == [2, 4]
+    for i, glyph in enumerate((0, 2)):
+        assert (rows[i, count[i]:] == 0).all()
+        for got, wanted in zip(from_stroke3(rows[i, :count[i]]), given.new.strokes(glyph), strict=True):
+            np.testing.assert_allclose(got, wanted, atol=1e-4)
+    with pytest.raises(TrainingError) as error:
+        stages.stroke_arrays(given, np.array([0, 2]), 4)
+    assert "kvg:04e8c: 4 points" in str(error.value) and "\n" not in str(error.value)
+    assert stages.stroke_arrays(given, np.array([0, 2]), 5)[0].shape == (2, 4, 3)
