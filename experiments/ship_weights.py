@@ -24,6 +24,10 @@ def main() -> int:
     except weights.WeightsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    # The old VAE as stage 2 left it is the one that is used: it takes the place of stage 1's, and is stored once.
+    refined = loaded["mdn"][0].pop("old", None)
+    if refined is not None:
+        loaded["vae_old"] = (refined, *loaded["vae_old"][1:])
     total = 0
     for name, (params, arrays, described) in loaded.items():
         path = chosen.out / f"{name}.safetensors"

@@ -132,12 +132,16 @@ def corpus_provenance(corpus: Corpus) -> dict:
     return {"data": {"sample": corpus.is_sample, "sources": {k: v["sha256"] for k, v in corpus.manifest["sources"].items()}}}
 
 
-def load_vae(folder: Path, domain: str):
-    """(model graph, params, arrays, configuration) of a trained VAE in a runs or weights folder. Raises WeightsError."""
-    path = weights.find(folder, VAE_NAMES[domain])
-    params, arrays, described = weights.load(path)
+def load_vae(folder: Path, domain: str, refined: bool = True):
+    """(model graph, params, arrays, configuration) of a trained VAE in a runs or weights folder. Raises WeightsError.
+
+    refined: where stage 2 has trained the old VAE on, take it as that stage left it.
+    """
+    params, arrays, described = weights.load(weights.find(folder, VAE_NAMES[domain]))
     config = weights.config(vae.VAEConfig, described)
     graph, _ = nnx.split(nnx.eval_shape(lambda: vae.VAE(config, len(arrays["classes"]), nnx.Rngs(0))))
+    if refined and domain == "old" and weights.exists(folder, "mdn"):
+        params = weights.load(weights.find(folder, "mdn"))[0].get("old", params)
     return graph, params, arrays, config
 
 
@@ -186,14 +190,19 @@ def modern_forms(folder: Path, corpus: Corpus, variants: bool) -> Forms:
     return Forms(points.astype(np.int32), mean, log_variance, (np.cumsum(count) - count).astype(np.int32), count)
 
 
+def in_gallery(chosen: np.ndarray, points: np.ndarray, gallery_points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Those of the images (n,) whose kanji is in the gallery, and their labels into it, int32."""
+    known = np.isin(points, gallery_points)
+    return chosen[known], np.searchsorted(gallery_points, points[known]).astype(np.int32)
+
+
 def old_latents(folder: Path, corpus: Corpus, split: str, gallery_points: np.ndarray, views: int = 0, seed: int = 0):
     """z_old of the split's images whose kanji is in the gallery: mean, log_variance (N, 64) and label (N,) into the gallery.
 
     views: how many augmented versions of each image are encoded; 0 takes the images as they are.
     """
-    chosen, points = old_examples(corpus, split)
-    known = np.isin(points, gallery_points)
-    images, label = corpus.old.images[chosen[known]], np.searchsorted(gallery_points, points[known]).astype(np.int32)
+    chosen, label = in_gallery(*old_examples(corpus, split), gallery_points)
+    images = corpus.old.images[chosen]
     keys = [None] if not views else [jax.random.fold_in(jax.random.key(seed), v) for v in range(views)]
     parts = [encode_images(folder, "old", images, key, f"z_old of {split}, view {v + 1}/{len(keys)}" if key is not None else "")
              for v, key in enumerate(keys)]
@@ -201,57 +210,79 @@ def old_latents(folder: Path, corpus: Corpus, split: str, gallery_points: np.nda
 
 
 def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Task:
-    """The density of z_new given z_old, over the latents of the two VAEs trained in `folder`."""
+    """The density of z_new given z_old, over the latents of the two VAEs trained in `folder`.
+
+    With `together` the old VAE is trained on, through the density's likelihood, from where stage 1 left it; its ELBO stays in the
+    loss. Parameters are {"mdn": …} or {"mdn": …, "old": …}.
+    """
     forms = modern_forms(folder, corpus, config.variants)
-    # An anchored density fits its weights to augmented views; a key drawn from the seed makes a resumed run see the same ones.
-    mean, log_variance, label = old_latents(folder, corpus, "train", forms.code_points, config.views, seed)
-    held = old_latents(folder, corpus, "val", forms.code_points)
-    seen = np.bincount(label, minlength=len(forms.code_points)) > 0
+    gallery_size = len(forms.code_points)
+    old_graph, old_params, _, old_config = load_vae(folder, "old", refined=False)
+    if config.together:
+        chosen, points = old_examples(corpus, "train")
+        chosen, label = in_gallery(chosen, points, forms.code_points)
+        data = {"images": corpus.old.images[chosen]}
+    else:
+        # Views are augmented with keys of the seed, so that a resumed run sees the same ones.
+        mean, log_variance, label = old_latents(folder, corpus, "train", forms.code_points, config.views, seed)
+        data = {"mean": mean, "log_variance": log_variance}
+    seen = np.bincount(label, minlength=gallery_size) > 0
     classes, dense = np.unique(label, return_inverse=True)
     gallery = mdn.Gallery(forms.mean[forms.start], forms.log_variance[forms.start], seen)
-    data = {"mean": mean, "log_variance": log_variance, "table": class_table(dense, config.balance), "classes": classes, "gallery": gallery,
-            "new_mean": forms.mean, "new_log_variance": forms.log_variance, "start": forms.start, "count": forms.count}
-    build = lambda key: mdn.build(config, len(seen), nnx.Rngs(params=key))
+    data |= {"table": class_table(dense, config.balance), "classes": classes, "gallery": gallery, "new_mean": forms.mean,
+             "new_log_variance": forms.log_variance, "start": forms.start, "count": forms.count}
+    build = lambda key: mdn.build(config, gallery_size, nnx.Rngs(params=key))
     graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
 
+    def init(key):
+        params = {"mdn": nnx.to_pure_dict(nnx.split(build(key))[1])}
+        return params | ({"old": jax.tree.map(jnp.asarray, old_params)} if config.together else {})
+
     def loss(params, data, key, variant):
-        keys = jax.random.split(key, 5)
+        keys = jax.random.split(key, 6)
         index, dense = draw(data["table"], config.batch, keys[0])
         label = data["classes"][dense]
-        z_old = vae.sample_z(data["mean"][index], data["log_variance"][index], keys[1])
+        elbo, parts = 0.0, {}
+        if config.together:
+            images = augment.augment(data["images"][index], keys[5], old_config.augment, old_config.warp)
+            elbo, z_old, parts = vae.elbo(nnx.merge(old_graph, params["old"]), old_config, images, keys[1])
+        else:
+            z_old = vae.sample_z(data["mean"][index], data["log_variance"][index], keys[1])
         form = data["start"][label] + jnp.floor(jax.random.uniform(keys[2], label.shape) * data["count"][label]).astype(jnp.int32)
         z_new = vae.sample_z(data["new_mean"][form], data["new_log_variance"][form], keys[3])
-        return mdn.loss(nnx.merge(graph, params), z_old, z_new, label, data["gallery"], keys[4])
+        value, more = mdn.loss(nnx.merge(graph, params["mdn"]), z_old, z_new, label, data["gallery"], keys[4])
+        return (config.likelihood * value + elbo if config.together else value), parts | more
 
+    held, held_label = in_gallery(*old_examples(corpus, "val"), forms.code_points)
     # A factorised density over thousands of kanji takes long to rank: fewer of them say enough.
-    limit = len(held[0]) if config.density == "anchored" else min(200, len(held[0]))
-    spread = np.random.default_rng(0).permutation(len(held[0]))[:limit]
-    held = [a[spread] for a in held]
-    truth = np.asarray(vae.sample_z(gallery.mean[held[2]], gallery.log_variance[held[2]], jax.random.key(1)))
+    limit = len(held) if config.density == "anchored" else min(200, len(held))
+    spread = np.sort(np.random.default_rng(0).permutation(len(held))[:limit])
+    held_images, held_label = corpus.old.images[held[spread]], held_label[spread]
+    truth = np.asarray(vae.sample_z(gallery.mean[held_label], gallery.log_variance[held_label], jax.random.key(1)))
     gaussian = gaussian_nll(np.asarray(vae.sample_z(gallery.mean[label], gallery.log_variance[label], jax.random.key(2))), truth)
 
     @jax.jit
-    def measure(params, z_old, z_new):
-        model = nnx.merge(graph, params)
+    def measure(params, images, z_new):
+        z_old, _ = nnx.merge(old_graph, params.get("old", old_params)).encode(augment.to_float(images))
+        model = nnx.merge(graph, params["mdn"])
         return mdn.log_prob(model, z_old, z_new, gallery), mdn.candidate_scores(model, z_old, gallery)
 
     def scores(params):
-        parts = [measure(params, held[0][i:i + 256], truth[i:i + 256]) for i in range(0, len(truth), 256)]
+        parts = [measure(params, jnp.asarray(held_images[i:i + 256]), truth[i:i + 256]) for i in range(0, len(truth), 256)]
         return tuple(np.concatenate([np.asarray(p[k]) for p in parts]) for k in (0, 1))
 
     def evaluate(params):
         log_prob, candidates = scores(params)
-        rank = (candidates > candidates[np.arange(len(truth)), held[2]][:, None]).sum(1)
+        rank = (candidates > candidates[np.arange(len(truth)), held_label][:, None]).sum(1)
         return {"nll_per_dimension": float(-log_prob.mean() / truth.shape[1]), "gaussian_nll_per_dimension": gaussian,
                 **{f"top{k}": float((rank < k).mean()) for k in (1, 5, 10)}}
 
     def export(params):
         return {"code_points": forms.code_points, "gallery_mean": gallery.mean, "gallery_log_variance": gallery.log_variance,
-                "seen": seen, "calibration": calibrate(scores(params)[1], held[2])}
+                "seen": seen, "calibration": calibrate(scores(params)[1], held_label)}
 
     provenance = corpus_provenance(corpus) | {"upstream": upstream(folder, "vae_old", "vae_new")}
-    return Task("mdn", config, lambda key: nnx.to_pure_dict(nnx.split(build(key))[1]), loss, data, evaluate, export=export,
-                provenance=provenance)
+    return Task("mdn", config, init, loss, data, evaluate, export=export, provenance=provenance)
 
 
 def upstream(folder: Path, *names: str) -> dict[str, str]:
@@ -277,7 +308,7 @@ def calibrate(log_probability: np.ndarray, label: np.ndarray) -> np.ndarray:
 def load_mdn(folder: Path):
     """(model graph, params, Gallery, code_points (G,), calibration) of a trained density. Raises WeightsError."""
     params, arrays, described = weights.load(weights.find(folder, "mdn"))
-    config = weights.config(mdn.MDNConfig, described)
+    params, config = params["mdn"], weights.config(mdn.MDNConfig, described)
     graph, _ = nnx.split(nnx.eval_shape(lambda: mdn.build(config, len(arrays["code_points"]), nnx.Rngs(0))))
     gallery = mdn.Gallery(*(jnp.asarray(arrays[k]) for k in ("gallery_mean", "gallery_log_variance", "seen")))
     return graph, params, gallery, arrays["code_points"], float(arrays["calibration"][0])
@@ -311,10 +342,11 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
     stroke3, count = stroke_arrays(corpus, gallery, config.longest)
     forms = modern_forms(folder, corpus, False)
     picture_of = painter(folder) if config.glimpse else None
-    mdn_graph, mdn_params, density, code_points, _ = load_mdn(folder)
+    # Only the paper's condition needs the density to train on; else it serves the measurement on val images, where it is there.
+    density = load_mdn(folder) if config.from_density or weights.exists(folder, "mdn") else None
     keys = jax.random.split(jax.random.key(seed), config.views)
     if config.from_density:
-        z = predicted_views(folder, corpus, forms, mdn_graph, mdn_params, density, keys)
+        z = predicted_views(folder, corpus, forms, density, keys)
     else:
         z = np.stack([np.asarray(vae.sample_z(forms.mean, forms.log_variance, k)) for k in keys], 1)  # (G, views, 64)
     data = {"stroke3": stroke3, "count": count, "z": z}
@@ -347,7 +379,7 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
             condition["picture"] = data["picture"][index, view].astype(jnp.float32) / 255.0
         return sketch_rnn.loss(nnx.merge(graph, params), rows, points, condition, model_key)
 
-    held = held_out_drawings(config, corpus, folder, forms, mdn_graph, mdn_params, density, picture_of)
+    held = held_out_drawings(config, corpus, folder, forms, density, picture_of)
 
     @jax.jit
     def measure(params, rows, points, condition):
@@ -366,16 +398,17 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
         return values
 
     def picture(params, path):
-        condition = {k: jnp.asarray(v[:48]) for k, v in held["val"][2].items()}
+        drawings, points_of, conditions = held["val" if "val" in held else "gallery"]
+        condition = {k: jnp.asarray(v[:48]) for k, v in conditions.items()}
         rows, points, _ = sketch_rnn.draw(graph, params, condition, jax.random.split(jax.random.key(0), len(condition["z"])),
                                           jnp.float32(config.temperature))
         drawn = [rasterise(from_stroke3(np.asarray(r[:n]))) / 255.0 if n > 1 else np.zeros((64, 64)) for r, n in zip(rows, points)]
-        truth = [rasterise(from_stroke3(r[:n])) / 255.0 for r, n in zip(*held["val"][:2])][:48]
+        truth = [rasterise(from_stroke3(r[:n])) / 255.0 for r, n in zip(drawings[:48], points_of)]
         shown = [np.asarray(condition["picture"])] if config.glimpse else []
         image_grid([np.stack(truth), *shown, np.stack(drawn)], path)
 
-    provenance = corpus_provenance(corpus) | {"upstream": upstream(folder, "vae_old", "vae_new", "mdn")}
-    optimizer = None
+    made_from = ("vae_old", "vae_new", "mdn") if config.from_density else ("vae_new",)
+    provenance = corpus_provenance(corpus) | {"upstream": upstream(folder, *made_from)}
     if config.warmup < 0:
         # (1e-3 - 1e-5) * 0.99999**step + 1e-5, as the program has it.
         schedule = lambda step: (config.learning_rate - 1e-5) * 0.99999**step + 1e-5
@@ -402,7 +435,7 @@ def painter(folder: Path):
     return pictures
 
 
-def predicted_views(folder, corpus, forms, graph, params, density, keys) -> np.ndarray:
+def predicted_views(folder, corpus, forms, density, keys) -> np.ndarray:
     """z_new for every kanji and view, (G, views, 64): drawn from the MDN at a random augmented image where there is one.
 
     A kanji without training images gets draws of its own glyph's posterior (the paper's rule).
@@ -411,7 +444,8 @@ def predicted_views(folder, corpus, forms, graph, params, density, keys) -> np.n
     order = np.argsort(label, kind="stable")
     count = np.bincount(label, minlength=len(forms.code_points))
     start = np.cumsum(count) - count
-    drawn = jax.jit(lambda params, z, key: mdn.sample(model := nnx.merge(graph, params), z, density, key, model.config.temperature))
+    graph, params, gallery, _, _ = density
+    drawn = jax.jit(lambda params, z, key: mdn.sample(model := nnx.merge(graph, params), z, gallery, key, model.config.temperature))
     views = []
     for key in keys:
         own = np.asarray(vae.sample_z(forms.mean, forms.log_variance, key))
@@ -422,8 +456,9 @@ def predicted_views(folder, corpus, forms, graph, params, density, keys) -> np.n
     return np.stack(views, 1).astype(np.float32)
 
 
-def held_out_drawings(config, corpus, folder, forms, graph, params, density, picture_of, limit: int = 256) -> dict:
-    """name -> (stroke-3, counts, condition): variant glyphs on their own z_new, and val images on their predicted z_new."""
+def held_out_drawings(config, corpus, folder, forms, density, picture_of, limit: int = 256) -> dict:
+    """name -> (stroke-3, counts, condition): variant glyphs on their own z_new, the gallery on its own (trained on), and, where a
+    density is there, val images on their predicted z_new."""
     def conditions(z):
         return {"z": z} | ({"picture": picture_of(z)} if config.glimpse else {})
 
@@ -434,9 +469,13 @@ def held_out_drawings(config, corpus, folder, forms, graph, params, density, pic
     if len(others):
         mean, _ = encode_images(folder, "new", corpus.new.images[others])
         held["variants"] = (*stroke_arrays(corpus, others, config.longest), conditions(mean))
-    z_old, _, label = old_latents(folder, corpus, "val", forms.code_points)
-    chosen = random.permutation(len(label))[:limit]
-    model = nnx.merge(graph, params)
-    z_new = np.asarray(mdn.sample(model, z_old[chosen], density, jax.random.key(0), min(0.25, model.config.temperature)))
-    held["val"] = (*stroke_arrays(corpus, gallery[label[chosen]], config.longest), conditions(z_new))
+    known = np.sort(random.permutation(len(gallery))[:limit])
+    held["gallery"] = (*stroke_arrays(corpus, gallery[known], config.longest), conditions(forms.mean[known]))
+    if density:
+        graph, params, anchors, _, _ = density
+        z_old, _, label = old_latents(folder, corpus, "val", forms.code_points)
+        chosen = random.permutation(len(label))[:limit]
+        model = nnx.merge(graph, params)
+        z_new = np.asarray(mdn.sample(model, z_old[chosen], anchors, jax.random.key(0), min(0.25, model.config.temperature)))
+        held["val"] = (*stroke_arrays(corpus, gallery[label[chosen]], config.longest), conditions(z_new))
     return held

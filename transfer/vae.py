@@ -229,16 +229,20 @@ def kl_divergence(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
     return 0.5 * (jnp.exp(log_variance) + mean**2 - 1.0 - log_variance)
 
 
-def loss(model: VAE, config: VAEConfig, images: jax.Array, labels: jax.Array, key: jax.Array):
-    """Mean over the batch of BCE summed over pixels + max(KL, kl_floor) + recognition * cross-entropy, in nats.
+def elbo(model: VAE, config: VAEConfig, images: jax.Array, key: jax.Array):
+    """The negative ELBO with its KL floor, mean over the batch in nats; the sampled z (B, latent); and the parts.
 
-    images (B, 64, 64) float32 in [0, 1]; labels (B,) int32. Returns the scalar and its parts.
+    images (B, 64, 64) float32 in [0, 1]. BCE summed over pixels + max(KL, kl_floor), the maximum taken per example.
     """
     logits, z, mean, log_variance = model(images, key)
     reconstruction = reconstruction_loss(logits, images).mean()
     kl = kl_divergence(mean, log_variance).sum(-1)
-    total = reconstruction + jnp.maximum(kl, config.kl_floor).mean()
-    parts = {"reconstruction": reconstruction, "kl": kl.mean()}
+    return reconstruction + jnp.maximum(kl, config.kl_floor).mean(), z, {"reconstruction": reconstruction, "kl": kl.mean()}
+
+
+def loss(model: VAE, config: VAEConfig, images: jax.Array, labels: jax.Array, key: jax.Array):
+    """`elbo` + recognition * cross-entropy of the classifier on the sampled z. labels (B,) int32. The scalar and its parts."""
+    total, z, parts = elbo(model, config, images, key)
     if config.recognition:
         scores = model.classifier(z)
         target = optax.smooth_labels(jax.nn.one_hot(labels, scores.shape[-1]), config.label_smoothing)

@@ -74,10 +74,18 @@ def checksum(path: Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
+def exists(folder: Path, name: str) -> bool:
+    """Whether `find` would find the stage's weights."""
+    return any(path.is_file() for path in _places(folder, name))
+
+
+def _places(folder: Path, name: str) -> tuple[Path, Path]:
+    return Path(folder) / f"{name}.safetensors", Path(folder) / name / "weights" / f"{name}.safetensors"
+
+
 def find(folder: Path, name: str) -> Path:
     """The weights file of a stage in a weights folder (`name.safetensors`) or a runs folder (`name/weights/…`)."""
-    folder = Path(folder)
-    for path in (folder / f"{name}.safetensors", folder / name / "weights" / f"{name}.safetensors"):
+    for path in _places(folder, name):
         if path.is_file():
             return path
     raise WeightsError(f"{folder}: holds neither {name}.safetensors nor {name}/weights/{name}.safetensors; train that stage "

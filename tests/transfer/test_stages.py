@@ -119,7 +119,7 @@ def test_predicted_views_are_of_an_image_of_the_kanji_or_of_its_own_glyph(encode
     # A density that is sure: z_new = 1000 + z_old.
     monkeypatch.setattr(stages.mdn, "sample", lambda model, z, *_: 1000 + z)
     monkeypatch.setattr(stages.nnx, "merge", lambda graph, params: SimpleNamespace(config=SimpleNamespace(temperature=1.0)))
-    z = stages.predicted_views(None, given, forms, None, {}, None, jax.random.split(jax.random.key(0), 8))
+    z = stages.predicted_views(None, given, forms, (None, {}, None, None, None), jax.random.split(jax.random.key(0), 8))
     assert z.shape == (3, 8, 1)
     assert set(z[0, :, 0]) == {1102.0, 1105.0}  # 4E00 has two training images
     assert set(z[1, :, 0]) == {1101.0}
