@@ -48,7 +48,8 @@ def find_sources(folder: Path) -> tuple[Path, Path]:
     missing = [text for found, text in ((old, f"kkanji.tar ({kkanji.URL})"),
                                         (new, f"kanjivg-<date>-all.zip ({RELEASES})")) if found is None]
     if missing:
-        raise DataError(f"{folder}: {' and '.join(missing)} missing; download there and run again")
+        raise DataError(f"{folder}: {' and '.join(missing)} missing; download there or with "
+                        f"`python -m data download kkanji kanjivg --data {folder}`, and run again")
     return old, new
 
 

@@ -24,6 +24,12 @@ from .errors import DataError
 SPLITS = ("train", "val", "test", "zero-shot")
 ZERO_SHOT_CLASSES = 300
 PUBLISHED = Path(__file__).parent / "published"
+DIGESTS = {  # sha256 of each list: sorted names, one a line
+    "train": "4d5b5a5c73cde30c2aaed60d586b1d5895c34f5365fc7d8e779b8c43583f7529",
+    "val": "5a783367340843a3fefc7b1cf70e4c5f05a16bd86897d65a5ba01fb9c0c3d73a",
+    "test": "c9b56eb42b4bb2dfc71f33b3522477928704bbe848f4793d8d990d7d67f5bf20",
+    "zero-shot": "4110579addad36be3309578570026a495ef72ea04bcd188faea0e56d3ce1f65b",
+}
 _MIN_VAL = 5
 _MIN_TEST = 7
 
@@ -109,12 +115,56 @@ def read_names(path) -> list[str]:
         raise DataError(f"{path}: cannot be read ({error}); install the project again") from None
 
 
+def read_blank() -> set[str]:
+    """The 28 published images that hold no ink, which `prepare` drops; they are in the lists like all others."""
+    return set(read_names(PUBLISHED / "blank.txt"))
+
+
+def digest(names: Iterable[str]) -> str:
+    """The sha256 of names, sorted, one a line: the same for .txt and .txt.gz and for any order of the lines."""
+    return _hash("".join(f"{n}\n" for n in sorted(names)))
+
+
+def check_copy(path=PUBLISHED) -> dict[str, list[str]]:
+    """Compare a copy of the published lists, a folder with all four or one file, with DIGESTS; returns {split: names}.
+
+    A file belongs to the split that its name begins with. Raises DataError where a list is missing or differs, with the
+    number of names and the first one that does.
+    """
+    path = Path(path)
+    if path.is_dir():
+        paths = {s: next((p for p in (path / f"{s}.txt.gz", path / f"{s}.txt") if p.is_file()), None) for s in SPLITS}
+        missing = [f"{s}.txt.gz" for s, p in paths.items() if p is None]
+        if missing:
+            raise DataError(f"{path}: {' and '.join(missing)} missing; copy the folder data/published whole")
+    else:
+        split = next((s for s in SPLITS if path.name.startswith(s)), None)
+        if split is None:
+            raise DataError(f"{path}: cannot tell which list this is; name it {', '.join(f'{s}.txt' for s in SPLITS)}, "
+                            "or .txt.gz")
+        paths = {split: path}
+    out = {}
+    for split, file in paths.items():
+        out[split] = names = read_names(file)
+        if len(names) != len(set(names)):
+            raise DataError(f"{file}: {len(names) - len(set(names)):,} names come twice; copy the published list again")
+        if digest(names) != DIGESTS[split]:
+            differ = sorted(set(names) ^ set(read_names(_file(PUBLISHED, split))))
+            first = differ[0] if differ else "none: this package's own list differs too"
+            raise DataError(f"{file}: is not the published {split} list, {len(differ):,} names differ, the first is "
+                            f"{first}; copy the published list again")
+    return out
+
+
 def write_lists(lists: dict[str, set[str]], folder: Path = PUBLISHED) -> None:
     """Write the lists, sorted, one name a line, without time stamps."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for split in SPLITS:
-        text = "".join(f"{n}\n" for n in sorted(lists[split]))
-        _file(folder, split).write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for split in SPLITS:
+            text = "".join(f"{n}\n" for n in sorted(lists[split]))
+            _file(folder, split).write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    except OSError as error:
+        raise DataError(f"{folder}: the lists cannot be written ({error.strerror}); choose another folder") from None
 
 
 def assign(names: list[str], glyphs: Iterable[int]) -> np.ndarray:

@@ -58,7 +58,7 @@ class SketchRNNConfig:
     """Draws of every glyph's posterior (or of the MDN) that training goes through."""
     temperature: float = 0.1
     """Of drawing: divides the mixture's and the pen's logits, and scales the variances."""
-    steps: int = 3_500
+    steps: int = 2_600
     batch: int = 64
     learning_rate: float = 2e-3
     warmup: int = 200
