@@ -76,7 +76,7 @@ class SketchRNNConfig:
 
     @classmethod
     def small(cls) -> "SketchRNNConfig":
-        """About 35 minutes on two CPU cores."""
+        """About 20 minutes on two CPU cores."""
         return cls()
 
     @classmethod
