@@ -5,8 +5,9 @@ import argparse
 import json
 import os
 import sys
-import uuid
 from pathlib import Path
+
+from transfer.files import whole
 
 EXAMPLES = """examples:
   kuzushiji-transfer draw examples/*.png --out drawings
@@ -133,12 +134,8 @@ def save(result, base: Path, source: Path, chosen, model) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with whole(path) as part:
         part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def keep_compiled() -> None:

@@ -1,11 +1,12 @@
 """Grids of small images as PNG: what a training run shows of itself."""
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from transfer.files import whole
 
 
 def image_grid(columns: list[np.ndarray], path: Path, across: int = 8, scale: int = 1) -> None:
@@ -21,6 +22,5 @@ def image_grid(columns: list[np.ndarray], path: Path, across: int = 8, scale: in
     image = Image.fromarray(np.uint8(np.round(255 * (1 - sheet.clip(0, 1)))))
     if scale != 1:
         image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
-    part = Path(path).with_suffix(".part.png")
-    image.save(part)
-    os.replace(part, path)
+    with whole(path) as part:
+        image.save(part, "PNG")

@@ -1,13 +1,13 @@
 """One Result -> one picture: input, both reconstructions, predicted pixels, the drawings, the ranked candidates."""
 
 import os
-import uuid
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from data.raster import BOX, rasterise
+from transfer.files import whole
 
 PANEL = 192  # pixels a side: three for each of the models' 64
 GAP = 16
@@ -62,13 +62,8 @@ def save_sheet(result, path: str | os.PathLike, columns: int = 5, top: int = 10)
     """Write sheet(result) as PNG to path, whole or not at all. Raises OSError where the folder cannot be written."""
     path = Path(path)
     page = sheet(result, columns, top)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            page.save(file, "PNG", optimize=True)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as part, open(part, "xb") as file:
+        page.save(file, "PNG", optimize=True)
     return path
 
 

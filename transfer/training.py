@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
 import sys
 import time
@@ -23,6 +22,7 @@ import optax
 from tqdm import tqdm
 
 from transfer import weights
+from transfer.files import whole
 
 GROUP = 10
 """Steps that share one compiled variant, and that an accelerator runs in one dispatch."""
@@ -217,9 +217,8 @@ def _claim(folder: Path, described: dict) -> None:
                                     f"{_flat(mine).get(key)!r}; use the same settings, another --runs folder, or delete it")
             return
         folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(text)
-        os.replace(part, path)
+        with whole(path) as part:
+            part.write_text(text)
     except OSError as error:
         raise _unwritable(folder, error) from None
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+
+from transfer.files import whole
 
 
 class WeightsError(Exception):
@@ -35,9 +36,8 @@ def save(path: Path, params, arrays: dict, described: dict, dtype=np.float32) ->
     tensors = {k: np.ascontiguousarray(v).reshape(v.shape) for k, v in tensors.items()}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    save_file(tensors, part, metadata={"config": json.dumps(described, sort_keys=True, ensure_ascii=False)})
-    os.replace(part, path)
+    with whole(path) as part:
+        save_file(tensors, part, metadata={"config": json.dumps(described, sort_keys=True, ensure_ascii=False)})
 
 
 def load(path: Path) -> tuple[dict, dict, dict]:

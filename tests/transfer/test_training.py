@@ -281,7 +281,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
         with pytest.raises(TrainingError) as error:
             train(quadratic(), folder)
         assert str(folder) in one_line(error)
-    monkeypatch.setattr(training.os, "replace", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
     with pytest.raises(TrainingError) as error:
         train(quadratic(), tmp_path / "run")
     assert re.search(r"run: cannot write .*Permission denied", one_line(error))
