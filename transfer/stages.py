@@ -19,6 +19,7 @@ from data.corpus import Corpus
 from data.raster import rasterise
 from data.strokes import from_stroke3, to_stroke3
 from transfer import augment, mdn, sketch_rnn, vae, weights
+from transfer.devices import spread
 from transfer.pictures import image_grid
 from transfer.training import Task, TrainingError, adamw
 
@@ -45,7 +46,8 @@ def draw(table: dict[str, jax.Array], batch: int, key: jax.Array) -> tuple[jax.A
     label = jnp.searchsorted(table["cumulative"], jax.random.uniform(class_key, (batch,)), side="right")
     label = jnp.minimum(label, len(table["count"]) - 1)
     within = jnp.floor(jax.random.uniform(example_key, (batch,)) * table["count"][label]).astype(jnp.int32)
-    return table["order"][table["start"][label] + jnp.minimum(within, table["count"][label] - 1)], label
+    # From here on the batch is split over the devices.
+    return spread((table["order"][table["start"][label] + jnp.minimum(within, table["count"][label] - 1)], label))
 
 
 # Stage 1: the two VAEs ------------------------------------------------------------------------------------------------
@@ -369,7 +371,7 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
     def loss(params, data, key, variant):
         draw_key, view_key, change_key, model_key = jax.random.split(key, 4)
         members = data["buckets"][variant]
-        index = members[jax.random.randint(draw_key, (config.batch,), 0, len(members))]
+        index = spread(members[jax.random.randint(draw_key, (config.batch,), 0, len(members))])
         view = jax.random.randint(view_key, (config.batch,), 0, config.views)
         rows, points = data["stroke3"][index, :lengths[variant]], data["count"][index]
         if config.drop or config.stretch:

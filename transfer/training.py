@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
-from transfer import weights
+from transfer import devices, weights
 from transfer.files import whole
 
 GROUP = 10
@@ -101,7 +101,8 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
     params = jax.jit(task.init)(jax.random.fold_in(root, 0))
     state = {"params": params, "optimizer": optimizer.init(params),
              "average": jax.tree.map(jnp.copy, params) if config.ema else {}}
-    data = jax.tree.map(jnp.asarray, task.data)
+    state = jax.device_put(state, devices.replicated())
+    data = jax.device_put(task.data, devices.replicated())
     step_key = jax.random.fold_in(root, 1)
 
     def step(state, data, number, variant):
@@ -116,17 +117,16 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
             average = jax.tree.map(lambda a, p: a + (1.0 - decay) * (p - a), average, params)
         return {"params": params, "optimizer": optimizer_state, "average": average}, parts
 
-    on_cpu = jax.default_backend() == "cpu"
-    stride = 1 if on_cpu else GROUP
+    stride = 1 if devices.on_cpu() else GROUP
 
     def dispatch(state, data, first, variant):
         # XLA's CPU backend runs convolutions inside a loop up to 50 times slower: there, one step a dispatch.
-        if on_cpu:
+        if devices.on_cpu():
             return step(state, data, first, variant)
         state, parts = jax.lax.scan(lambda s, n: step(s, data, n, variant), state, first + jnp.arange(stride))
         return state, jax.tree.map(lambda p: p.mean(), parts)
 
-    dispatch = jax.jit(dispatch, donate_argnums=0, static_argnums=3)
+    dispatch = jax.jit(dispatch, donate_argnums=0, static_argnums=3, out_shardings=devices.replicated())
     steps = -(-config.steps // stride) * stride
 
     # Not asynchronous: the state is donated to the next step, and a full disk is an error at once instead of a wait for minutes.
