@@ -121,7 +121,7 @@ def _split(args) -> None:
 
 
 def _split_again(args) -> dict:
-    """Apply the rule of splits.py again; compare with the shipped lists, or write them anew."""
+    """Apply the rule again; compare with the shipped lists, or write them anew."""
     shipped = splits.read_lists() if not (args.listing and args.test) else {}
     listing = splits.read_names(args.listing) if args.listing else set().union(*shipped.values())
     test = splits.read_names(args.test) if args.test else shipped["test"]

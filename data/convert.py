@@ -56,7 +56,7 @@ def read(path, epsilon: float | None = None, scale: float | None = None) -> list
         elif kind == "ndjson":
             drawings = _read_ndjson(path, scale)
         elif kind == "xml":
-            drawings = [_of_glyph(g, path, epsilon) for g in kanjivg.read(path)]
+            drawings = _of_glyphs(kanjivg.read(path), path, epsilon)
         else:
             drawings = [_of_svg(content, name, where, epsilon) for name, content, where in _svgs(path)]
     except (FileNotFoundError, NotADirectoryError):
@@ -205,11 +205,11 @@ def _sound(strokes, where: str) -> list[np.ndarray]:
     return strokes
 
 
-def _of_glyph(glyph: kanjivg.Glyph, path, epsilon: float | None) -> Drawing:
-    strokes = [kanjivg.flatten(s.path, svg.TOLERANCE, f"{path}: {glyph.id} stroke {i}")
-               for i, s in enumerate(glyph.strokes, 1)]
-    strokes = [simplify(s, EPSILON if epsilon is None else epsilon) for s in strokes]
-    return Drawing(strokes, chr(glyph.code_point), glyph.id.removeprefix("kvg:"))
+def _of_glyphs(glyphs: list[kanjivg.Glyph], path, epsilon: float | None) -> list[Drawing]:
+    points, bounds = kanjivg.polylines_many(glyphs, EPSILON if epsilon is None else epsilon, str(path), svg.TOLERANCE)
+    strokes = iter(np.split(points, bounds[1:-1]))
+    return [Drawing([next(strokes) for _ in glyph.strokes], chr(glyph.code_point), glyph.id.removeprefix("kvg:"))
+            for glyph in glyphs]
 
 
 def _of_svg(content: bytes, name: str, where: str, epsilon: float | None) -> Drawing:

@@ -39,7 +39,7 @@ class Old:
 
 @dataclass(frozen=True)
 class New:
-    """KanjiVG: images (M, 64, 64) uint8, code_points (M,) int32, variants and ids (M,) str, and strokes."""
+    """KanjiVG: images (M, 64, 64) uint8, code_points (M,) int32, variants and ids (M,) str, strokes and components."""
 
     images: np.ndarray
     code_points: np.ndarray
@@ -48,11 +48,30 @@ class New:
     points: np.ndarray
     stroke_bounds: np.ndarray
     glyph_bounds: np.ndarray
+    types: np.ndarray
+    component_records: np.ndarray
+    component_bounds: np.ndarray
 
     def strokes(self, i: int) -> list[np.ndarray]:
         """Glyph i's strokes in writing order, list of (n, 2) float32 in box units, simplified with epsilon 0.25."""
         bounds = self.stroke_bounds[self.glyph_bounds[i]:self.glyph_bounds[i + 1] + 1]
         return [np.array(self.points[a:b]) for a, b in zip(bounds, bounds[1:])]
+
+    def stroke_types(self, i: int) -> list[str]:
+        """KanjiVG's type of each of glyph i's strokes, e.g. "㇐" or "㇔a"; "" where it gives none."""
+        return [str(t) for t in self.types[self.glyph_bounds[i]:self.glyph_bounds[i + 1]]]
+
+    def components(self, i: int) -> np.ndarray:
+        """Glyph i's groups, outer before inner: records with the fields of `kanjivg.Component` (element, radical, …)."""
+        return np.array(self.component_records[self.component_bounds[i]:self.component_bounds[i + 1]])
+
+    def radical(self, i: int) -> str:
+        """The character of glyph i's radical, as all dictionaries have it or else the traditional one; "" if none is marked."""
+        components = self.components(i)
+        for kind in ("general", "tradit", "nelson", "jis"):
+            if len(found := components[components["radical"] == kind]):
+                return str(found["element"][0] or found["original"][0])
+        return ""
 
     def gallery(self) -> np.ndarray:
         """(g,) int64 indices of the standard form of every kanji, by code point."""
@@ -129,7 +148,8 @@ def _open(folder: Path) -> Corpus:
 
     old = Old(*(array(f"kkanji/{n}") for n in ("images", "code_points", "names", "split")))
     new = New(*(array(f"kanjivg/{n}") for n in
-                ("images", "code_points", "variants", "ids", "points", "strokes", "glyphs")))
+                ("images", "code_points", "variants", "ids", "points", "strokes", "glyphs", "stroke_types", "components",
+                 "component_bounds")))
     manifest = _manifest(folder)
     return Corpus(folder, _SAMPLE in manifest.get("sources", {}), manifest, old, new)
 

@@ -2,11 +2,13 @@
 
     prepared/kkanji/   images (N, 64, 64) uint8 · code_points (N,) int32 · names (N,) str · split (N,) uint8
     prepared/kanjivg/  images (M, 64, 64) uint8 · code_points (M,) int32 · variants, ids (M,) str ·
-                       points (P, 2) float32 · strokes (S + 1,) int64 into points · glyphs (M + 1,) int64 into strokes
+                       points (P, 2) float32 · strokes (S + 1,) int64 into points · glyphs (M + 1,) int64 into strokes ·
+                       stroke_types (S,) str · components (C,) records · component_bounds (M + 1,) int64 into components
     prepared/manifest.json  version, sources with sha256 and bytes, counts
 
 Everything is written beside `prepared` and renamed at the end: a prepare that fails or is killed changes nothing.
 """
+import dataclasses
 import hashlib
 import json
 import os
@@ -23,7 +25,7 @@ from . import kanjivg, kkanji, splits
 from .errors import DataError
 from .raster import rasterise
 
-VERSION = 1  # of the prepared layout; raise it when an array or its meaning changes
+VERSION = 2  # of the prepared layout; raise it when an array or its meaning changes
 EPSILON = 0.25  # box units; the published sketch-rnn kanji set used this
 RELEASES = "https://github.com/KanjiVG/kanjivg/releases"
 _KANJIVG = ("kanjivg-*-all.zip", "kanjivg-*-main.zip", "kanjivg-*.xml.gz", "kanjivg-*.xml")
@@ -211,24 +213,38 @@ def _write_old(source: Path, glyphs: set[int], out: Path, progress: bool) -> dic
 
 def _write_new(glyphs: list[kanjivg.Glyph], source: Path, out: Path, progress: bool) -> dict:
     out.mkdir(parents=True)
+    points, strokes = kanjivg.polylines_many(glyphs, EPSILON, where=str(source))
+    bounds = np.cumsum([0] + [len(g.strokes) for g in glyphs], dtype=np.int64)
     images = np.zeros((len(glyphs), kkanji.SIZE, kkanji.SIZE), np.uint8)
-    strokes, per_glyph = [], []
     with _bar("KanjiVG", progress) as bar:
         bar.total = len(glyphs)
-        for i, glyph in enumerate(glyphs):
-            lines = kanjivg.polylines(glyph, EPSILON, where=str(source))
-            images[i] = rasterise(lines, kkanji.SIZE)
-            strokes += lines
-            per_glyph.append(len(lines))
+        for i, (first, last) in enumerate(zip(bounds, bounds[1:])):
+            images[i] = rasterise(np.split(points[strokes[first]:strokes[last]],
+                                           strokes[first + 1:last] - strokes[first]), kkanji.SIZE)
             bar.update()
     np.save(out / "images.npy", images)
     np.save(out / "code_points.npy", np.array([g.code_point for g in glyphs], np.int32))
     np.save(out / "variants.npy", np.array([g.variant for g in glyphs], "U32"))
     np.save(out / "ids.npy", np.array([g.id for g in glyphs], "U48"))
-    np.save(out / "points.npy", np.concatenate(strokes))
-    np.save(out / "strokes.npy", np.cumsum([0] + [len(s) for s in strokes], dtype=np.int64))
-    np.save(out / "glyphs.npy", np.cumsum([0] + per_glyph, dtype=np.int64))
+    np.save(out / "points.npy", points)
+    np.save(out / "strokes.npy", strokes.astype(np.int64))
+    np.save(out / "glyphs.npy", bounds)
+    np.save(out / "stroke_types.npy", np.array([s.type for g in glyphs for s in g.strokes]))
+    np.save(out / "components.npy", _records([c for g in glyphs for c in g.components]))
+    np.save(out / "component_bounds.npy", np.cumsum([0] + [len(g.components) for g in glyphs], dtype=np.int64))
     standard = [g for g in glyphs if not g.variant]
     return {"glyphs": len(glyphs), "standard forms": len(standard),
-            "kanji": sum(kanjivg.is_kanji(g.code_point) for g in standard), "strokes": len(strokes),
-            "points": int(sum(map(len, strokes)))}
+            "kanji": sum(kanjivg.is_kanji(g.code_point) for g in standard), "strokes": len(strokes) - 1,
+            "points": len(points)}
+
+
+def _records(components: list[kanjivg.Component]) -> np.ndarray:
+    """Components as records (C,) with the fields of `kanjivg.Component`: texts as wide as needed, numbers int16."""
+    columns = {}
+    for field in dataclasses.fields(kanjivg.Component):
+        kind = np.int16 if field.type is int else field.type
+        columns[field.name] = np.array([getattr(c, field.name) for c in components], kind)
+    out = np.empty(len(components), [(name, column.dtype) for name, column in columns.items()])
+    for name, column in columns.items():
+        out[name] = column
+    return out

@@ -21,12 +21,12 @@ def _points(polyline, what="polyline") -> np.ndarray:
 
 
 def distance_to_segment(points, a, b) -> np.ndarray:
-    """Distances (n,) of `points` (n, 2) to the segment from `a` to `b` (not to its infinite line)."""
+    """Distances (n,) of `points` (n, 2) to the segment from `a` to `b`, (2,) or (n, 2) each; not to its infinite line."""
     chord = b - a
-    length2 = chord @ chord
+    length2 = (chord**2).sum(-1)
     offset = points - a
-    if length2 > 0:
-        offset = offset - np.clip(offset @ chord / length2, 0, 1)[:, None] * chord
+    along = np.clip((offset * chord).sum(-1) / np.where(length2 > 0, length2, 1.0), 0, 1)
+    offset -= along[..., None] * chord
     return np.hypot(offset[:, 0], offset[:, 1])
 
 
@@ -37,22 +37,33 @@ def simplify(polyline, epsilon: float) -> np.ndarray:
     chord as a segment, so that closed strokes and strokes that double back keep the bound too. Raises DataError.
     """
     points = _points(polyline)
+    return points[simplify_many(points, np.array([0, len(points)]), epsilon)].astype(np.float32)
+
+
+def simplify_many(points: np.ndarray, bounds: np.ndarray, epsilon: float) -> np.ndarray:
+    """The same for many polylines at once, level by level: which points stay, (P,) bool.
+
+    points (P, 2) finite float64; bounds (S + 1,) where polylines begin and end, each of 2 points or more. Raises DataError.
+    """
     if not (np.isfinite(epsilon) and epsilon >= 0):
         raise DataError(f"epsilon {epsilon}: give a finite number >= 0")
+    first, last = bounds[:-1], bounds[1:] - 1
     keep = np.zeros(len(points), bool)
-    keep[[0, -1]] = True
-    todo = [(0, len(points) - 1)]
-    while todo:
-        first, last = todo.pop()
-        if last - first < 2:
-            continue
-        distance = distance_to_segment(points[first + 1:last], points[first], points[last])
-        furthest = int(distance.argmax())
-        if distance[furthest] > epsilon:
-            middle = first + 1 + furthest
-            keep[middle] = True
-            todo += [(first, middle), (middle, last)]
-    return points[keep].astype(np.float32)
+    keep[first] = keep[last] = True
+    while len(inner := last - first - 1) and inner.max() > 0:
+        first, last, inner = first[inner > 0], last[inner > 0], inner[inner > 0]
+        begin = np.cumsum(inner) - inner
+        chord = np.repeat(np.arange(len(inner)), inner)
+        at = np.arange(inner.sum()) + (first + 1 - begin)[chord]
+        distance = distance_to_segment(points[at], points[first][chord], points[last][chord])
+        furthest = np.maximum.reduceat(distance, begin)
+        reached = np.flatnonzero(distance == furthest[chord])
+        _, earliest = np.unique(chord[reached], return_index=True)
+        split = furthest > epsilon
+        middle = at[reached[earliest]][split]
+        keep[middle] = True
+        first, last = np.concatenate([first[split], middle]), np.concatenate([middle, last[split]])
+    return keep
 
 
 def to_stroke3(polylines) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 from published_files import PATHS, svg, svg_zip, xml_gz
 
 from data import DataError
-from data.kanjivg import Glyph, Stroke, flatten, is_kanji, parse_path, polylines, read
+from data.kanjivg import Component, Glyph, Stroke, flatten, is_kanji, parse_path, polylines, polylines_many, read
 
 
 def test_absolute_and_relative_curves_agree():
@@ -76,7 +76,8 @@ def test_all_layouts_give_the_same_glyphs(tmp_path):
     single = read(xml_gz(tmp_path / "kanjivg-1.xml.gz", glyphs))
     (tmp_path / "kanjivg-1.xml").write_bytes(gzip.decompress((tmp_path / "kanjivg-1.xml.gz").read_bytes()))
     assert [g.id for g in single] == ["kvg:04e00", "kvg:04e8c", "kvg:20b9f"]
-    assert single[0] == Glyph(0x4E00, "", "kvg:04e00", (Stroke(PATHS[0], "㇐"),))
+    assert single[0] == Glyph(0x4E00, "", "kvg:04e00", (Stroke(PATHS[0], "㇐"),), single[0].components)
+    assert [(c.parent, c.first, c.last) for c in single[0].components] == [(-1, 0, 1)]
     for other in (tmp_path / "kanji", svg_zip(tmp_path / "kanjivg-1-main.zip", glyphs), tmp_path / "kanjivg-1.xml"):
         assert read(other) == single
 
@@ -131,3 +132,28 @@ def test_missing_empty_and_doubled(tmp_path):
 def test_is_kanji():
     assert all(is_kanji(ord(c)) for c in "一龥々〇䂓﨑𤇆")
     assert not any(is_kanji(ord(c)) for c in "あアｱA1、。！ー")
+
+
+def test_groups_tell_elements_radicals_and_the_strokes_that_they_span(tmp_path):
+    body = ('<g id="kvg:05e83" kvg:element="広"><g kvg:element="广" kvg:position="tare" kvg:radical="general">{0}'
+            '<g kvg:element="厂" kvg:part="2" kvg:variant="true">{0}{0}</g></g>'
+            '<g kvg:element="厶" kvg:original="ム" kvg:phon="厶" kvg:partial="true">{0}</g></g>').format(f'<path d="{PATHS[0]}"/>')
+    path = tmp_path / "kanjivg-20250816.xml"
+    path.write_text(f"<kanjivg xmlns:kvg='http://kanjivg.tagaini.net'><kanji id='kvg:kanji_05e83'>{body}</kanji></kanjivg>", "utf-8")
+    [glyph] = read(path)
+    assert len(glyph.strokes) == 4
+    assert glyph.components == (
+        Component("広", "", "", "", "", 0, False, False, -1, 0, 4), Component("广", "", "tare", "general", "", 0, False, False, 0, 0, 3),
+        Component("厂", "", "", "", "", 2, True, False, 1, 1, 3), Component("厶", "ム", "", "", "厶", 0, False, True, 0, 3, 4))
+    path.write_text(path.read_text("utf-8").replace("ム", "ム" * 65), "utf-8")
+    with pytest.raises(DataError, match="kvg:original has 65 characters"):
+        read(path)
+
+
+def test_many_glyphs_at_once_give_what_each_gives(tmp_path):
+    glyphs = read(xml_gz(tmp_path / "kanjivg-20250816.xml.gz", {"04e00": PATHS[:1], "04e01": PATHS, "04e03": PATHS[::-1]}))
+    points, bounds = polylines_many(glyphs)
+    one_by_one = [line for glyph in glyphs for line in polylines(glyph)]
+    assert len(bounds) == 6 and points.dtype == np.float32
+    for line, a, b in zip(one_by_one, bounds, bounds[1:]):
+        np.testing.assert_array_equal(line, points[a:b])

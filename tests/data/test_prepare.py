@@ -49,6 +49,9 @@ def test_prepared_arrays_are_the_published_files(tmp_path):
     standard = list(new.ids).index("kvg:04e00")
     strokes = new.strokes(standard)
     assert [s.tolist() for s in strokes] == [[[10, 20], [95, 20]], [[50, 10], [50, 90]]]
+    assert new.stroke_types(standard) == ["㇐", "㇐"]
+    assert [(int(c["parent"]), int(c["first"]), int(c["last"])) for c in new.components(standard)] == [(-1, 0, 2)]
+    assert new.radical(standard) == ""
     assert strokes[0].dtype == np.float32 and (new.images[standard] == rasterise(strokes)).all()
     assert new.code_points[new.gallery()].tolist() == list(range(0x4E00, 0x4E14))  # no variant, no kana
     with pytest.raises(DataError, match="zero-shot"):

@@ -85,3 +85,15 @@ def test_opening_is_quick(real, real_data):
     start = time.perf_counter()
     corpus.load(real_data)
     assert time.perf_counter() - start < 0.05
+
+
+def test_structure_of_the_real_glyphs(real):
+    gallery = {chr(real.new.code_points[i]): i for i in real.new.gallery()}
+    assert [real.new.radical(gallery[c]) for c in "広語風海"] == ["广", "言", "風", "氵"]
+    assert real.new.stroke_types(gallery["一"]) == ["㇐"]
+    parts = real.new.components(gallery["語"])
+    assert [str(p["element"]) for p in parts[parts["parent"] == 0]] == ["言", "吾"]
+    for i in real.new.gallery()[::50]:
+        components, strokes = real.new.components(i), len(real.new.strokes(i))
+        assert len(real.new.stroke_types(i)) == strokes
+        assert (components["first"] < components["last"]).all() and components["last"].max() == strokes

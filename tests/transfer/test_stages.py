@@ -67,7 +67,7 @@ def corpus() -> Corpus:
     lines = [np.float32([(10, 10 * k), (90, 10 * k)]) for k in range(1, 7)]
     bounds = np.arange(len(lines) + 1) * 2
     new = New(grey(10, 21, 20, 99, 30), points, variants, np.array([f"kvg:{p:05x}" for p in points]), np.concatenate(lines), bounds,
-              np.array([0, 1, 2, 4, 5, 6]))
+              np.array([0, 1, 2, 4, 5, 6]), np.full(6, "㇐"), np.empty(0, []), np.zeros(6, np.int64))
     old_points = np.array([0x4E09, 0x4E00, 0x4E8C, 0x3042, 0x4E00, 0x4E09, 0x56DB], np.int32)
     split = np.array([SPLITS.index(s) for s in ("train", "train", "val", "train", "train", "val", "train")], np.uint8)
     old = Old(grey(1, 2, 3, 4, 5, 6, 7), old_points, np.array([str(i) for i in range(7)]), split)

@@ -1,7 +1,7 @@
 """File names into train, val, test and zero-shot: deterministic, whatever files happen to be present.
 
 The rule runs over the *published listing* of all 140,424 Kuzushiji-Kanji files, and its result ships as lists of names
-in data/published/ (facts, no images), so that a partial copy of the data set is split exactly as a full one:
+beside this file (facts, no images), so that a partial copy of the data set is split exactly as a full one:
 
     test       the 1,828 files of the paper's authors (one of each class with 7 or more images that KanjiVG has)
     zero-shot  all files of 300 classes: those with the lowest sha256 of "U+XXXX" among the classes that have a
@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import DataError
+from ..errors import DataError
 
 SPLITS = ("train", "val", "test", "zero-shot")
 ZERO_SHOT_CLASSES = 300
-PUBLISHED = Path(__file__).parent / "published"
+PUBLISHED = Path(__file__).parent
 DIGESTS = {  # sha256 of each list: sorted names, one a line
     "train": "4d5b5a5c73cde30c2aaed60d586b1d5895c34f5365fc7d8e779b8c43583f7529",
     "val": "5a783367340843a3fefc7b1cf70e4c5f05a16bd86897d65a5ba01fb9c0c3d73a",
@@ -136,7 +136,7 @@ def check_copy(path=PUBLISHED) -> dict[str, list[str]]:
         paths = {s: next((p for p in (path / f"{s}.txt.gz", path / f"{s}.txt") if p.is_file()), None) for s in SPLITS}
         missing = [f"{s}.txt.gz" for s, p in paths.items() if p is None]
         if missing:
-            raise DataError(f"{path}: {' and '.join(missing)} missing; copy the folder data/published whole")
+            raise DataError(f"{path}: {' and '.join(missing)} missing; copy the lists of data/splits whole")
     else:
         split = next((s for s in SPLITS if path.name.startswith(s)), None)
         if split is None:
