@@ -1,6 +1,7 @@
 """Copy a runs folder's weights into the package as float16: what `KuzushijiTransfer.load()` takes.
 
-    python experiments/ship_weights.py --runs runs/small
+    python experiments/ship_weights.py --runs runs/small               # the model
+    python experiments/ship_weights.py --runs runs/small --judges      # the evaluation's recogniser and baseline
 """
 import argparse
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from transfer import weights
+from transfer.evaluation import judges
 from transfer.pipeline import PRETRAINED
 
 LIMIT = 40e6
@@ -17,23 +19,25 @@ LIMIT = 40e6
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, default=Path("runs/small"))
-    parser.add_argument("--out", type=Path, default=PRETRAINED, help="weights folder [the package's own]")
+    parser.add_argument("--judges", action="store_true", help="the evaluation's classifiers instead of the model")
+    parser.add_argument("--out", type=Path, help="weights folder [the package's own]")
     chosen = parser.parse_args()
+    names = ("recogniser", "baseline") if chosen.judges else ("vae_old", "vae_new", "mdn", "sketch_rnn")
+    out = chosen.out or (judges.PRETRAINED if chosen.judges else PRETRAINED)
     try:
-        loaded = {name: weights.load(weights.find(chosen.runs, name)) for name in ("vae_old", "vae_new", "mdn", "sketch_rnn")}
+        loaded = {name: weights.load(weights.find(chosen.runs, name)) for name in names}
     except weights.WeightsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     # The old VAE as stage 2 left it is the one that is used: it takes the place of stage 1's, and is stored once.
-    refined = loaded["mdn"][0].pop("old", None)
+    refined = None if chosen.judges else loaded["mdn"][0].pop("old", None)
     if refined is not None:
         loaded["vae_old"] = (refined, *loaded["vae_old"][1:])
-    total = 0
     for name, (params, arrays, described) in loaded.items():
-        path = chosen.out / f"{name}.safetensors"
+        path = out / f"{name}.safetensors"
         weights.save(path, params, arrays, described, np.float16)
-        total += path.stat().st_size
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    total = sum(path.stat().st_size for folder in ({out} if chosen.out else {PRETRAINED, judges.PRETRAINED}) for path in folder.glob("*.safetensors"))
     print(f"{total / 1e6:.1f} MB in all" + ("; more than the 40 MB that the package may hold" if total > LIMIT else ""))
     return 0
 

@@ -32,7 +32,9 @@ class Result:
     109x109 box, in writing order. written: the kanji that each drawing set out to be. scores: (samples,) float32, higher is better.
     pixels: (64, 64) float32 in [0, 1], ink 1, the new VAE's picture of the likeliest z_new. candidates: (character, probability),
     ranked. old_reconstruction, new_reconstruction: (64, 64) float32 in [0, 1], the old VAE's picture of z_old and the new VAE's of the
-    best candidate's glyph. z_old, z_new: (64,) float32.
+    best candidate's glyph. z_old, z_new: (64,) float32. uncertainty: (64, 64) float32 in [0, 0.5], the standard deviation of the
+    pictures of all samples' z_new: where plausible readings differ. order: (samples,) which sample each drawing is; 0 is the
+    one of the likeliest z_new, and all there is with `samples=1`.
     """
 
     image: np.ndarray
@@ -45,6 +47,8 @@ class Result:
     new_reconstruction: np.ndarray
     z_old: np.ndarray
     z_new: np.ndarray
+    uncertainty: np.ndarray
+    order: np.ndarray
 
     def svg(self, i: int = 0) -> str:
         """Drawing i as SVG text in KanjiVG's structure, with the ids of the kanji that it set out to be."""
@@ -140,7 +144,8 @@ class KuzushijiTransfer:
                 image=images[n], strokes=[drawings[i] for i in order], written=[self.characters[read["meant"][n, i]] for i in order],
                 scores=scores[order], pixels=read["pictures"][n, 0],
                 candidates=[(self.characters[i], float(np.exp(read["scores"][n, i]))) for i in ranked],
-                old_reconstruction=read["old"][n], new_reconstruction=read["new"][n], z_old=read["z_old"][n], z_new=read["z_new"][n, 0]))
+                old_reconstruction=read["old"][n], new_reconstruction=read["new"][n], z_old=read["z_old"][n], z_new=read["z_new"][n, 0],
+                uncertainty=read["pictures"][n].std(0), order=order))
         return results
 
     def _draw(self, z_new, pictures, keys, temperature):

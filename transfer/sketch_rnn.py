@@ -33,6 +33,11 @@ class SketchRNNConfig:
     mixtures: int = 20
     bivariate: bool = True
     """One mixture of correlated Gaussians over (dx, dy), or a mixture for each axis as the paper has it."""
+    joint_pen: bool = False
+    """Every component of the bivariate mixture has pen states of its own: whether a stroke ends depends on where the pen goes.
+    Else the two are drawn apart, as published, and a stroke may go on past its end or be cut short."""
+    simplify: float = 0.25
+    """Epsilon, box units, of the strokes that are learned. The prepared ones have 0.25; more leaves fewer points to get wrong."""
     glimpse: bool = True
     embed: int = 192
     """Width of the layer between the step's inputs and the LSTM; 0 feeds them as they are."""
@@ -77,17 +82,18 @@ class SketchRNNConfig:
     @classmethod
     def small(cls) -> "SketchRNNConfig":
         """About 20 minutes on two CPU cores."""
-        return cls()
+        return cls(joint_pen=True, simplify=0.6, steps=3_400)
 
     @classmethod
     def base(cls) -> "SketchRNNConfig":
         """For one H100."""
-        return cls(layers=2, units=768, embed=384, head=768, views=8, steps=60_000, batch=256, learning_rate=1.5e-3, ema=0.9995)
+        return cls(joint_pen=True, simplify=0.6, layers=2, units=768, embed=384, head=768, views=8, steps=60_000, batch=256, learning_rate=1.5e-3, ema=0.9995)
 
     @classmethod
     def tiny(cls) -> "SketchRNNConfig":
         """For the sample corpus: a minute."""
-        return cls(units=128, embed=64, head=128, mixtures=8, steps=600, batch=32, warmup=50, buckets=2, ema=0.98)
+        return cls(joint_pen=True, simplify=0.6, units=128, embed=64, head=128, mixtures=8, steps=600, batch=32, warmup=50, buckets=2,
+                   ema=0.98)
 
 
 # LSTM -----------------------------------------------------------------------------------------------------------------
@@ -214,7 +220,7 @@ class SketchRNN(nnx.Module):
         self.inputs = nnx.List([nnx.Linear(inputs if layer == 0 else units, 4 * units, rngs=rngs) for layer in range(config.layers)])
         self.conditions = nnx.List([nnx.Linear(conditioning, 4 * units, use_bias=False, rngs=rngs) for _ in range(config.layers)])
         self.head = nnx.Linear(units + inputs, config.head, rngs=rngs) if config.head else None
-        self.out = nnx.Linear(config.head or units, 3 + config.mixtures * 6, rngs=rngs)
+        self.out = nnx.Linear(config.head or units, outputs(config), rngs=rngs)
 
     def conditioning(self, condition: dict) -> jax.Array:
         """What every step is told of the condition, (B, C)."""
@@ -239,7 +245,7 @@ class SketchRNN(nnx.Module):
         return jnp.concatenate(seen, -1)
 
     def read(self, hidden: jax.Array, embedded: jax.Array) -> jax.Array:
-        """LSTM output (…, units) and the step's embedded inputs to mixture and pen parameters (…, 3 + 6 mixtures)."""
+        """LSTM output (…, units) and the step's embedded inputs to mixture and pen parameters (…, `outputs`)."""
         if self.head is None:
             return self.out(hidden)
         return self.out(nnx.relu(self.head(jnp.concatenate([hidden, embedded], -1))))
@@ -248,7 +254,7 @@ class SketchRNN(nnx.Module):
         return features if self.embed is None else nnx.relu(self.embed(features))
 
     def __call__(self, movement, position, written, condition, key=None) -> jax.Array:
-        """Teacher-forced pass: (B, T, …) inputs to (B, T, 3 + 6 mixtures). key: for recurrent dropout; None for none."""
+        """Teacher-forced pass: (B, T, …) inputs to (B, T, `outputs`). key: for recurrent dropout; None for none."""
         config = self.config
         told = self.conditioning(condition)
         h, c = self.initial(told)
@@ -275,25 +281,47 @@ class SketchRNN(nnx.Module):
         return self.read(x, embedded), jnp.stack(hs), jnp.stack(cs)
 
 
+def outputs(config: SketchRNNConfig) -> int:
+    """How many numbers the model gives for a step."""
+    return config.mixtures * 9 if config.joint_pen else 3 + config.mixtures * 6
+
+
 def split_parameters(config: SketchRNNConfig, out: jax.Array):
-    """(…, 3 + 6M) -> pen logits (…, 3), mixture logits (…, M, 1 or 2), means (…, M, 2), log_scales (…, M, 2), correlation (…, M)."""
-    pen, rest = out[..., :3], out[..., 3:].reshape(*out.shape[:-1], config.mixtures, 6)
+    """(…, `outputs`) -> pen logits (…, 3), or (…, M, 3) with `joint_pen`; mixture logits (…, M, 1 or 2), means (…, M, 2),
+    log_scales (…, M, 2), correlation (…, M)."""
+    if config.joint_pen:
+        rest = out.reshape(*out.shape[:-1], config.mixtures, 9)
+        pen, rest = rest[..., 6:], rest[..., :6]
+    else:
+        pen, rest = out[..., :3], out[..., 3:].reshape(*out.shape[:-1], config.mixtures, 6)
     logits = rest[..., :1] if config.bivariate else rest[..., :2]
     correlation = 0.95 * jnp.tanh(rest[..., 1]) if config.bivariate else jnp.zeros(rest.shape[:-1])
     return pen, logits, rest[..., 2:4], jnp.clip(rest[..., 4:6], -6.0, 4.0), correlation
 
 
-def movement_log_prob(config: SketchRNNConfig, out: jax.Array, target: jax.Array) -> jax.Array:
-    """log density of scaled offsets target (…, 2) under the mixtures in out (…, 3 + 6M): (…)."""
-    _, logits, means, log_scales, correlation = split_parameters(config, out)
+def component_log_prob(means, log_scales, correlation, target: jax.Array) -> jax.Array:
+    """log density of scaled offsets target (…, 2) under each correlated Gaussian: (…, M)."""
     z = (target[..., None, :] - means) * jnp.exp(-log_scales)
-    if not config.bivariate:
-        component = -0.5 * z**2 - log_scales - 0.5 * LOG_2PI
-        return jax.nn.logsumexp(jax.nn.log_softmax(logits, -2) + component, -2).sum(-1)
     rest = 1 - correlation**2
     quadratic = (z[..., 0] ** 2 + z[..., 1] ** 2 - 2 * correlation * z[..., 0] * z[..., 1]) / rest
-    component = -0.5 * quadratic - log_scales.sum(-1) - 0.5 * jnp.log(rest) - LOG_2PI
-    return jax.nn.logsumexp(jax.nn.log_softmax(logits[..., 0], -1) + component, -1)
+    return -0.5 * quadratic - log_scales.sum(-1) - 0.5 * jnp.log(rest) - LOG_2PI
+
+
+def point_log_prob(config: SketchRNNConfig, parameters: tuple, target: jax.Array, state: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """log density of scaled offsets target (…, 2), given the pen state where `joint_pen` ties them, and log probability of the
+    pen states (…) int32: (…) each. parameters: as `split_parameters` gives them."""
+    pen, logits, means, log_scales, correlation = parameters
+    if config.joint_pen:
+        states = jnp.broadcast_to(state[..., None, None], (*pen.shape[:-1], 1))
+        weights = jax.nn.log_softmax(logits[..., 0]) + jnp.take_along_axis(jax.nn.log_softmax(pen), states, -1)[..., 0]
+        log_pen = jax.nn.logsumexp(weights, -1)
+        return jax.nn.logsumexp(weights + component_log_prob(means, log_scales, correlation, target), -1) - log_pen, log_pen
+    log_pen = jnp.take_along_axis(jax.nn.log_softmax(pen), state[..., None], -1)[..., 0]
+    if config.bivariate:
+        component = component_log_prob(means, log_scales, correlation, target)
+        return jax.nn.logsumexp(jax.nn.log_softmax(logits[..., 0]) + component, -1), log_pen
+    component = -0.5 * ((target[..., None, :] - means) * jnp.exp(-log_scales)) ** 2 - log_scales - 0.5 * LOG_2PI
+    return jax.nn.logsumexp(jax.nn.log_softmax(logits, -2) + component, -2).sum(-1), log_pen
 
 
 # Loss -----------------------------------------------------------------------------------------------------------------
@@ -361,9 +389,8 @@ def negative_log_likelihood(model: SketchRNN, stroke3, count, condition, key=Non
     movement, position, written, target, valid = teacher(config, stroke3, count, noise_key)
     out = model(movement, position, written, condition, dropout_key)
     moving = valid & (target[..., 2] != END)
-    move = -movement_log_prob(config, out, target[..., :2]) * moving
-    pen = -jnp.take_along_axis(jax.nn.log_softmax(out[..., :3]), target[..., 2:].astype(jnp.int32), -1)[..., 0] * valid
-    return move.sum(1), pen.sum(1)
+    move, pen = point_log_prob(config, split_parameters(config, out), target[..., :2], target[..., 2].astype(jnp.int32))
+    return -(move * moving).sum(1), -(pen * valid).sum(1)
 
 
 def loss(model: SketchRNN, stroke3, count, condition, key):
@@ -401,12 +428,16 @@ def draw(graph, params, condition: dict, keys: jax.Array, temperature: jax.Array
         out, h, c = model.step(movement, position, written, condition, told, h, c)
         pen, logits, means, log_scales, correlation = split_parameters(config, out)
         # Nothing has been drawn yet: no end before the first stroke.
-        pen = pen.at[:, END].add(jnp.where(number == 0, -jnp.inf, 0.0))
+        beginning = number == 0
+        if config.joint_pen:
+            ending = jax.nn.softmax(pen)[..., END:]
+            logits = logits + jnp.where(beginning, jnp.log1p(-jnp.minimum(ending, 1 - 1e-6)), 0.0)
+        pen = pen.at[..., END].add(jnp.where(beginning, -jnp.inf, 0.0))
 
         def one(key, pen, logits, means, log_scales, correlation):
             pen_key, mixture_key, normal_key = jax.random.split(jax.random.fold_in(key, number), 3)
-            state = jax.random.categorical(pen_key, pen / temperature)
             chosen = jax.random.categorical(mixture_key, logits / temperature, axis=0)  # (1,) or (2,)
+            state = jax.random.categorical(pen_key, (pen[chosen[0]] if config.joint_pen else pen) / temperature)
             axis = jnp.arange(2) % chosen.shape[0]
             picked = jnp.broadcast_to(chosen[axis], (2,))
             mean, scale = means[picked, jnp.arange(2)], jnp.exp(log_scales[picked, jnp.arange(2)]) * jnp.sqrt(temperature)
@@ -415,9 +446,9 @@ def draw(graph, params, condition: dict, keys: jax.Array, temperature: jax.Array
             return state, mean + scale * jnp.stack([a, rho * a + jnp.sqrt(1 - rho**2) * b])
 
         state, offset = jax.vmap(one)(keys, pen, logits, means, log_scales, correlation)
-        log_pen = jnp.take_along_axis(jax.nn.log_softmax(pen), state[:, None], 1)[:, 0]
+        log_offset, log_pen = point_log_prob(config, (pen, logits, means, log_scales, correlation), offset, state)
         ended = state == END
-        score += jnp.where(done, 0.0, log_pen + jnp.where(ended, 0.0, movement_log_prob(config, out, offset)))
+        score += jnp.where(done, 0.0, log_pen + jnp.where(ended, 0.0, log_offset))
         moved = ~(done | ended)
         offset = jnp.where(moved[:, None], offset, 0.0)
         lift = jnp.where(moved, (state == UP).astype(jnp.float32), lifted)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from data.corpus import Corpus
 from data.raster import rasterise
-from data.strokes import from_stroke3, to_stroke3
+from data.strokes import from_stroke3, simplify_many, to_stroke3
 from transfer import augment, mdn, sketch_rnn, vae, weights
 from transfer.devices import spread
 from transfer.pictures import image_grid
@@ -318,12 +318,18 @@ def load_mdn(folder: Path):
 
 # Stage 3: the strokes -------------------------------------------------------------------------------------------------
 
-def stroke_arrays(corpus: Corpus, glyphs: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Padded stroke-3 (n, longest - 1, 3) float32 in box units and the number of rows (n,) int32.
+def stroke_arrays(corpus: Corpus, glyphs: np.ndarray, config: sketch_rnn.SketchRNNConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Padded stroke-3 (n, longest - 1, 3) float32 in box units and the number of rows (n,) int32, simplified as `config` asks.
 
     Raises TrainingError for a glyph with more points than fit.
     """
-    rows = [to_stroke3(corpus.new.strokes(int(i))) for i in glyphs]
+    longest = config.longest
+    drawings = [corpus.new.strokes(int(i)) for i in glyphs]
+    lines = [line for strokes in drawings for line in strokes]
+    bounds = np.cumsum([0] + [len(line) for line in lines])
+    keep = simplify_many(np.concatenate(lines).astype(np.float64), bounds, config.simplify)
+    simpler = iter([line[keep[a:b]] for line, a, b in zip(lines, bounds, bounds[1:])])
+    rows = [to_stroke3([next(simpler) for _ in strokes]) for strokes in drawings]
     count = np.array([len(r) for r in rows], np.int32)
     if count.max() >= longest:
         worst = glyphs[count.argmax()]
@@ -341,7 +347,7 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
     latents that the density predicts for them, with the strokes of the kanji they show.
     """
     gallery = corpus.new.gallery()
-    stroke3, count = stroke_arrays(corpus, gallery, config.longest)
+    stroke3, count = stroke_arrays(corpus, gallery, config)
     forms = modern_forms(folder, corpus, False)
     picture_of = painter(folder) if config.glimpse else None
     # Only the paper's condition needs the density to train on; else it serves the measurement on val images, where it is there.
@@ -470,14 +476,14 @@ def held_out_drawings(config, corpus, folder, forms, density, picture_of, limit:
     others = random.permutation(others)[:limit]
     if len(others):
         mean, _ = encode_images(folder, "new", corpus.new.images[others])
-        held["variants"] = (*stroke_arrays(corpus, others, config.longest), conditions(mean))
+        held["variants"] = (*stroke_arrays(corpus, others, config), conditions(mean))
     known = np.sort(random.permutation(len(gallery))[:limit])
-    held["gallery"] = (*stroke_arrays(corpus, gallery[known], config.longest), conditions(forms.mean[known]))
+    held["gallery"] = (*stroke_arrays(corpus, gallery[known], config), conditions(forms.mean[known]))
     if density:
         graph, params, anchors, _, _ = density
         z_old, _, label = old_latents(folder, corpus, "val", forms.code_points)
         chosen = random.permutation(len(label))[:limit]
         model = nnx.merge(graph, params)
         z_new = np.asarray(mdn.sample(model, z_old[chosen], anchors, jax.random.key(0), min(0.25, model.config.temperature)))
-        held["val"] = (*stroke_arrays(corpus, gallery[label[chosen]], config.longest), conditions(z_new))
+        held["val"] = (*stroke_arrays(corpus, gallery[label[chosen]], config), conditions(z_new))
     return held

@@ -15,7 +15,8 @@ from transfer.sketch_rnn import BOX, END, GRID
 
 SEEING = sketch_rnn.SketchRNNConfig(latent=3, units=8, mixtures=3, embed=6, head=7, longest=14, scale=10.0, noise=0.0)
 BLIND = dataclasses.replace(SEEING, layers=2, bivariate=False, glimpse=False, embed=0, head=0)
-BOTH = pytest.mark.parametrize("config", [SEEING, BLIND], ids=["glimpse", "paper"])
+JOINT = dataclasses.replace(SEEING, joint_pen=True)
+BOTH = pytest.mark.parametrize("config", [SEEING, BLIND, JOINT], ids=["glimpse", "paper", "joint"])
 
 FIRST = np.array([(10, 20), (30, 20), (30, 60)], np.float32)
 SECOND = np.array([(50, 50), (70, 90)], np.float32)
@@ -32,7 +33,7 @@ def build(config, seed: int = 0):
 
 @pytest.fixture(scope="module")
 def models():
-    return {config: build(config) for config in (SEEING, BLIND)}
+    return {config: build(config) for config in (SEEING, BLIND, JOINT)}
 
 
 def condition_of(config, batch: int, seed: int = 0) -> dict:
@@ -129,27 +130,30 @@ def test_coarse_picture_is_the_mean_of_blocks():
 # Loss -----------------------------------------------------------------------------------------------------------------
 
 @BOTH
-def test_movement_log_prob_is_scipys_mixture(config):
+def test_point_log_prob_is_scipys_mixture(config):
     random = np.random.default_rng(0)
-    out = jnp.asarray(random.normal(0, 1, (2, 4, 3 + 6 * 3)), jnp.float32)
-    target = random.normal(0, 1, (2, 4, 2)).astype(np.float32)
-    got = np.asarray(sketch_rnn.movement_log_prob(config, out, jnp.asarray(target)))
-    pen, logits, means, log_scales, correlation = (np.asarray(a, np.float64) for a in sketch_rnn.split_parameters(config, out))
-    np.testing.assert_array_equal(pen, out[..., :3])
-    assert (np.abs(correlation) < 1).all()
+    out = jnp.asarray(random.normal(0, 1, (2, 4, sketch_rnn.outputs(config))), jnp.float32)
+    target, state = random.normal(0, 1, (2, 4, 2)).astype(np.float32), random.integers(0, 3, (2, 4))
+    parameters = sketch_rnn.split_parameters(config, out)
+    move, log_pen = (np.asarray(a) for a in sketch_rnn.point_log_prob(config, parameters, jnp.asarray(target), jnp.asarray(state)))
+    pen, logits, means, log_scales, correlation = (np.asarray(a, np.float64) for a in parameters)
+    assert (np.abs(correlation) < 1).all() and pen.shape[2:] == ((3, 3) if config.joint_pen else (3,))
     for at in np.ndindex(2, 4):
-        scale = np.exp(log_scales[at])
+        scale, weight = np.exp(log_scales[at]), special.log_softmax(logits[at], 0)
         if config.bivariate:
             each = []
             for m in range(3):
                 between = correlation[at][m] * scale[m].prod()
                 covariance = np.diag(scale[m] ** 2) + between * (1 - np.eye(2))
                 each.append(stats.multivariate_normal(means[at][m], covariance).logpdf(target[at]))
-            wanted = special.logsumexp(special.log_softmax(logits[at][:, 0]) + each)
+            own = special.log_softmax(pen[at], -1)[..., state[at]]  # of each component, or of all of them
+            both = special.logsumexp(weight[:, 0] + own + each)
         else:
             component = stats.norm(means[at], scale).logpdf(target[at])
-            wanted = special.logsumexp(special.log_softmax(logits[at], 0) + component, 0).sum()
-        np.testing.assert_allclose(got[at], wanted, rtol=1e-4, atol=1e-4)
+            both = special.logsumexp(weight + component, 0).sum() + special.log_softmax(pen[at])[state[at]]
+        marginal = special.logsumexp(weight[:, 0] + own) if config.bivariate else special.log_softmax(pen[at])[state[at]]
+        np.testing.assert_allclose(move[at] + log_pen[at], both, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(log_pen[at], marginal, rtol=1e-4, atol=1e-4)
 
 
 @BOTH
@@ -342,7 +346,10 @@ def test_the_pen_sees_while_drawing_what_it_saw_while_training(config, models):
         move, pen = sketch_rnn.negative_log_likelihood(model, rows, count, condition)
         first = model(*sketch_rnn.teacher(config, rows, count)[:3], condition)[:, 0]
         # The first point is drawn from down and up alone.
-        return -move - pen - jnp.log1p(-jax.nn.softmax(first[:, :3])[:, END])
+        pen_logits, logits, *_ = sketch_rnn.split_parameters(config, first)
+        end = jax.nn.softmax(pen_logits)[..., END]
+        end = (jax.nn.softmax(logits[..., 0]) * end).sum(-1) if config.joint_pen else end
+        return -move - pen - jnp.log1p(-end)
 
     ended = count < config.longest - 1
     assert ended.any()
@@ -360,7 +367,11 @@ def test_points_are_drawn_from_the_mixture_at_its_temperature(config):
     inputs = sketch_rnn.teacher(config, jnp.zeros((1, 1, 3)), jnp.array([1]))[:3]
     out = jax.jit(lambda p: nnx.merge(graph, p)(*inputs, one))(params)[0, 0]
     pen, logits, means, log_scales, correlation = (np.asarray(a, np.float64) for a in sketch_rnn.split_parameters(config, out))
-    up = special.softmax(pen[:2] / temperature)[1]  # the first point never ends the drawing
+    if config.joint_pen:  # the first point never ends the drawing
+        logits = logits + np.log1p(-special.softmax(pen, -1)[:, END:])
+        up = special.softmax(logits[:, 0] / temperature) @ special.softmax(pen[:, :2] / temperature, -1)[:, 1]
+    else:
+        up = special.softmax(pen[:2] / temperature)[1]
     assert stats.binomtest(int(rows[:, 0, 2].sum()), count, up).pvalue > 1e-3
     weight, scale = special.softmax(logits / temperature, 0), np.exp(log_scales) * np.sqrt(temperature)
     offset = rows[:, 0, :2] / config.scale

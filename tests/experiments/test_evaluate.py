@@ -1,0 +1,60 @@
+"""`train_judges.py` and `evaluate.py` as a user runs them, on the sample corpus."""
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def script(name, *arguments):
+    kept = {k: v for k, v in os.environ.items() if k != "KUZUSHIJI_DATA"}
+    return subprocess.run([sys.executable, ROOT / "experiments" / name, *map(str, arguments)], env=kept | {"PYTHONPATH": str(ROOT)},
+                          capture_output=True, text=True, timeout=400)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The shipped weights and judges on the sample corpus, with nothing prepared."""
+    out, begin = tmp_path_factory.mktemp("evaluation"), time.time()
+    done = script("evaluate.py", "--out", out, "--limit", 24, "--samples", 4)
+    assert done.returncode == 0, done.stderr
+    return out, done, time.time() - begin
+
+
+def test_sample_evaluation_is_whole_and_quick(report):
+    out, done, seconds = report
+    assert seconds < 120, "a minute on two idle cores"
+    assert "sample corpus" in done.stderr and str(out / "report.md") in done.stdout
+    summary = json.loads((out / "evaluation.json").read_text("utf-8"))
+    assert summary["about"]["images"] == 24 and summary["about"]["sample_corpus"] is True
+    for metric in ("recogniser: true glyph, top-1", "recogniser: single drawing, top-1", "recogniser: best of 4, top-1", "candidates, top-1",
+                   "HOG: predicted pixels, top-1", "classify, then look up: answer, top-1", "stroke count exact", "stroke order agreement",
+                   "AIoU", "NLL per point", "1-NN in z_old, same class"):
+        mean, low, high, n = summary["metrics"][metric]
+        assert n > 0 and low <= mean <= high, metric
+    assert summary["metrics"]["recogniser: true glyph, top-1"][0] > 0.9  # the project's own strokes, read by KanjiVG's recogniser
+    assert 0 <= summary["overall"]["expected calibration error"][0] <= 1
+    for name in ("figure.png", "figure.svg", "most_certain.png", "reliability.png", "interpolation.png"):
+        assert (out / name).stat().st_size > 1000
+
+
+def test_bad_input_is_one_clear_line(tmp_path):
+    for arguments, said in ((("--weights", tmp_path / "none"), "vae_old"), (("--judges", tmp_path), "recogniser"),
+                            (("--data", tmp_path / "none"), "no such folder"), (("--limit", 0), "--limit")):
+        done = script("evaluate.py", "--out", tmp_path / "out", *arguments)
+        assert done.returncode == 2 and said in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_judges_train_from_nothing(tmp_path):
+    for which in ("recogniser", "baseline"):
+        done = script("train_judges.py", "--which", which, "--runs", tmp_path, "--steps", 6, "--views", 1)
+        assert done.returncode == 0, done.stderr
+        described = json.loads((tmp_path / which / "config.json").read_text())
+        assert described["config"]["steps"] == 6 and described["data"]["sample"] is True
+        assert (tmp_path / which / "weights" / f"{which}.safetensors").is_file()

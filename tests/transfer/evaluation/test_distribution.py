@@ -1,0 +1,63 @@
+import types
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from transfer import sketch_rnn
+from transfer.evaluation import distribution
+from transfer.evaluation.stroke_quality import derangement
+from transfer.stages import stroke_arrays
+
+
+@pytest.fixture
+def with_decoder(cases):
+    """The cases with a small decoder of random weights."""
+    config = sketch_rnn.SketchRNNConfig(units=8, mixtures=2, glimpse=True, embed=8, head=0)
+    graph, state = nnx.split(sketch_rnn.SketchRNN(config, nnx.Rngs(0)))
+    object.__setattr__(cases, "model", types.SimpleNamespace(sketch_config=config, sketch_graph=graph, sketch_params=state))
+    return cases
+
+
+def test_stroke_nll_is_each_images_own(with_decoder):
+    cases = with_decoder
+    model = nnx.merge(cases.model.sketch_graph, cases.model.sketch_params)
+    swapped = distribution.stroke_nll(cases, np.array([1, 0, 3, 2]))
+    for i, other in ((0, 1), (3, 2)):
+        rows, count = stroke_arrays(cases.corpus, cases.glyphs[i:i + 1], cases.model.sketch_config)
+        condition = {"z": cases.results[other].z_new[None], "picture": cases.results[other].pixels[None]}
+        move, pen = sketch_rnn.negative_log_likelihood(model, rows, count, condition)
+        assert swapped[i] == pytest.approx(float((move + pen)[0]) / len(np.concatenate(cases.truth[i])), rel=1e-4)
+
+
+def test_certainty_is_set_against_hits(with_decoder):
+    cases = with_decoder
+    confidence, hit = distribution.confidences(cases)
+    assert confidence.tolist() == [0.9, 0.6, 0.5, 0.3] and hit.tolist() == [True, False, False, False]
+    found = distribution.measure(cases)
+    assert found.overall["expected calibration error"][0] == pytest.approx((0.1 + 0.6 + 0.5 + 0.3) / 4)
+    assert found.overall["AUROC of 1 - confidence for wrong images"][0] == 1
+    assert found.overall["AUROC of pixel uncertainty for wrong images"][0] == 1  # 0 where right, more where wrong
+    right, wrong = found.per_image["pixel uncertainty, right"], found.per_image["pixel uncertainty, wrong"]
+    np.testing.assert_allclose(right, [0, np.nan, np.nan, np.nan], atol=1e-6)
+    np.testing.assert_allclose(wrong, [np.nan, 0.1, 0.2, 0.3], atol=1e-6)
+    assert found.per_image["different kanji among 3 drawings"].tolist() == [1, 2, 2, 1]
+
+
+def test_pixels_are_wrong_where_the_prediction_is_off_by_half(with_decoder):
+    doubt, wrong = distribution.pixels(with_decoder)
+    assert len(doubt) == len(wrong) == 4 * 64 * 64
+    truth = np.asarray(with_decoder.corpus.new.images[with_decoder.glyphs]) / 255.0
+    expected = sum((abs(r.pixels - t) > 0.5).sum() for r, t in zip(with_decoder.results, truth))
+    assert wrong.sum() == expected > 0
+    assert not wrong[doubt < 0.15].any()  # images 0 and 1 are predicted exactly
+
+
+def test_derangement_never_gives_the_same_kanji():
+    classes = np.array([1, 1, 1, 2, 3])
+    for seed in range(5):
+        other = derangement(classes, seed)
+        assert (classes[other] != classes).all()
+    assert derangement(np.array([4, 4]), 0).tolist() == [0, 1]
+
+

@@ -1,0 +1,127 @@
+"""What is evaluated: the images of a split, what the model made of each, and the truth.
+
+An evaluator is a module with one function, `measure(cases) -> Measures`; `EVALUATORS` in experiments/evaluate.py lists them.
+"""
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from data import DataError
+from data.corpus import Corpus
+from transfer import stages
+from transfer.evaluation.judges import Judge, strokes_image
+from transfer.pipeline import KuzushijiTransfer, Result
+
+
+@dataclasses.dataclass(frozen=True)
+class Measures:
+    """What an evaluator found.
+
+    per_image: metric -> (N,) float, NaN where it does not apply to an image; the report takes means, intervals and groups of them.
+    overall: metric -> number that only the whole split has.
+    """
+
+    per_image: dict[str, np.ndarray]
+    overall: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawingReadings:
+    """How the recogniser reads k drawings of each image. answers (N, k) code points, -1 for an empty drawing; ranks (N, k) of the
+    right kanji, 0 best; mean_ranks (N,) of it by the mean probability over the k drawings."""
+
+    answers: np.ndarray
+    ranks: np.ndarray
+    mean_ranks: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Cases:
+    """One split's images and results. images (N, 64, 64) uint8; code_points (N,) int32; glyphs (N,) index the true kanji's standard
+    form in corpus.new; train_count (N,) training images of the class; truth: its strokes; baseline: None where there is none."""
+
+    folder: Path
+    corpus: Corpus
+    split: str
+    samples: int
+    seed: int
+    model: KuzushijiTransfer
+    recogniser: Judge
+    baseline: Judge | None
+    images: np.ndarray
+    code_points: np.ndarray
+    glyphs: np.ndarray
+    train_count: np.ndarray
+    truth: list[list[np.ndarray]]
+    results: list[Result]
+    left_out: int
+
+    @cached_property
+    def readings(self) -> DrawingReadings:
+        """The recogniser's opinion of every drawing, the best-ranked drawing of an image first."""
+        answers, ranks, mean_ranks = [], [], []
+        for result, label in zip(tqdm(self.results, desc="reading the drawings", unit="image", disable=None), self.labels):
+            blank = np.array([not s for s in result.strokes])
+            scores = self.recogniser.log_probabilities(np.stack([strokes_image(s) for s in result.strokes]))
+            answers.append(np.where(blank, -1, self.recogniser.classes[scores.argmax(1)]))
+            ranks.append(np.where(blank, scores.shape[1], rank(scores, label)))
+            mean = (np.exp(scores) * ~blank[:, None]).sum(0)  # an empty drawing has no say
+            mean_ranks.append(scores.shape[1] if blank.all() else rank(mean[None], label)[0])
+        return DrawingReadings(np.array(answers), np.array(ranks), np.array(mean_ranks))
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(N,) the true kanji's index among the recogniser's classes."""
+        return np.searchsorted(self.recogniser.classes, self.code_points)
+
+    @cached_property
+    def train_latents(self) -> tuple[np.ndarray, np.ndarray]:
+        """z_old of the train split as the old VAE encodes it: means (M, 64), code points (M,)."""
+        chosen, points = stages.old_examples(self.corpus, "train")
+        known = np.isin(points, self.corpus.new.code_points[self.corpus.new.gallery()])
+        mean, _ = stages.encode_images(self.folder, "old", self.corpus.old.images[chosen[known]], progress="z_old of train")
+        return mean, points[known]
+
+
+def gather(folder: Path, judges: Path, corpus: Corpus, split: str, samples: int = 10, seed: int = 0, limit: int | None = None) -> Cases:
+    """Let the model read and draw every image of the split whose kanji is in KanjiVG (`limit`: so many of them, chosen by seed).
+
+    folder: weights or runs of the model; judges: of recogniser and baseline. Raises DataError for a split without images, WeightsError.
+    """
+    chosen, points = stages.old_examples(corpus, split)
+    if not len(chosen):
+        raise DataError(f"{corpus.folder}: holds no images of the split {split!r}; choose another, or get the files that are missing")
+    recogniser = Judge(judges, "recogniser")
+    baseline = Judge(judges, "baseline") if (judges / "baseline.safetensors").exists() or (judges / "baseline").is_dir() else None
+    gallery = corpus.new.gallery()
+    known = np.isin(points, corpus.new.code_points[gallery]) & np.isin(points, recogniser.classes)
+    left_out, chosen, points = int((~known).sum()), chosen[known], points[known]
+    if limit is not None and limit < len(chosen):
+        kept = np.sort(np.random.default_rng(seed).permutation(len(chosen))[:limit])
+        chosen, points = chosen[kept], points[kept]
+    glyphs = gallery[np.searchsorted(corpus.new.code_points[gallery], points)]
+    trained = np.sort(stages.old_examples(corpus, "train")[1])
+    count = np.searchsorted(trained, points, "right") - np.searchsorted(trained, points, "left")
+    model, images, results = KuzushijiTransfer.load(folder), np.array(corpus.old.images[chosen]), []
+    with tqdm(total=len(images), desc="drawing", unit="image", disable=None) as bar:
+        for at in range(0, len(images), 32):
+            results += model.transfer(images[at:at + 32], samples=samples, seed=seed)
+            bar.update(len(images[at:at + 32]))
+    return Cases(Path(folder), corpus, split, samples, seed, model, recogniser, baseline, images, points, glyphs, count,
+                 [corpus.new.strokes(int(g)) for g in glyphs], results, left_out)
+
+
+def rank(scores: np.ndarray, label) -> np.ndarray:
+    """How many classes score higher than `label` (an index, or one a row): (n,) int for scores (n, C)."""
+    own = np.take_along_axis(scores, np.broadcast_to(np.asarray(label).reshape(-1, 1), (len(scores), 1)), 1)
+    return (scores > own).sum(1)
+
+
+def top_hits(name: str, ranks: np.ndarray) -> dict[str, np.ndarray]:
+    """`name`, top-1, -5 and -10: 1 where the rank is below, else 0."""
+    return {f"{name}, top-{k}": (ranks < k).astype(np.float64) for k in (1, 5, 10)}

@@ -1,0 +1,75 @@
+"""Evaluator: is what the model says of its own certainty true?"""
+from __future__ import annotations
+
+import jax
+import numpy as np
+from flax import nnx
+
+from transfer import sketch_rnn
+from transfer.evaluation.calibration import auroc, bootstrap, expected_calibration_error
+from transfer.evaluation.cases import Cases, Measures
+from transfer.evaluation.stroke_quality import derangement
+from transfer.stages import stroke_arrays
+
+
+def measure(cases: Cases) -> Measures:
+    """NLL per point of the true strokes given the predicted z_new, and given another image's; how many kanji the k drawings of an image
+    look like; whether the candidates' probabilities hold (ECE); whether uncertainty is high where the prediction is wrong (AUROC: of
+    the best candidate's doubt and the pixels' mean uncertainty for wrong images, and of each pixel's for wrong pixels)."""
+    confidence, hit = confidences(cases)
+    doubt = np.array([r.uncertainty.mean() for r in cases.results])
+    pixel_doubt, pixel_wrong = pixels(cases)
+    found = {
+        "NLL per point": stroke_nll(cases, np.arange(len(cases.results))),
+        "NLL per point, another image's z": stroke_nll(cases, derangement(cases.code_points, cases.seed)),
+        f"different kanji among {cases.samples} drawings": np.array([len(set(a)) for a in cases.readings.answers], float),
+        "confidence of the best candidate": confidence,
+        "pixel uncertainty, right": np.where(hit, doubt, np.nan), "pixel uncertainty, wrong": np.where(hit, np.nan, doubt),
+    }
+    image = np.stack([confidence, hit, doubt], 1)
+    interval = lambda statistic: bootstrap(image, statistic, seed=cases.seed)
+    overall = {
+        "expected calibration error": interval(lambda x: expected_calibration_error(x[:, 0], x[:, 1] > 0)),
+        "expected calibration error, equal-mass bins": interval(lambda x: expected_calibration_error(x[:, 0], x[:, 1] > 0, adaptive=True)),
+        "AUROC of 1 - confidence for wrong images": interval(lambda x: auroc(-x[:, 0], x[:, 1] == 0)),
+        "AUROC of pixel uncertainty for wrong images": interval(lambda x: auroc(x[:, 2], x[:, 1] == 0)),
+        "AUROC of pixel uncertainty for wrong pixels": auroc(pixel_doubt, pixel_wrong),
+    }
+    return Measures(found, overall)
+
+
+def confidences(cases: Cases) -> tuple[np.ndarray, np.ndarray]:
+    """The best candidate's probability (N,) and whether it is right (N,) bool."""
+    best = [r.candidates[0] for r in cases.results]
+    return np.array([p for _, p in best]), np.array([ord(c) for c, _ in best]) == cases.code_points
+
+
+def pixels(cases: Cases, limit: int = 200_000) -> tuple[np.ndarray, np.ndarray]:
+    """Uncertainty of pixels, and whether their prediction is off by more than a half: a sample of `limit` of them by seed."""
+    truth = np.asarray(cases.corpus.new.images[cases.glyphs]) / 255.0
+    wrong = abs(np.stack([r.pixels for r in cases.results]) - truth) > 0.5
+    doubt = np.stack([r.uncertainty for r in cases.results])
+    chosen = np.random.default_rng(cases.seed).permutation(wrong.size)[:limit]
+    return doubt.ravel()[chosen], wrong.ravel()[chosen]
+
+
+def stroke_nll(cases: Cases, conditioned_on: np.ndarray) -> np.ndarray:
+    """NLL per point, in nats, of each image's true strokes given the z_new predicted for image conditioned_on[i]: (N,)."""
+    model = cases.model
+    rows, count = stroke_arrays(cases.corpus, cases.glyphs, model.sketch_config)
+    results = [cases.results[i] for i in conditioned_on]
+    condition = {"z": np.stack([r.z_new for r in results])}
+    if model.sketch_config.glimpse:
+        condition["picture"] = np.stack([r.pixels for r in results])
+
+    @jax.jit
+    def nll(params, rows, count, condition):
+        move, pen = sketch_rnn.negative_log_likelihood(nnx.merge(model.sketch_graph, params), rows, count, condition)
+        return (move + pen) / count
+
+    out = []
+    for at in range(0, len(rows), 64):
+        index = np.minimum(np.arange(at, at + 64), len(rows) - 1)  # the last one again fills the batch
+        part = nll(model.sketch_params, rows[index], count[index], {k: v[index] for k, v in condition.items()})
+        out.append(np.asarray(part)[:len(rows) - at])
+    return np.concatenate(out).astype(float)

@@ -1,0 +1,194 @@
+"""The two classifiers of the evaluation: how they are trained, and how they are asked.
+
+*recogniser*: trained on KanjiVG's glyphs alone, their strokes varied; never shown Kuzushiji or a generated drawing. It and the
+training-free HOG judge (`hog`) say which kanji a drawing is. *baseline*: trained on the Kuzushiji images of the train split; the
+honest alternative to drawing is to look its answer up in KanjiVG.
+
+Whatever the recogniser sees is fitted to its bounding box: placement is no merit and no fault.
+"""
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from PIL import Image
+from tqdm import tqdm
+
+from data.corpus import Corpus
+from data.raster import BOX, rasterise
+from transfer import augment, classifier, distance_raster, weights
+from transfer.classifier import ClassifierConfig
+from transfer.stages import class_table, corpus_provenance, draw, new_examples, old_examples
+from transfer.training import Task
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+MARGIN = 7.0
+"""Box units left free around what is fitted."""
+_SMALLEST = 4.0
+"""Box units that count as an extent: a dot is not blown up to a page."""
+
+
+# Fitting to the bounding box ------------------------------------------------------------------------------------------
+
+def fit_strokes(strokes: list[np.ndarray]) -> list[np.ndarray]:
+    """A drawing scaled and moved so that its larger side fills the box but for the margin; its proportions stay."""
+    if not strokes:
+        return []
+    points = np.concatenate(strokes)
+    low, high = points.min(0), points.max(0)
+    scale = (BOX - 2 * MARGIN) / max(float((high - low).max()), _SMALLEST)
+    return [((s - (low + high) / 2) * scale + BOX / 2).astype(np.float32) for s in strokes]
+
+
+def strokes_image(strokes: list[np.ndarray]) -> np.ndarray:
+    """The fitted drawing as (64, 64) uint8, ink 255; blank where there is no stroke."""
+    return rasterise(fit_strokes(strokes))
+
+
+def fit_image(picture: np.ndarray, ink: float = 0.35) -> np.ndarray:
+    """The same for a picture (64, 64) float in [0, 1]: (64, 64) uint8. Its box holds what is darker than `ink`; blank stays blank."""
+    picture = np.clip(np.nan_to_num(np.asarray(picture, np.float32)), 0, 1)
+    rows, columns = np.flatnonzero((picture > ink).any(1)), np.flatnonzero((picture > ink).any(0))
+    if not len(rows):
+        return np.zeros(picture.shape, np.uint8)
+    size = picture.shape[0]
+    height, width = rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0]
+    # Strokes are fitted by their middle line, pictures by their ink: one stroke's width more.
+    scale = (size * (1 - (2 * MARGIN - 3.0) / BOX)) / max(height, width, size * _SMALLEST / BOX)
+    middle = np.array([columns[0] + width / 2, rows[0] + height / 2])
+    offset = middle - size / 2 / scale
+    fitted = Image.fromarray(np.uint8(np.round(255 * picture))).transform(
+        (size, size), Image.Transform.AFFINE, (1 / scale, 0, offset[0], 0, 1 / scale, offset[1]), Image.Resampling.BICUBIC)
+    return np.asarray(fitted)
+
+
+# The recogniser's glyphs ----------------------------------------------------------------------------------------------
+
+def render_views(corpus: Corpus, glyphs: np.ndarray, views: int, seed: int, progress: str = "") -> np.ndarray:
+    """Every glyph drawn `views` times by another hand: (G, views, 64, 64) uint8, each fitted to its bounding box.
+
+    Strokes are moved, turned and scaled a little, each for itself; the glyph is turned, sheared, stretched and bent; the pen is 2 to
+    6 units wide. glyphs (G,) index corpus.new.
+    """
+    random = np.random.default_rng(seed)
+    drawings = [corpus.new.strokes(int(g)) for g in glyphs]
+    lengths = [len(s) for d in drawings for s in d]
+    points = np.concatenate([s for d in drawings for s in d]).astype(np.float64)
+    stroke = np.repeat(np.arange(len(lengths)), lengths)
+    glyph = np.repeat(np.arange(len(drawings)), [sum(map(len, d)) for d in drawings])
+    stroke_start, glyph_start = (np.flatnonzero(np.diff(a, prepend=-1)) for a in (stroke, glyph))
+    out = np.zeros((len(glyphs), views, 64, 64), np.uint8)
+    _, mask = distance_raster.pad(drawings)
+    place = np.concatenate([np.arange(sum(map(len, d))) for d in drawings])
+
+    def turned(offset, angle, scale, which):
+        cos, sin = np.cos(angle)[which], np.sin(angle)[which]
+        x, y = offset[:, 0] * scale[which, 0], offset[:, 1] * scale[which, 1]
+        return np.stack([cos * x - sin * y, sin * x + cos * y], 1)
+
+    bar = tqdm(total=views * len(glyphs), desc=progress, unit="glyph", disable=None if progress else True)
+    for view in range(views):
+        strokes_n, glyphs_n = len(lengths), len(drawings)
+        middle = (np.add.reduceat(points, stroke_start) / np.array(lengths)[:, None])[stroke]
+        moved = middle + turned(points - middle, random.normal(0, 0.05, strokes_n), np.exp(random.normal(0, 0.06, (strokes_n, 2))), stroke)
+        moved += random.normal(0, 1.3, (strokes_n, 2))[stroke] - BOX / 2
+        moved[:, 0] += random.normal(0, 0.1, glyphs_n)[glyph] * moved[:, 1]
+        moved = turned(moved, random.normal(0, 0.06, glyphs_n), np.exp(random.normal(0, 0.1, (glyphs_n, 2))), glyph)
+        for _ in range(2):
+            wave = random.normal(0, 0.6, (glyphs_n, 2))[glyph]
+            phase = random.uniform(0, 2 * np.pi, glyphs_n)[glyph] + 2 * np.pi * (wave * moved).sum(1) / BOX
+            moved = moved + random.normal(0, 1.5, (glyphs_n, 2))[glyph] * np.sin(phase)[:, None]
+        low, high = np.minimum.reduceat(moved, glyph_start), np.maximum.reduceat(moved, glyph_start)
+        scale = (BOX - 2 * MARGIN) / np.maximum((high - low).max(1), _SMALLEST)
+        moved = (moved - ((low + high) / 2)[glyph]) * scale[glyph, None] + BOX / 2
+        padded = np.zeros((glyphs_n, mask.shape[1] + 1, 2), np.float32)
+        padded[glyph, place] = moved
+        width = random.uniform(2.0, 6.0, (glyphs_n, 1, 1)).astype(np.float32)
+        for at in range(0, glyphs_n, 128):
+            index = np.minimum(np.arange(at, at + 128), glyphs_n - 1)  # the last one again fills the batch
+            drawn = distance_raster.rasterise(padded[index], mask[index], width=width[index])
+            out[at:at + 128, view] = np.uint8(np.round(255 * np.asarray(drawn)))[:glyphs_n - at]
+            bar.update(min(128, glyphs_n - at))
+    bar.close()
+    return out
+
+
+def clean_images(corpus: Corpus, glyphs: np.ndarray) -> np.ndarray:
+    """The glyphs as published, fitted: (G, 64, 64) uint8."""
+    return np.stack([strokes_image(corpus.new.strokes(int(g))) for g in glyphs])
+
+
+def recogniser_task(config: ClassifierConfig, corpus: Corpus, seed: int = 0) -> Task:
+    """The recogniser of every kanji of KanjiVG. Held out: the clean glyphs, and one varied rendering of each with other numbers."""
+    gallery = corpus.new.gallery()
+    held = render_views(corpus, gallery, 1, seed + 1_000_003, "held-out glyphs")[:, 0]
+    images = render_views(corpus, gallery, config.views, seed, "glyphs")
+    labels = np.repeat(np.arange(len(gallery), dtype=np.int32), config.views)
+    tests = {"clean": (clean_images(corpus, gallery), np.arange(len(gallery))), "held_out": (held, np.arange(len(gallery)))}
+    warped = jax.jit(lambda batch, key: augment.augment(batch, key, "warp", config.warp))
+    parts = [np.asarray(warped(held[at:at + 128], jax.random.key(at))) for at in range(0, len(held), 128)]
+    tests["held_out_warped"] = (np.uint8(np.round(255 * np.concatenate(parts))), np.arange(len(gallery)))
+    return _task("recogniser", config, corpus, images.reshape(-1, 64, 64), labels, corpus.new.code_points[gallery], tests)
+
+
+def baseline_task(config: ClassifierConfig, corpus: Corpus, seed: int = 0) -> Task:
+    """The classifier of Kuzushiji images, of the classes of the train split. Held out: val."""
+    chosen, points = old_examples(corpus, "train")
+    known = np.isin(points, corpus.new.code_points[new_examples(corpus, False)])
+    classes, labels = np.unique(points[known], return_inverse=True)
+    held, held_points = old_examples(corpus, "val")
+    seen = np.isin(held_points, classes)
+    tests = {"val": (corpus.old.images[held[seen]], np.searchsorted(classes, held_points[seen]))}
+    return _task("baseline", config, corpus, corpus.old.images[chosen[known]], labels, classes, tests)
+
+
+def _task(name, config, corpus, images, labels, classes, tests) -> Task:
+    graph, _ = nnx.split(nnx.eval_shape(lambda: classifier.Classifier(config, len(classes), nnx.Rngs(0))))
+
+    def init(key):
+        return nnx.to_pure_dict(nnx.split(classifier.Classifier(config, len(classes), nnx.Rngs(params=key)))[1])
+
+    def loss(params, data, key, variant):
+        draw_key, augment_key = jax.random.split(key)
+        index, label = draw(data["table"], config.batch, draw_key)
+        batch = augment.augment(data["images"][index], augment_key, "warp", config.warp)
+        return classifier.loss(nnx.merge(graph, params), config, batch, label)
+
+    logits = jax.jit(lambda params, images: nnx.merge(graph, params)(augment.to_float(images)))
+
+    def evaluate(params):
+        values = {}
+        for test, (held, label) in tests.items():
+            answers = np.concatenate([np.asarray(logits(params, jnp.asarray(held[at:at + 256]))).argmax(1)
+                                      for at in range(0, len(held), 256)])
+            values[f"{test}_accuracy"] = float((answers == label).mean())
+        return values
+
+    return Task(name, config, init, loss, {"images": images, "table": class_table(labels, config.balance)}, evaluate,
+                export=lambda params: {"classes": np.asarray(classes, np.int32)}, provenance=corpus_provenance(corpus))
+
+
+# Asking them ----------------------------------------------------------------------------------------------------------
+
+class Judge:
+    """A trained classifier. classes: (C,) int32 code points, ascending."""
+
+    def __init__(self, folder: Path, name: str):
+        """Raises WeightsError where the folder has no such weights."""
+        self.params, arrays, described = weights.load(weights.find(folder, name))
+        config = weights.config(ClassifierConfig, described)
+        self.classes, self.sample = arrays["classes"], bool(described.get("data", {}).get("sample"))
+        graph, _ = nnx.split(nnx.eval_shape(lambda: classifier.Classifier(config, len(self.classes), nnx.Rngs(0))))
+        self._ask = jax.jit(lambda params, images: jax.nn.log_softmax(nnx.merge(graph, params)(augment.to_float(images))))
+
+    def log_probabilities(self, images: np.ndarray) -> np.ndarray:
+        """(n, 64, 64) uint8, ink 255 -> (n, C) float32, the natural logarithm of each class's probability."""
+        parts = []
+        for at in range(0, len(images), 64):
+            part = images[at:at + 64]
+            filled = np.concatenate([part, np.zeros((64 - len(part), *part.shape[1:]), np.uint8)])
+            parts.append(np.asarray(self._ask(self.params, filled))[:len(part)])
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)

@@ -1,0 +1,92 @@
+"""Evaluator: is it the right kanji? Read by the recogniser, by HOG, and by the model's own candidates; and what looking up gives."""
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from transfer import vae
+from transfer.evaluation.cases import Cases, Measures, rank, top_hits
+from transfer.evaluation.hog import HogJudge
+from transfer.evaluation.judges import clean_images, fit_image, strokes_image
+
+
+def measure(cases: Cases) -> Measures:
+    """top-1, -5 and -10 (1 or 0 an image) of every link of the chain.
+
+    recogniser and HOG: the true glyph (their ceiling), the new VAE's reconstruction of it, the pixels predicted from the density, a
+    drawing (the first sample), the drawing that the model ranks best; recogniser besides: best of k (oracle), majority and mean
+    probability over k drawings. candidates: the model's own list. look-up: the glyph of the baseline classifier's answer, and of the
+    nearest training image in z_old.
+    """
+    gallery = cases.corpus.new.gallery()
+    glyph_images = clean_images(cases.corpus, gallery)
+    place = np.searchsorted(gallery_points := np.asarray(cases.corpus.new.code_points[gallery]), cases.code_points)
+    first = [r.strokes[int(np.argmin(r.order))] for r in cases.results]
+    pictures = {
+        "true glyph": glyph_images[place],
+        "new VAE of the true glyph": np.stack([fit_image(p) for p in reconstructions(cases)]),
+        "predicted pixels": np.stack([fit_image(r.pixels) for r in cases.results]),
+        "single drawing": np.stack([strokes_image(s) for s in first]),
+        "best-ranked drawing": np.stack([strokes_image(r.strokes[0]) for r in cases.results]),
+        "Kuzushiji image itself": np.stack([fit_image(i / 255.0) for i in cases.images]),
+    }
+    answered, found = look_up(cases), {}
+    for name, (ranks, answer) in answered.items():
+        found |= top_hits(f"{name}: answer", ranks)
+        pictures[f"{name}: glyph of the answer"] = glyph_images[np.searchsorted(gallery_points, answer)]
+
+    hog = HogJudge(glyph_images, gallery_points)
+    for name, images in pictures.items():
+        blank = ~images.any((1, 2))
+        for judge, scores, label in (("recogniser", cases.recogniser.log_probabilities(images), cases.labels),
+                                     ("HOG", hog.similarities(images), place)):
+            found |= top_hits(f"{judge}: {name}", np.where(blank, scores.shape[1], rank(scores, label)))
+
+    k, read = cases.samples, cases.readings
+    found |= top_hits(f"recogniser: best of {k}", read.ranks.min(1))
+    found |= {f"recogniser: majority of {k}, top-1": (majority(read.answers) == cases.code_points).astype(float)}
+    found |= top_hits(f"recogniser: mean probability of {k}", read.mean_ranks)
+    listed = np.array([[ord(c) for c, _ in r.candidates[:10]] for r in cases.results])
+    right = listed == cases.code_points[:, None]
+    found |= top_hits("candidates", np.where(right.any(1), right.argmax(1), 10))
+    return Measures(found)
+
+
+def majority(answers: np.ndarray) -> np.ndarray:
+    """The commonest of each row, (N, k) -> (N,); of equally common ones the one that comes first."""
+    same = (answers[:, :, None] == answers[:, None, :]).sum(2)
+    return answers[np.arange(len(answers)), same.argmax(1)]
+
+
+def reconstructions(cases: Cases) -> np.ndarray:
+    """The new VAE's picture of each true glyph, by the posterior's mean: (N, 64, 64) float32 in [0, 1]."""
+    model = cases.model
+
+    @jax.jit
+    def pictures(params, images):
+        return jax.nn.sigmoid(vae.decode_mean(nnx.merge(model.new_graph, params), images.astype(jnp.float32) / 255.0)[0])
+
+    images = cases.corpus.new.images[cases.glyphs]
+    return np.concatenate([np.asarray(pictures(model.new_params, jnp.asarray(images[at:at + 256]))) for at in range(0, len(images), 256)])
+
+
+def look_up(cases: Cases) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """name -> (rank of the true class (N,), the code point answered (N,)); a class that is not known has the worst rank."""
+    out = {}
+    if cases.baseline is not None:
+        scores, classes = cases.baseline.log_probabilities(cases.images), cases.baseline.classes
+        at = np.searchsorted(classes, cases.code_points).clip(0, len(classes) - 1)
+        known = classes[at] == cases.code_points
+        out["classify, then look up"] = np.where(known, rank(scores, at), len(classes)), classes[scores.argmax(1)]
+    latents, points = cases.train_latents
+    answer = points[nearest(np.stack([r.z_old for r in cases.results]), latents)]
+    out["nearest in z_old, then look up"] = np.where(answer == cases.code_points, 0, len(points)), answer
+    return out
+
+
+def nearest(queries: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Index of the nearest of points (M, D) to each query (N, D), Euclidean: (N,)."""
+    half = 0.5 * (points**2).sum(1)
+    return np.concatenate([np.argmin(half - queries[at:at + 256] @ points.T, 1) for at in range(0, len(queries), 256)])
