@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from transfer.convolution import depth_to_space, space_to_depth, strided, transposed
+
 SIZE = 64
 
 
@@ -83,20 +85,6 @@ class VAEConfig:
         """For the sample corpus: a minute on two CPU cores."""
         return dataclasses.replace(cls.small(domain), encoder=(32, 64, 64), decoder=(64, 32, 16), hidden=128,
                                    steps=600, batch=64, warmup=50, ema=0.98)
-
-
-def space_to_depth(x: jax.Array, block: int) -> jax.Array:
-    """(B, H, W, C) -> (B, H/block, W/block, block*block*C): each block of pixels becomes one position's channels."""
-    b, h, w, c = x.shape
-    x = x.reshape(b, h // block, block, w // block, block, c).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(b, h // block, w // block, block * block * c)
-
-
-def depth_to_space(x: jax.Array, block: int) -> jax.Array:
-    """The inverse of `space_to_depth`: (B, H, W, block*block*C) -> (B, H*block, W*block, C)."""
-    b, h, w, c = x.shape
-    x = x.reshape(b, h, w, block, block, c // block**2).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(b, h * block, w * block, c // block**2)
 
 
 class Block(nnx.Module):
@@ -170,7 +158,7 @@ class PaperEncoder(nnx.Module):
     def __call__(self, images: jax.Array) -> jax.Array:
         x = images[..., None]
         for conv in self.convs:
-            x = nnx.relu(conv(x))
+            x = nnx.relu(strided(x, conv.kernel[...], conv.bias[...]))
         return x.reshape(x.shape[0], -1)
 
 
@@ -186,7 +174,8 @@ class PaperDecoder(nnx.Module):
     def __call__(self, z: jax.Array) -> jax.Array:
         x = self.dense(z).reshape(-1, 1, 1, 1024)
         for layer, conv in enumerate(self.convs):
-            x = conv(x) if layer == len(self.convs) - 1 else nnx.relu(conv(x))
+            x = transposed(x, conv.kernel[...], conv.bias[...])
+            x = x if layer == len(self.convs) - 1 else nnx.relu(x)
         return x[..., 0]
 
 

@@ -44,6 +44,15 @@ def test_result_has_the_promised_shapes_and_types(results, images):
         assert len(probabilities) == 10 and sorted(probabilities, reverse=True) == probabilities
         assert 0 < sum(probabilities) <= 1 + 1e-5
         assert result.z_old.shape == result.z_new.shape == (64,)
+        assert result.uncertainty.shape == (64, 64) and 0 <= result.uncertainty.min() and result.uncertainty.max() <= 0.5
+        assert sorted(result.order.tolist()) == [0, 1, 2]
+
+
+def test_sample_zero_is_what_one_sample_draws(model, images, results):
+    for one, three in zip(model.transfer(images, samples=1, seed=0), results):
+        same = three.strokes[int(np.argmin(three.order))]
+        assert len(same) == len(one.strokes[0]) and all(np.abs(a - b).max() < 1e-3 for a, b in zip(same, one.strokes[0]))
+        assert not one.uncertainty.any()
 
 
 def test_drawings_stay_in_and_fill_the_box(results):

@@ -151,16 +151,6 @@ def test_presets_follow_the_papers_program_where_they_say_so():
             assert out.shape == (1, 64, 64)
 
 
-@pytest.mark.parametrize("block", [2, 4])
-def test_depth_to_space_undoes_space_to_depth(block):
-    x = np.random.default_rng(0).random((2, 8, 16, 3), np.float32)
-    deep = vae.space_to_depth(jnp.asarray(x), block)
-    assert deep.shape == (2, 8 // block, 16 // block, 3 * block**2)
-    np.testing.assert_array_equal(vae.depth_to_space(deep, block), x)
-    np.testing.assert_array_equal(deep[1, 1, 2], x[1, block:2 * block, 2 * block:3 * block].reshape(-1))
-    np.testing.assert_array_equal(vae.space_to_depth(vae.depth_to_space(deep, block), block), deep)
-
-
 @pytest.fixture(scope="module")
 def value_and_grad(tiny):
     graph, _ = tiny

@@ -65,14 +65,19 @@ class Cases:
     def readings(self) -> DrawingReadings:
         """The recogniser's opinion of every drawing, the best-ranked drawing of an image first."""
         answers, ranks, mean_ranks = [], [], []
-        for result, label in zip(tqdm(self.results, desc="reading the drawings", unit="image", disable=None), self.labels):
-            blank = np.array([not s for s in result.strokes])
-            scores = self.recogniser.log_probabilities(np.stack([strokes_image(s) for s in result.strokes]))
-            answers.append(np.where(blank, -1, self.recogniser.classes[scores.argmax(1)]))
-            ranks.append(np.where(blank, scores.shape[1], rank(scores, label)))
-            mean = (np.exp(scores) * ~blank[:, None]).sum(0)  # an empty drawing has no say
-            mean_ranks.append(scores.shape[1] if blank.all() else rank(mean[None], label)[0])
-        return DrawingReadings(np.array(answers), np.array(ranks), np.array(mean_ranks))
+        with tqdm(total=len(self.results), desc="reading the drawings", unit="image", disable=None) as bar:
+            for at in range(0, len(self.results), 32):
+                part, label = self.results[at:at + 32], self.labels[at:at + 32]
+                blank = np.array([[not s for s in r.strokes] for r in part])
+                scores = self.recogniser.log_probabilities(np.stack([strokes_image(s) for r in part for s in r.strokes]))
+                worst = scores.shape[1]
+                answers.append(np.where(blank, -1, self.recogniser.classes[scores.argmax(1)].reshape(blank.shape)))
+                own = rank(scores, np.repeat(label, blank.shape[1])).reshape(blank.shape)
+                ranks.append(np.where(blank, worst, own))
+                mean = (np.exp(scores).reshape(*blank.shape, worst) * ~blank[..., None]).sum(1)  # an empty drawing has no say
+                mean_ranks.append(np.where(blank.all(1), worst, rank(mean, label)))
+                bar.update(len(part))
+        return DrawingReadings(np.concatenate(answers), np.concatenate(ranks), np.concatenate(mean_ranks))
 
     @cached_property
     def labels(self) -> np.ndarray:

@@ -44,9 +44,13 @@ def summarise(cases: Cases, measures: list[Measures], about: dict) -> dict:
             inside = (key >= low) & (key <= (high if high is not None else key.max(initial=0)))
             if inside.any():
                 name = str(low) if high == low else f"{low}+" if high is None else f"{low}–{high}"
-                groups[kind][name] = {"n": int(inside.sum())} | {m: _number(np.nanmean(per_image[m][inside]))
-                                                                for m in GROUPED if m in per_image}
+                groups[kind][name] = {"n": int(inside.sum())} | {m: _mean(per_image[m][inside]) for m in GROUPED if m in per_image}
     return {"about": about, "metrics": metrics, "overall": overall, "groups": groups}
+
+
+def _mean(values: np.ndarray) -> float | None:
+    known = values[np.isfinite(values)]
+    return _number(known.mean()) if len(known) else None
 
 
 def _number(value) -> float | None:

@@ -1,0 +1,96 @@
+"""Training on eight devices is training on one: the same losses, and a run may go on with another number of devices.
+
+Run as a script (`python test_devices.py FOLDER STEP`) this file trains a small VAE on the sample corpus there, and stops in the group of
+steps that begins at STEP (0: not at all).
+"""
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+ROOT = Path(__file__).parents[2]
+STEPS = 24
+
+
+def worker(folder: Path, stop: int) -> None:
+    from data import corpus
+    from transfer import stages, training, vae
+
+    config = dataclasses.replace(vae.VAEConfig.tiny("new"), encoder=(8, 8, 16), decoder=(16, 8, 8), hidden=16, steps=STEPS, batch=16, warmup=8,
+                                 learning_rate=1e-3, ema=0.5)
+    task = stages.vae_task(config, corpus.load(quiet=True), "new")
+
+    def variant(group: int) -> int:
+        if stop and group == stop // training.GROUP:
+            os.kill(os.getpid(), signal.SIGINT)
+        return 0
+
+    task = dataclasses.replace(task, variant=variant, picture=None)
+    try:
+        training.train(task, folder, checkpoint_seconds=-1.0)
+    except training.Interrupted:
+        pass
+
+
+def run(folder: Path, devices: int, stop: int = 0) -> None:
+    kept = {k: v for k, v in os.environ.items() if k not in ("KUZUSHIJI_DATA", "XLA_FLAGS")}
+    done = subprocess.run([sys.executable, __file__, str(folder), str(stop)], capture_output=True, text=True, timeout=300,
+                          env=kept | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices)})
+    assert done.returncode == 0, done.stderr
+
+
+def losses(folder: Path) -> list[float]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one") / "run"
+    run(folder, 1)
+    return folder
+
+
+def assert_same(folder: Path, one: Path) -> None:
+    assert len(losses(folder)) == STEPS
+    np.testing.assert_allclose(losses(folder), losses(one), rtol=1e-5)
+    ours, theirs = (load_file(f / "weights" / "vae_new.safetensors") for f in (folder, one))
+    for name, value in theirs.items():
+        np.testing.assert_allclose(ours[name], value, rtol=1e-3, atol=2e-4)
+
+
+def test_eight_devices_follow_the_losses_of_one(one, tmp_path):
+    run(tmp_path / "run", 8)
+    assert_same(tmp_path / "run", one)
+
+
+def test_a_run_goes_on_from_one_to_eight_devices_and_back(one, tmp_path):
+    folder = tmp_path / "run"
+    run(folder, 1, stop=1)
+    assert 0 < len(losses(folder)) < 10
+    run(folder, 8, stop=10)
+    assert 10 <= len(losses(folder)) < STEPS
+    run(folder, 1)
+    assert_same(folder, one)
+
+
+def test_what_does_not_divide_stays_whole():
+    import jax
+    import jax.numpy as jnp
+
+    from transfer.devices import spread
+
+    for n in (7, 8):
+        x = jnp.arange(n * 3.0).reshape(n, 3)
+        np.testing.assert_array_equal(jax.jit(spread)({"x": x})["x"], x)
+
+
+if __name__ == "__main__":
+    worker(Path(sys.argv[1]), int(sys.argv[2]))
