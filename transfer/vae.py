@@ -112,15 +112,18 @@ class ResidualEncoder(nnx.Module):
         self.norm = nnx.LayerNorm(widths[-1], rngs=rngs)
         self.dense = nnx.Linear(16 * widths[-1], config.hidden, rngs=rngs)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def trunk(self, images: jax.Array) -> jax.Array:
+        """(B, 64, 64) -> (B, 16 * the last width), before the dense layer."""
         x = self.stem(space_to_depth(images[..., None], 4))
         for level, blocks in enumerate(self.blocks):
             if level:
                 x = self.down[level - 1](space_to_depth(x, 2))
             for block in blocks:
                 x = block(x)
-        x = nnx.relu(self.norm(x))
-        return nnx.relu(self.dense(x.reshape(x.shape[0], -1)))
+        return nnx.relu(self.norm(x)).reshape(x.shape[0], -1)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        return nnx.relu(self.dense(self.trunk(images)))
 
 
 class ResidualDecoder(nnx.Module):
