@@ -135,7 +135,8 @@ class Classifier(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, 2) for a, b in zip(widths, widths[1:]))
         self.blocks = nn.ModuleList(Block(w) for w in widths)
         self.norm = nn.LayerNorm(widths[-1], eps=1e-6)
-        self.dense, self.last, self.out = nn.Linear(16 * widths[-1], hidden), nn.LayerNorm(hidden, eps=1e-6), nn.Linear(hidden, classes)
+        self.dense = nn.Linear(16 * widths[-1], hidden)
+        self.prototypes, self.log_sharpness = nn.Parameter(torch.randn(classes, hidden)), nn.Parameter(torch.tensor(20.0).log())
 
     def loss(self, images, labels, smoothing: float = 0.02) -> torch.Tensor:
         """images (B, 64, 64) in [0, 1], labels (B,)."""
@@ -145,7 +146,8 @@ class Classifier(nn.Module):
         for level, block in enumerate(self.blocks):
             x = block(self.down[level - 1](x) if level else x)
         x = F.relu(self.norm(x.permute(0, 2, 3, 1)))
-        return F.cross_entropy(self.out(self.last(self.dense(x.flatten(1)))), labels, label_smoothing=smoothing)
+        cosine = F.normalize(self.dense(x.flatten(1))) @ F.normalize(self.prototypes).T
+        return F.cross_entropy(self.log_sharpness.exp() * cosine, labels, label_smoothing=smoothing)
 
     def from_flax(self, params: dict) -> None:
         encoder = params["encoder"]
@@ -162,10 +164,9 @@ class Classifier(nn.Module):
             _set(block.norm.bias, blocks[0]["norm"]["bias"])
         _set(self.norm.weight, encoder["norm"]["scale"])
         _set(self.norm.bias, encoder["norm"]["bias"])
-        _set(self.last.weight, params["norm"]["scale"])
-        _set(self.last.bias, params["norm"]["bias"])
         _linear(self.dense, encoder["dense"])
-        _linear(self.out, params["out"])
+        _set(self.prototypes, params["prototypes"])
+        _set(self.log_sharpness, params["log_sharpness"])
 
 
 def _set(parameter: nn.Parameter, value) -> None:

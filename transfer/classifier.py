@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import nnx
 
@@ -57,12 +58,17 @@ class Classifier(nnx.Module):
 
     def __init__(self, config: ClassifierConfig, classes: int, rngs: nnx.Rngs):
         self.encoder = ResidualEncoder(config, rngs)
-        # Normalised, not rectified: with thousands of classes a rectified layer dies in the first steps.
-        self.norm = nnx.LayerNorm(config.hidden, rngs=rngs)
-        self.out = nnx.Linear(config.hidden, classes, rngs=rngs)
+        self.prototypes = nnx.Param(nnx.initializers.normal(1.0)(rngs.params(), (classes, config.hidden)))
+        self.log_sharpness = nnx.Param(jnp.log(jnp.float32(20.0)))
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        return self.out(self.norm(self.encoder.dense(self.encoder.trunk(images))))
+        # Cosines: with thousands of classes, each rare in a batch, a plain linear layer stays at chance for a thousand steps.
+        features = self.encoder.dense(self.encoder.trunk(images))
+        return jnp.exp(self.log_sharpness[...]) * (_unit(features) @ _unit(self.prototypes[...]).T)
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    return x * jax.lax.rsqrt((x**2).sum(-1, keepdims=True) + 1e-6)
 
 
 def loss(model: Classifier, config: ClassifierConfig, images: jax.Array, labels: jax.Array):

@@ -66,8 +66,8 @@ class Task:
     optimizer: optax.GradientTransformation | None = None
 
 
-def adamw(config) -> optax.GradientTransformation:
-    """AdamW with linear warm-up and cosine decay to 1 %.
+def adamw(config, b2: float = 0.99) -> optax.GradientTransformation:
+    """AdamW with linear warm-up and cosine decay to 1 %. b2: of the second moments.
 
     `warmup` = -1 gives plain Adam at a constant learning rate, as the paper trains.
     """
@@ -75,7 +75,7 @@ def adamw(config) -> optax.GradientTransformation:
         return optax.adam(config.learning_rate)
     schedule = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, min(config.warmup, config.steps // 2),
                                                   config.steps, 0.01 * config.learning_rate)
-    return optax.adamw(schedule, b2=0.99, weight_decay=config.weight_decay)
+    return optax.adamw(schedule, b2=b2, weight_decay=config.weight_decay)
 
 
 def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 90.0) -> Path:

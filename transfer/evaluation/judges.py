@@ -22,7 +22,7 @@ from data.raster import BOX, rasterise
 from transfer import augment, classifier, distance_raster, weights
 from transfer.classifier import ClassifierConfig
 from transfer.stages import class_table, corpus_provenance, draw, new_examples, old_examples
-from transfer.training import Task
+from transfer.training import Task, adamw
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 MARGIN = 7.0
@@ -168,7 +168,8 @@ def _task(name, config, corpus, images, labels, classes, tests) -> Task:
         return values
 
     return Task(name, config, init, loss, {"images": images, "table": class_table(labels, config.balance)}, evaluate,
-                export=lambda params: {"classes": np.asarray(classes, np.int32)}, provenance=corpus_provenance(corpus))
+                export=lambda params: {"classes": np.asarray(classes, np.int32)}, provenance=corpus_provenance(corpus),
+                optimizer=adamw(config, b2=0.999))  # a class comes up once in fifty batches
 
 
 # Asking them ----------------------------------------------------------------------------------------------------------
