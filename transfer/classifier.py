@@ -24,6 +24,8 @@ class ClassifierConfig:
     encoder_blocks: tuple[int, int, int] = (1, 1, 1)
     hidden: int = 256
     label_smoothing: float = 0.1
+    uniformity: float = 5.0
+    """Weight of the squared length of the batch's mean feature."""
     warp: float = 1.0
     """Strength of the image augmentation (`transfer.augment.warp`)."""
     balance: float = 0.5
@@ -61,10 +63,16 @@ class Classifier(nnx.Module):
         self.prototypes = nnx.Param(nnx.initializers.normal(1.0)(rngs.params(), (classes, config.hidden)))
         self.log_sharpness = nnx.Param(jnp.log(jnp.float32(20.0)))
 
+    def features(self, images: jax.Array) -> jax.Array:
+        """(B, 64, 64) -> (B, hidden) of length 1."""
+        return _unit(self.encoder.dense(self.encoder.trunk(images)))
+
+    def read(self, features: jax.Array) -> jax.Array:
+        """(B, hidden) -> (B, classes): cosines with the prototypes, sharpened."""
+        return jnp.exp(self.log_sharpness[...]) * (features @ _unit(self.prototypes[...]).T)
+
     def __call__(self, images: jax.Array) -> jax.Array:
-        # Cosines: with thousands of classes, each rare in a batch, a plain linear layer stays at chance for a thousand steps.
-        features = self.encoder.dense(self.encoder.trunk(images))
-        return jnp.exp(self.log_sharpness[...]) * (_unit(features) @ _unit(self.prototypes[...]).T)
+        return self.read(self.features(images))
 
 
 def _unit(x: jax.Array) -> jax.Array:
@@ -72,8 +80,15 @@ def _unit(x: jax.Array) -> jax.Array:
 
 
 def loss(model: Classifier, config: ClassifierConfig, images: jax.Array, labels: jax.Array):
-    """Cross-entropy with smoothed labels, mean over the batch in nats, and its parts. images (B, 64, 64); labels (B,) int32."""
-    logits = model(images)
+    """Cross-entropy with smoothed labels, mean over the batch in nats, + `uniformity` * |mean feature|²; and its parts.
+
+    Features of a young network are nearly one and the same vector, and with thousands of classes it stays so for a thousand steps;
+    the second term drives them apart. images (B, 64, 64) float32 in [0, 1]; labels (B,) int32.
+    """
+    features = model.features(images)
+    logits = model.read(features)
     target = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), config.label_smoothing)
     value = optax.softmax_cross_entropy(logits, target).mean()
-    return value, {"accuracy": (logits.argmax(-1) == labels).mean()}
+    together = (features.mean(0) ** 2).sum()
+    return value + config.uniformity * together, {"cross_entropy": value, "together": together,
+                                                  "accuracy": (logits.argmax(-1) == labels).mean()}
