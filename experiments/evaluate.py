@@ -50,7 +50,8 @@ def main() -> int:
         about = {"weights": "the shipped weights" if shipped else str(chosen.weights), "split": chosen.split, "samples": chosen.samples,
                  "seed": chosen.seed, "images": len(found.images), "classes": len(set(found.code_points.tolist())),
                  "left_out": found.left_out, "sample_corpus": corpus.is_sample, "sources": corpus.manifest["sources"],
-                 "recogniser": f"{len(found.recogniser.classes):,} kanji" + (" of the sample corpus" if found.recogniser.sample else " of KanjiVG"),
+                 "reader": found.recogniser.name,
+                 "recogniser": f"{found.recogniser.name} over {len(found.recogniser.classes):,} kanji",
                  "date": datetime.date.today().isoformat(), "jax": jax.__version__, "seconds": time.time() - begin,
                  "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}"}
         report.write(report.summarise(found, measured, about), drawn, out)

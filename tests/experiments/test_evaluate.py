@@ -32,12 +32,13 @@ def test_sample_evaluation_is_whole_and_quick(report):
     assert "sample corpus" in done.stderr and str(out / "report.md") in done.stdout
     summary = json.loads((out / "evaluation.json").read_text("utf-8"))
     assert summary["about"]["images"] == 24 and summary["about"]["sample_corpus"] is True
-    for metric in ("recogniser: true glyph, top-1", "recogniser: single drawing, top-1", "recogniser: best of 4, top-1", "candidates, top-1",
-                   "HOG: predicted pixels, top-1", "classify, then look up: answer, top-1", "stroke count exact", "stroke order agreement",
-                   "AIoU", "NLL per point", "1-NN in z_old, same class"):
+    reader = summary["about"]["reader"]
+    for metric in (f"{reader}: true glyph, top-1", f"{reader}: single drawing, top-1", f"{reader}: best of 4, top-1", "candidates, top-1",
+                   "HOG: predicted pixels, top-1", "stroke count exact", "stroke order agreement", "AIoU", "NLL per point",
+                   "1-NN in z_old, same class"):
         mean, low, high, n = summary["metrics"][metric]
         assert n > 0 and low <= mean <= high, metric
-    assert summary["metrics"]["recogniser: true glyph, top-1"][0] > 0.9  # the project's own strokes, read by KanjiVG's recogniser
+    assert summary["metrics"][f"{reader}: true glyph, top-1"][0] > 0.9
     assert 0 <= summary["overall"]["expected calibration error"][0] <= 1
     for name in ("figure.png", "figure.svg", "most_certain.png", "reliability.png", "interpolation.png"):
         assert (out / name).stat().st_size > 1000
@@ -58,3 +59,7 @@ def test_judges_train_from_nothing(tmp_path):
         described = json.loads((tmp_path / which / "config.json").read_text())
         assert described["config"]["steps"] == 6 and described["data"]["sample"] is True
         assert (tmp_path / which / "weights" / f"{which}.safetensors").is_file()
+    done = script("evaluate.py", "--judges", tmp_path, "--out", tmp_path / "out", "--limit", 6, "--samples", 2)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "out" / "evaluation.json").read_text("utf-8"))
+    assert summary["about"]["reader"] == "recogniser" and summary["metrics"]["classify, then look up: answer, top-1"][3] == 6

@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from data import DataError
 from data.corpus import Corpus
-from transfer import stages
-from transfer.evaluation.judges import Judge, strokes_image
+from transfer import stages, weights
+from transfer.evaluation.hog import HogJudge
+from transfer.evaluation.judges import PRETRAINED, Judge, clean_images, strokes_image
 from transfer.pipeline import KuzushijiTransfer, Result
 
 
@@ -42,7 +43,7 @@ class DrawingReadings:
 
 @dataclasses.dataclass(frozen=True)
 class Cases:
-    """One split's images and results. images (N, 64, 64) uint8; code_points (N,) int32; glyphs (N,) index the true kanji's standard
+    """One split's images and results. recogniser: who says what a drawing is; HOG where none was trained. images (N, 64, 64) uint8; code_points (N,) int32; glyphs (N,) index the true kanji's standard
     form in corpus.new; train_count (N,) training images of the class; truth: its strokes; baseline: None where there is none."""
 
     folder: Path
@@ -51,7 +52,7 @@ class Cases:
     samples: int
     seed: int
     model: KuzushijiTransfer
-    recogniser: Judge
+    recogniser: Judge | HogJudge
     baseline: Judge | None
     images: np.ndarray
     code_points: np.ndarray
@@ -96,14 +97,17 @@ class Cases:
 def gather(folder: Path, judges: Path, corpus: Corpus, split: str, samples: int = 10, seed: int = 0, limit: int | None = None) -> Cases:
     """Let the model read and draw every image of the split whose kanji is in KanjiVG (`limit`: so many of them, chosen by seed).
 
-    folder: weights or runs of the model; judges: of recogniser and baseline. Raises DataError for a split without images, WeightsError.
+    folder: weights or runs of the model; judges: of recogniser and baseline; the package's own folder may lack them. Raises DataError for a split without images, WeightsError.
     """
     chosen, points = stages.old_examples(corpus, split)
     if not len(chosen):
         raise DataError(f"{corpus.folder}: holds no images of the split {split!r}; choose another, or get the files that are missing")
-    recogniser = Judge(judges, "recogniser")
-    baseline = Judge(judges, "baseline") if (judges / "baseline.safetensors").exists() or (judges / "baseline").is_dir() else None
     gallery = corpus.new.gallery()
+    if weights.exists(judges, "recogniser") or judges != PRETRAINED:
+        recogniser = Judge(judges, "recogniser")
+    else:
+        recogniser = HogJudge(clean_images(corpus, gallery), np.asarray(corpus.new.code_points[gallery]))
+    baseline = Judge(judges, "baseline") if weights.exists(judges, "baseline") else None
     known = np.isin(points, corpus.new.code_points[gallery]) & np.isin(points, recogniser.classes)
     left_out, chosen, points = int((~known).sum()), chosen[known], points[known]
     if limit is not None and limit < len(chosen):

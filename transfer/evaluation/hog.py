@@ -27,7 +27,9 @@ def features(images: np.ndarray) -> np.ndarray:
 
 
 class HogJudge:
-    """Cosine similarity with every glyph of a gallery. classes: (C,) what `similarities`' columns stand for."""
+    """Cosine similarity with every glyph of a gallery. classes: (C,) code points, what the columns stand for."""
+
+    name, sample = "HOG", False
 
     def __init__(self, images: np.ndarray, classes: np.ndarray):
         self.classes, self._gallery = classes, features(images)
@@ -35,3 +37,9 @@ class HogJudge:
     def similarities(self, images: np.ndarray) -> np.ndarray:
         """(n, 64, 64) uint8 -> (n, C) float32."""
         return features(images) @ self._gallery.T
+
+    def log_probabilities(self, images: np.ndarray) -> np.ndarray:
+        """(n, 64, 64) uint8 -> (n, C) float32: a softmax of the similarities, for where HOG stands in for a recogniser. Its
+        sharpness is a convention; ranks do not depend on it."""
+        scores = 30.0 * self.similarities(images)
+        return scores - np.logaddexp.reduce(scores, 1, keepdims=True)

@@ -179,6 +179,7 @@ class Judge:
 
     def __init__(self, folder: Path, name: str):
         """Raises WeightsError where the folder has no such weights."""
+        self.name = name
         self.params, arrays, described = weights.load(weights.find(folder, name))
         config = weights.config(ClassifierConfig, described)
         self.classes, self.sample = arrays["classes"], bool(described.get("data", {}).get("sample"))

@@ -17,7 +17,7 @@ def measure(cases: Cases) -> Measures:
 
     recogniser and HOG: the true glyph (their ceiling), the new VAE's reconstruction of it, the pixels predicted from the density, a
     drawing (the first sample), the drawing that the model ranks best; recogniser besides: best of k (oracle), majority and mean
-    probability over k drawings. candidates: the model's own list. look-up: the glyph of the baseline classifier's answer, and of the
+    probability over k drawings (by HOG where no recogniser was trained). candidates: the model's own list. look-up: the glyph of the baseline classifier's answer, and of the
     nearest training image in z_old.
     """
     gallery = cases.corpus.new.gallery()
@@ -37,17 +37,19 @@ def measure(cases: Cases) -> Measures:
         found |= top_hits(f"{name}: answer", ranks)
         pictures[f"{name}: glyph of the answer"] = glyph_images[np.searchsorted(gallery_points, answer)]
 
-    hog = HogJudge(glyph_images, gallery_points)
+    hog, reader = HogJudge(glyph_images, gallery_points), cases.recogniser
     for name, images in pictures.items():
         blank = ~images.any((1, 2))
-        for judge, scores, label in (("recogniser", cases.recogniser.log_probabilities(images), cases.labels),
-                                     ("HOG", hog.similarities(images), place)):
+        scored = {"HOG": (hog.similarities(images), place)}
+        if reader.name != "HOG":
+            scored[reader.name] = reader.log_probabilities(images), cases.labels
+        for judge, (scores, label) in scored.items():
             found |= top_hits(f"{judge}: {name}", np.where(blank, scores.shape[1], rank(scores, label)))
 
     k, read = cases.samples, cases.readings
-    found |= top_hits(f"recogniser: best of {k}", read.ranks.min(1))
-    found |= {f"recogniser: majority of {k}, top-1": (majority(read.answers) == cases.code_points).astype(float)}
-    found |= top_hits(f"recogniser: mean probability of {k}", read.mean_ranks)
+    found |= top_hits(f"{reader.name}: best of {k}", read.ranks.min(1))
+    found |= {f"{reader.name}: majority of {k}, top-1": (majority(read.answers) == cases.code_points).astype(float)}
+    found |= top_hits(f"{reader.name}: mean probability of {k}", read.mean_ranks)
     listed = np.array([[ord(c) for c, _ in r.candidates[:10]] for r in cases.results])
     right = listed == cases.code_points[:, None]
     found |= top_hits("candidates", np.where(right.any(1), right.argmax(1), 10))

@@ -22,7 +22,7 @@ AUTHORS = {
 FREQUENCY = ((0, 0), (1, 4), (5, 9), (10, 49), (50, 199), (200, None))
 STROKES = ((1, 4), (5, 8), (9, 12), (13, 16), (17, None))
 GROUPED = ("candidates, top-1", "candidates, top-10", "recogniser: predicted pixels, top-1", "recogniser: single drawing, top-1",
-           "recogniser: best-ranked drawing, top-1", "stroke count exact", "classify, then look up: answer, top-1")
+           "recogniser: best-ranked drawing, top-1", "HOG: predicted pixels, top-1", "HOG: best-ranked drawing, top-1", "stroke count exact", "classify, then look up: answer, top-1")
 
 
 def summarise(cases: Cases, measures: list[Measures], about: dict) -> dict:
@@ -60,20 +60,20 @@ def _number(value) -> float | None:
 def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
     """The report as Markdown. figures: (file name, caption)."""
     metrics, about = summary["metrics"], summary["about"]
-    k = about["samples"]
+    k, reader = about["samples"], about["reader"]
     lines = [f"# Evaluation: {about['weights']} on {about['split']}", "",
              f"{about['images']:,} images of {about['classes']:,} kanji ({about['left_out']:,} of the split have no KanjiVG glyph and are left "
-             f"out), {k} drawings each, seed {about['seed']}; {about['date']}, {about['machine']}, {about['seconds']:.0f} s. Recogniser: "
-             f"{about['recogniser']}. In brackets 95 % bootstrap intervals over images.",
+             f"out), {k} drawings each, seed {about['seed']}; {about['date']}, {about['machine']}, {about['seconds']:.0f} s. Drawings are "
+             f"read by {about['recogniser']}. In brackets 95 % bootstrap intervals over images.",
              "", "*Authors*: their published outputs on their 1,828 test images, measured by us.", "",
              "## Is it the right kanji?", "",
-             "| what is read | top-1 | top-5 | top-10 | authors' top-1 / 5 / 10 | HOG top-1 | authors' HOG |", "|---|---|---|---|---|---|---|"]
+             f"| what is read | {reader} top-1 | top-5 | top-10 | authors' top-1 / 5 / 10 (recogniser) | HOG top-1 | authors' HOG |", "|---|---|---|---|---|---|---|"]
     for name in ("true glyph", "new VAE of the true glyph", "predicted pixels", "single drawing", "best-ranked drawing", f"best of {k}",
                  f"majority of {k}", f"mean probability of {k}", "Kuzushiji image itself", "classify, then look up: glyph of the answer",
                  "nearest in z_old, then look up: glyph of the answer"):
-        if f"recogniser: {name}, top-1" in metrics:
+        if f"{reader}: {name}, top-1" in metrics:
             theirs = AUTHORS.get(f"recogniser: {name}", ())
-            lines.append(f"| {name} | " + " | ".join(_cell(metrics.get(f"recogniser: {name}, top-{t}")) for t in (1, 5, 10))
+            lines.append(f"| {name} | " + " | ".join(_cell(metrics.get(f"{reader}: {name}, top-{t}")) for t in (1, 5, 10))
                          + f" | {' / '.join(_plain(x) for x in theirs) if theirs else '–'} | {_cell(metrics.get(f'HOG: {name}, top-1'))}"
                          + f" | {_plain(AUTHORS[f'HOG: {name}'][0]) if f'HOG: {name}' in AUTHORS else '–'} |")
     for name in ("candidates", "classify, then look up: answer", "nearest in z_old, then look up: answer"):

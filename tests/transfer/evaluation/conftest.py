@@ -13,7 +13,7 @@ SAMPLES = 3
 class PixelJudge:
     """Log-probabilities by cosine similarity with the clean glyphs: a judge whose answers are plain to see."""
 
-    sample = True
+    name, sample = "recogniser", True
 
     def __init__(self, corpus):
         gallery = corpus.new.gallery()

@@ -4,6 +4,8 @@ from scipy.spatial.distance import cdist
 
 from transfer.evaluation import recognition
 from transfer.evaluation.cases import rank, top_hits
+from transfer.evaluation.hog import HogJudge
+from transfer.evaluation.judges import clean_images
 
 
 @pytest.fixture
@@ -65,3 +67,16 @@ def test_nearest_is_the_euclidean_one():
     random = np.random.default_rng(0)
     queries, points = random.normal(0, 1, (300, 8)), random.normal(0, 2, (77, 8))
     assert (recognition.nearest(queries, points) == cdist(queries, points).argmin(1)).all()
+
+
+def test_hog_reads_where_no_recogniser_was_trained(cases, monkeypatch):
+    monkeypatch.setattr(recognition, "reconstructions", lambda c: np.stack([r.pixels for r in c.results]))
+    gallery = cases.corpus.new.gallery()
+    hog = HogJudge(clean_images(cases.corpus, gallery), np.asarray(cases.corpus.new.code_points[gallery]))
+    object.__setattr__(cases, "recogniser", hog)
+    found = recognition.measure(cases).per_image
+    assert found["HOG: best of 3, top-1"].tolist() == [1, 1, 0, 0] and found["HOG: majority of 3, top-1"].tolist() == [1, 0, 0, 0]
+    assert found["HOG: mean probability of 3, top-1"].tolist() == [1, 0, 0, 0]
+    assert not any(name.startswith("recogniser") for name in found)
+    log = hog.log_probabilities(cases.images)
+    assert np.allclose(np.exp(log).sum(1), 1, atol=1e-5) and (log.argmax(1) == hog.similarities(cases.images).argmax(1)).all()

@@ -9,7 +9,7 @@ from transfer.evaluation import figures, report, stroke_quality
 from transfer.evaluation.cases import Measures
 
 ABOUT = {"weights": "w", "split": "val", "samples": 10, "seed": 0, "images": 4, "classes": 4, "left_out": 1, "date": "2026-01-01",
-         "machine": "m", "seconds": 3.0, "recogniser": "220 kanji"}
+         "machine": "m", "seconds": 3.0, "recogniser": "recogniser over 220 kanji", "reader": "recogniser"}
 
 
 @pytest.fixture
