@@ -146,8 +146,9 @@ class Classifier(nn.Module):
         for level, block in enumerate(self.blocks):
             x = block(self.down[level - 1](x) if level else x)
         x = F.relu(self.norm(x.permute(0, 2, 3, 1)))
-        cosine = F.normalize(self.dense(x.flatten(1))) @ F.normalize(self.prototypes).T
-        return F.cross_entropy(self.log_sharpness.exp() * cosine, labels, label_smoothing=smoothing)
+        features = F.normalize(self.dense(x.flatten(1)))
+        logits = self.log_sharpness.exp() * (features @ F.normalize(self.prototypes).T)
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing) + 5.0 * (features.mean(0) ** 2).sum()
 
     def from_flax(self, params: dict) -> None:
         encoder = params["encoder"]

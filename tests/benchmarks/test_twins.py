@@ -21,7 +21,7 @@ def agree(twin, ours, params, theirs, same: str, of=lambda p: p):
     twin.from_flax(params)
     loss = theirs(twin)
     loss.backward()
-    np.testing.assert_allclose(float(loss), float(value), rtol=1e-4)
+    np.testing.assert_allclose(float(loss.detach()), float(value), rtol=1e-4)
     got = dict(twin.named_parameters())[same].grad.numpy()
     wanted = np.asarray(of(grads))
     np.testing.assert_allclose(got, wanted, rtol=2e-3, atol=2e-4 * abs(wanted).max())

@@ -79,4 +79,4 @@ def test_hog_reads_where_no_recogniser_was_trained(cases, monkeypatch):
     assert found["HOG: mean probability of 3, top-1"].tolist() == [1, 0, 0, 0]
     assert not any(name.startswith("recogniser") for name in found)
     log = hog.log_probabilities(cases.images)
-    assert np.allclose(np.exp(log).sum(1), 1, atol=1e-5) and (log.argmax(1) == hog.similarities(cases.images).argmax(1)).all()
+    assert np.allclose(np.exp(log).sum(1), 1, atol=1e-3) and (log.argmax(1) == hog.similarities(cases.images).argmax(1)).all()
