@@ -21,7 +21,7 @@ def test_candidates_name_the_kanji(held_out):
     results = KuzushijiTransfer.load().transfer(images, samples=1)
     first = np.mean([r.candidates[0][0] == t for r, t in zip(results, truth)])
     ten = np.mean([t in [c for c, _ in r.candidates] for r, t in zip(results, truth)])
-    assert first > 0.65 and ten > 0.88, (first, ten)  # .729 and .928 over all of val
+    assert first > 0.67 and ten > 0.89, (first, ten)  # .749 and .942 over all of val
 
 
 def test_stroke_count_is_near_kanjivg(held_out):

@@ -53,7 +53,9 @@ def _mean(values: np.ndarray) -> float | None:
     return _number(known.mean()) if len(known) else None
 
 
-def _number(value) -> float | None:
+def _number(value) -> float | int | None:
+    if isinstance(value, int):
+        return value
     return None if value is None or not np.isfinite(value) else round(float(value), 5)
 
 
@@ -61,28 +63,31 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
     """The report as Markdown. figures: (file name, caption)."""
     metrics, about = summary["metrics"], summary["about"]
     k, reader = about["samples"], about["reader"]
+    hog_head = "" if reader == "HOG" else "HOG top-1 | "
+    hog = lambda name: f"{_cell(metrics.get(f'HOG: {name}, top-1'))} | " if hog_head else ""
     lines = [f"# Evaluation: {about['weights']} on {about['split']}", "",
              f"{about['images']:,} images of {about['classes']:,} kanji ({about['left_out']:,} of the split have no KanjiVG glyph and are left "
              f"out), {k} drawings each, seed {about['seed']}; {about['date']}, {about['machine']}, {about['seconds']:.0f} s. Drawings are "
              f"read by {about['recogniser']}. In brackets 95 % bootstrap intervals over images.",
              "", "*Authors*: their published outputs on their 1,828 test images, measured by us.", "",
              "## Is it the right kanji?", "",
-             f"| what is read | {reader} top-1 | top-5 | top-10 | authors' top-1 / 5 / 10 (recogniser) | HOG top-1 | authors' HOG |", "|---|---|---|---|---|---|---|"]
+             f"| what is read | {reader} top-1 | top-5 | top-10 | authors' top-1 / 5 / 10 (recogniser) | {hog_head}authors' HOG |",
+             "|---|---|---|---|---|---|" + "---|" * bool(hog_head)]
     for name in ("true glyph", "new VAE of the true glyph", "predicted pixels", "single drawing", "best-ranked drawing", f"best of {k}",
                  f"majority of {k}", f"mean probability of {k}", "Kuzushiji image itself", "classify, then look up: glyph of the answer",
                  "nearest in z_old, then look up: glyph of the answer"):
         if f"{reader}: {name}, top-1" in metrics:
             theirs = AUTHORS.get(f"recogniser: {name}", ())
             lines.append(f"| {name} | " + " | ".join(_cell(metrics.get(f"{reader}: {name}, top-{t}")) for t in (1, 5, 10))
-                         + f" | {' / '.join(_plain(x) for x in theirs) if theirs else '–'} | {_cell(metrics.get(f'HOG: {name}, top-1'))}"
-                         + f" | {_plain(AUTHORS[f'HOG: {name}'][0]) if f'HOG: {name}' in AUTHORS else '–'} |")
+                         + f" | {' / '.join(_plain(x) for x in theirs) if theirs else '–'} | {hog(name)}"
+                         + f"{_plain(AUTHORS[f'HOG: {name}'][0]) if f'HOG: {name}' in AUTHORS else '–'} |")
     for name in ("candidates", "classify, then look up: answer", "nearest in z_old, then look up: answer"):
         if f"{name}, top-1" in metrics:
             known = (1, 5, 10) if not name.startswith("nearest") else (1,)
             lines.append(f"| *{name}* (no drawing is read) | "
-                         + " | ".join(_cell(metrics.get(f"{name}, top-{t}") if t in known else None) for t in (1, 5, 10)) + " | – | – | – |")
+                         + " | ".join(_cell(metrics.get(f"{name}, top-{t}") if t in known else None) for t in (1, 5, 10)) + " | – | – |" + " – |" * bool(hog_head))
     sections = {
-        "Strokes": ("The best-ranked drawing against KanjiVG's strokes of the true kanji, of it where the recogniser reads it right, and of a "
+        "Strokes": ("The best-ranked drawing against KanjiVG's strokes of the true kanji, of it where it is read right, and of a "
                     "wrong kanji at random.",
                     ("stroke count exact", "stroke count within 1", "stroke count error", "strokes matched", "stroke order agreement",
                      "stroke direction agreement", "length-independent DTW", "AIoU", "Chamfer distance", "Chamfer distance between two drawings")),

@@ -44,7 +44,10 @@ def test_report_has_the_authors_row_and_is_written_whole(summary, tmp_path):
     for block in text.split("\n\n"):  # every row of a table has as many cells as its head
         rows = [line for line in block.splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in rows}) <= 1, block
+    assert "| active units of z_old | 40 |" in text
     assert not list(tmp_path.glob(".*"))
+    by_hog = report.markdown(summary | {"about": summary["about"] | {"reader": "HOG"}}, [])
+    assert len({line.count("|") for line in by_hog.split("## Strokes")[0].splitlines() if line.startswith("|")}) == 1
 
 
 def test_stroke_quality_sets_true_beside_wrong(cases):
