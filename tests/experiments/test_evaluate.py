@@ -52,6 +52,7 @@ def test_bad_input_is_one_clear_line(tmp_path):
     assert not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.slow
 def test_judges_train_from_nothing(tmp_path):
     for which in ("recogniser", "baseline"):
         done = script("train_judges.py", "--which", which, "--runs", tmp_path, "--steps", 6, "--views", 1)

@@ -72,23 +72,27 @@ def test_missing_stage_is_one_clear_line(tmp_path):
     assert [line for line in done.stderr.splitlines() if line.startswith("error: ")], done.stderr
 
 
-def test_killed_stage_goes_on_to_the_same_weights(runs, tmp_path):
+@pytest.mark.parametrize("stage, command, steps", [
+    pytest.param("vae_old", ["stage1_vae.py", "--domain", "old"], 12, marks=pytest.mark.slow),
+    pytest.param("vae_new", ["stage1_vae.py", "--domain", "new"], 12, marks=pytest.mark.slow),
+    pytest.param("mdn", ["stage2_mdn.py"], 20, marks=pytest.mark.slow), ("sketch_rnn", ["stage3_sketch_rnn.py"], 12)])
+def test_killed_stage_goes_on_to_the_same_weights(runs, tmp_path, stage, command, steps):
     """SIGKILL in the middle of a stage whose earlier stages exist; the restarted run ends bitwise like the unbroken one."""
-    for stage in ("vae_old", "vae_new", "mdn"):
-        (tmp_path / stage).symlink_to(runs / stage)
-    steps = ["--steps", "12"]
-    process = subprocess.Popen([sys.executable, ROOT / "experiments/stage3_sketch_rnn.py", "--runs", tmp_path, *steps, "--checkpoint-seconds", "0"],
+    for earlier in {"mdn": ("vae_old", "vae_new"), "sketch_rnn": ("vae_old", "vae_new", "mdn")}.get(stage, ()):
+        (tmp_path / earlier).symlink_to(runs / earlier)
+    command = [*command, "--steps", str(steps)]
+    process = subprocess.Popen([sys.executable, ROOT / "experiments" / command[0], *command[1:], "--runs", tmp_path, "--checkpoint-seconds", "0"],
                                env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    checkpoints, deadline = tmp_path / "sketch_rnn" / "checkpoints", time.monotonic() + 200
+    checkpoints, deadline = tmp_path / stage / "checkpoints", time.monotonic() + 200
     while time.monotonic() < deadline and not [p for p in checkpoints.glob("*") if p.name.isdigit() and int(p.name) >= 3]:
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.02)
     process.kill()
     process.wait()
-    done = tmp_path / "sketch_rnn" / "weights" / "sketch_rnn.safetensors"
+    done = tmp_path / stage / "weights" / f"{stage}.safetensors"
     assert not done.exists()
-    script("stage3_sketch_rnn.py", tmp_path, *steps)
-    unbroken, resumed = load_file(runs / "sketch_rnn/weights/sketch_rnn.safetensors"), load_file(done)
+    script(command[0], tmp_path, *command[1:])
+    unbroken, resumed = load_file(runs / stage / "weights" / f"{stage}.safetensors"), load_file(done)
     assert unbroken.keys() == resumed.keys()
     for name, value in unbroken.items():
         np.testing.assert_array_equal(value, resumed[name], err_msg=name)

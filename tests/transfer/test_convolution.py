@@ -28,14 +28,14 @@ def both(layer, function, x):
         return out
 
 
-@pytest.mark.parametrize("size, height, width", [(4, 64, 64), (4, 31, 31), (4, 14, 9), (4, 4, 5), (2, 6, 7)])
+@pytest.mark.parametrize("size, height, width", [(4, 31, 31), (4, 14, 9), (2, 6, 7)])
 def test_strided_is_flax_conv(size, height, width):
     layer = nnx.Conv(3, 5, (size, size), strides=2, padding="VALID", rngs=nnx.Rngs(0))
     for wanted, got in zip(*both(layer, convolution.strided, (2, height, width, 3))):
         np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("size, height, width", [(5, 1, 1), (6, 1, 1), (5, 5, 5), (6, 13, 13), (6, 3, 4), (4, 3, 2), (3, 4, 4)])
+@pytest.mark.parametrize("size, height, width", [(5, 1, 1), (5, 5, 5), (6, 3, 4)])
 def test_transposed_is_flax_conv_transpose(size, height, width):
     layer = nnx.ConvTranspose(3, 5, (size, size), strides=(2, 2), padding="VALID", rngs=nnx.Rngs(0))
     wanted, got = both(layer, convolution.transposed, (2, height, width, 3))

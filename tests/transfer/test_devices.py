@@ -71,6 +71,7 @@ def test_eight_devices_follow_the_losses_of_one(one, tmp_path):
     assert_same(tmp_path / "run", one)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_one_to_eight_devices_and_back(one, tmp_path):
     folder = tmp_path / "run"
     run(folder, 1, stop=1)

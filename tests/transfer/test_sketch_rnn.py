@@ -324,7 +324,8 @@ def test_drawings_stop_at_the_end_or_at_the_longest(config, models):
     graph, params = models[config]
     condition, keys = condition_of(config, 4), jax.random.split(jax.random.key(0), 4)
     for push, wanted in ((-1e3, [config.longest - 1] * 4), (1e3, [1] * 4), (0.0, None)):
-        out = params["out"] | {"bias": params["out"]["bias"].at[END].add(push)}
+        end = np.arange(config.mixtures) * 9 + 6 + END if config.joint_pen else END
+        out = params["out"] | {"bias": params["out"]["bias"].at[end].add(push)}
         rows, count, score = drawings_of((graph, params | {"out": out}), condition, keys)
         assert rows.shape == (4, config.longest - 1, 3) and np.isfinite(rows).all() and np.isfinite(score).all()
         assert wanted is None or count.tolist() == wanted

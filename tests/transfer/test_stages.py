@@ -1,4 +1,5 @@
 """transfer.stages: which examples a batch holds, how latents and kanji are paired, and the numbers that val is judged by."""
+import dataclasses
 from types import SimpleNamespace
 
 import jax
@@ -11,6 +12,7 @@ from data.corpus import Corpus, New, Old
 from data.splits import SPLITS
 from data.strokes import from_stroke3
 from transfer import stages
+from transfer.sketch_rnn import SketchRNNConfig
 from transfer.training import TrainingError
 
 COUNTS = np.array([1, 2, 5, 30, 12])
@@ -128,13 +130,25 @@ def test_predicted_views_are_of_an_image_of_the_kanji_or_of_its_own_glyph(encode
 
 def test_stroke_arrays_are_padded_stroke_3():
     given = corpus()
-    rows, count = stages.stroke_arrays(given, np.array([0, 2]), 7)
+    fit = lambda longest: stages.stroke_arrays(given, np.array([0, 2]), SketchRNNConfig(longest=longest))
+    rows, count = fit(7)
     assert rows.shape == (2, 6, 3) and rows.dtype == np.float32 and count.tolist() == [2, 4]
     for i, glyph in enumerate((0, 2)):
         assert (rows[i, count[i]:] == 0).all()
         for got, wanted in zip(from_stroke3(rows[i, :count[i]]), given.new.strokes(glyph), strict=True):
             np.testing.assert_allclose(got, wanted, atol=1e-4)
     with pytest.raises(TrainingError) as error:
-        stages.stroke_arrays(given, np.array([0, 2]), 4)
+        fit(4)
     assert "kvg:04e8c: 4 points" in str(error.value) and "\n" not in str(error.value)
-    assert stages.stroke_arrays(given, np.array([0, 2]), 5)[0].shape == (2, 4, 3)
+    assert fit(5)[0].shape == (2, 4, 3)
+
+
+def test_strokes_are_simplified_as_the_decoder_asks():
+    bent = np.float32([(0, 0), (10, 0.5), (20, 0), (20, 30)])
+    given = corpus()
+    new = dataclasses.replace(given.new, points=np.concatenate([bent, bent]), stroke_bounds=np.array([0, 4, 8]), glyph_bounds=np.array([0, 1, 2]))
+    given = dataclasses.replace(given, new=new)
+    for epsilon, points in ((0.25, 4), (0.6, 3)):
+        rows, count = stages.stroke_arrays(given, np.array([0, 1]), SketchRNNConfig(longest=9, simplify=epsilon))
+        assert count.tolist() == [points] * 2
+        np.testing.assert_allclose(from_stroke3(rows[0, :points])[0], bent if points == 4 else bent[[0, 2, 3]], atol=1e-4)
