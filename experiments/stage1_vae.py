@@ -3,7 +3,6 @@
     python experiments/stage1_vae.py                       # both domains
     python experiments/stage1_vae.py --domain old --preset paper --steps 1000
 """
-import dataclasses
 import sys
 from typing import Literal
 
@@ -15,9 +14,7 @@ def main(opts, config, corpus, domain):
     for each in ("old", "new") if domain == "both" else (domain,):
         # Fields given on the command line hold for both domains, the rest is each domain's own preset.
         preset, default = getattr(VAEConfig, opts.preset)(each), getattr(VAEConfig, opts.preset)("old")
-        given = {f.name: value for f in dataclasses.fields(config)
-                 if (value := getattr(config, f.name)) != getattr(default, f.name)}
-        task = stages.vae_task(dataclasses.replace(preset, **given), corpus, each)
+        task = stages.vae_task(options.carried(config, default, preset), corpus, each)
         training.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
 
 

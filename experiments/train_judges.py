@@ -3,7 +3,6 @@
     python experiments/train_judges.py                        # both
     python experiments/train_judges.py --which recogniser --views 16
 """
-import dataclasses
 import sys
 from typing import Literal
 
@@ -20,9 +19,9 @@ def main(opts, config, corpus, which):
     for each in ("recogniser", "baseline") if which == "both" else (which,):
         # Fields given on the command line hold for both, the rest is each one's own preset.
         default = preset_of(opts.preset, "recogniser")
-        given = {f.name: value for f in dataclasses.fields(config) if (value := getattr(config, f.name)) != getattr(default, f.name)}
+        chosen = options.carried(config, default, preset_of(opts.preset, each))
         task_of = {"recogniser": judges.recogniser_task, "baseline": judges.baseline_task}[each]
-        task = task_of(dataclasses.replace(preset_of(opts.preset, each), **given), corpus, opts.seed)
+        task = task_of(chosen, corpus, opts.seed)
         training.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from transfer.mdn import unit
 from transfer.vae import ResidualEncoder
 
 
@@ -65,18 +66,14 @@ class Classifier(nnx.Module):
 
     def features(self, images: jax.Array) -> jax.Array:
         """(B, 64, 64) -> (B, hidden) of length 1."""
-        return _unit(self.encoder.dense(self.encoder.trunk(images)))
+        return unit(self.encoder.dense(self.encoder.trunk(images)))
 
     def read(self, features: jax.Array) -> jax.Array:
         """(B, hidden) -> (B, classes): cosines with the prototypes, sharpened."""
-        return jnp.exp(self.log_sharpness[...]) * (features @ _unit(self.prototypes[...]).T)
+        return jnp.exp(self.log_sharpness[...]) * (features @ unit(self.prototypes[...]).T)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         return self.read(self.features(images))
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    return x * jax.lax.rsqrt((x**2).sum(-1, keepdims=True) + 1e-6)
 
 
 def loss(model: Classifier, config: ClassifierConfig, images: jax.Array, labels: jax.Array):

@@ -126,14 +126,15 @@ class AnchoredMixture(nnx.Module):
     def keys(self, anchor_mean: jax.Array, keep: jax.Array | None = None) -> jax.Array:
         """Unit keys of the anchors, (G, key). keep (G,): which of them use their learned offset."""
         offset = self.offset[...] if keep is None else self.offset[...] * keep[:, None]
-        return _unit(_unit(self.key(anchor_mean)) + offset)
+        return unit(unit(self.key(anchor_mean)) + offset)
 
     def __call__(self, z_old: jax.Array, keys: jax.Array) -> jax.Array:
         """Mixture logits (B, G)."""
-        return jnp.exp(self.log_sharpness[...]) * (_unit(self.query(z_old)) @ keys.T)
+        return jnp.exp(self.log_sharpness[...]) * (unit(self.query(z_old)) @ keys.T)
 
 
-def _unit(x: jax.Array) -> jax.Array:
+def unit(x: jax.Array) -> jax.Array:
+    """Vectors (…, D) scaled to length 1."""
     return x * jax.lax.rsqrt((x**2).sum(-1, keepdims=True) + 1e-6)
 
 

@@ -33,6 +33,12 @@ class Options:
     """Time between checkpoints; at most this much work is lost when a run is killed."""
 
 
+def carried(config, default, preset):
+    """`preset` with those fields of `config` that were given on the command line: the ones in which it differs from `default`."""
+    given = {f.name: value for f in dataclasses.fields(config) if (value := getattr(config, f.name)) != getattr(default, f.name)}
+    return dataclasses.replace(preset, **given)
+
+
 def run(script: Callable, presets: Callable, doc: str, **choices) -> int:
     """Parse the command line and call `script(options, config, corpus, **chosen)`; returns the exit code.
 

@@ -28,10 +28,10 @@ def sheet(result, columns: int = 5, top: int = 10) -> Image.Image:
         raise ValueError(f"columns is {columns}; give 1 or more")
     best = f" {_name(result.candidates[0][0])}" if result.candidates else ""
     panels = [
-        ("input", _grey(result.image)),
-        ("old VAE reconstruction", _grey(result.old_reconstruction)),
-        ("predicted pixels", _grey(result.pixels)),
-        ("new VAE" + best, _grey(result.new_reconstruction)),
+        ("input", grey(result.image)),
+        ("old VAE reconstruction", grey(result.old_reconstruction)),
+        ("predicted pixels", grey(result.pixels)),
+        ("new VAE" + best, grey(result.new_reconstruction)),
     ]
     drawings = [(f"drawing {i + 1}", draw_strokes(strokes)) for i, strokes in enumerate(result.strokes)]
     rows = [panels] + [drawings[i : i + columns] for i in range(0, len(drawings), columns)]
@@ -86,9 +86,9 @@ def _name(character: str) -> str:
     return f"U+{ord(character):04X}"
 
 
-def _grey(ink: np.ndarray) -> Image.Image:
-    """(64, 64) ink, uint8 or float in [0, 1], as a panel of black on white; pixels stay square and sharp."""
+def grey(ink: np.ndarray, size: int = PANEL) -> Image.Image:
+    """(64, 64) ink, uint8 or float in [0, 1], as (size, size) RGB of black on white; pixels stay square and sharp."""
     ink = np.asarray(ink)
     if ink.dtype != np.uint8:
         ink = np.rint(np.clip(np.nan_to_num(ink.astype(np.float32)), 0, 1) * 255).astype(np.uint8)
-    return Image.fromarray(255 - ink).resize((PANEL, PANEL), Image.Resampling.NEAREST).convert("RGB")
+    return Image.fromarray(255 - ink).resize((size, size), Image.Resampling.NEAREST).convert("RGB")

@@ -86,6 +86,11 @@ class Cases:
         return np.searchsorted(self.recogniser.classes, self.code_points)
 
     @cached_property
+    def new_posterior(self) -> tuple[np.ndarray, np.ndarray]:
+        """z_new of the true glyphs as the new VAE encodes them: mean and log-variance, (N, 64) each."""
+        return stages.encode_images(self.folder, "new", np.asarray(self.corpus.new.images[self.glyphs]))
+
+    @cached_property
     def train_latents(self) -> tuple[np.ndarray, np.ndarray]:
         """z_old of the train split as the old VAE encodes it: means (M, 64), code points (M,)."""
         chosen, points = stages.old_examples(self.corpus, "train")

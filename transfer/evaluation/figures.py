@@ -17,7 +17,7 @@ from transfer.evaluation.cases import Cases
 from transfer.evaluation.distribution import confidences
 from transfer.files import whole
 from transfer.pictures import image_grid
-from transfer.sheet import draw_strokes
+from transfer.sheet import draw_strokes, grey
 from transfer.svg import path_data
 
 CELL, GAP, LABEL, DRAWINGS = 112, 8, 30, 4
@@ -53,11 +53,9 @@ def caption(cases: Cases, i: int) -> str:
 def _rasters(cases: Cases, i: int) -> list[Image.Image]:
     """input, old reconstruction, predicted pixels and uncertainty, (64, 64) RGB on white."""
     result = cases.results[i]
-    grey = [Image.fromarray(np.uint8(np.round(255 * (1 - np.clip(p, 0, 1))))).convert("RGB")
-            for p in (result.image / 255.0, result.old_reconstruction, result.pixels)]
     doubt = np.clip(result.uncertainty * 2, 0, 1)[..., None]
     red = 255 * (1 - doubt * (1 - np.array([0.75, 0.1, 0.1])))
-    return [*grey, Image.fromarray(np.uint8(np.round(red)))]
+    return [*(grey(p, 64) for p in (result.image, result.old_reconstruction, result.pixels)), Image.fromarray(np.uint8(np.round(red)))]
 
 
 def table(cases: Cases, index: np.ndarray, path: Path) -> None:

@@ -17,15 +17,14 @@ ACTIVE = 0.01
 def measure(cases: Cases) -> Measures:
     """Active units and KL of both VAEs; whether the nearest training image in z_old is of the same class; a linear probe's accuracy."""
     found, overall = {}, {}
-    for domain, images in (("old", cases.images), ("new", np.asarray(cases.corpus.new.images[cases.glyphs]))):
-        mean, log_variance = stages.encode_images(cases.folder, domain, images)
+    old = stages.encode_images(cases.folder, "old", cases.images)
+    for domain, (mean, log_variance) in (("old", old), ("new", cases.new_posterior)):
         kl = np.asarray(vae.kl_divergence(mean, log_variance))
         found[f"KL of z_{domain}, nats"] = kl.sum(1)
         overall[f"active units of z_{domain}"] = int((mean.var(0) > ACTIVE).sum())
         overall |= {f"KL of z_{domain}, {name} dimension": float(value)
                     for name, value in zip(("smallest", "median", "largest"), np.quantile(kl.mean(0), (0, 0.5, 1)))}
-        if domain == "old":
-            z_old = mean
+    z_old = old[0]
     latents, points = cases.train_latents
     found["1-NN in z_old, same class"] = (points[nearest(z_old, latents)] == cases.code_points).astype(float)
     found["linear probe of z_old"] = (probe(latents, points, z_old, cases.seed) == cases.code_points).astype(float)

@@ -1,12 +1,9 @@
 """Evaluator: is it the right kanji? Read by the recogniser, by HOG, and by the model's own candidates; and what looking up gives."""
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from transfer import vae
+from transfer import stages
 from transfer.evaluation.cases import Cases, Measures, rank, top_hits
 from transfer.evaluation.hog import HogJudge
 from transfer.evaluation.judges import clean_images, fit_image, strokes_image
@@ -17,8 +14,8 @@ def measure(cases: Cases) -> Measures:
 
     recogniser and HOG: the true glyph (their ceiling), the new VAE's reconstruction of it, the pixels predicted from the density, a
     drawing (the first sample), the drawing that the model ranks best; recogniser besides: best of k (oracle), majority and mean
-    probability over k drawings (by HOG where no recogniser was trained). candidates: the model's own list. look-up: the glyph of the baseline classifier's answer, and of the
-    nearest training image in z_old.
+    probability over k drawings (by HOG where no recogniser was trained). candidates: the model's own list. look-up: the glyph of the
+    baseline classifier's answer, and of the nearest training image in z_old.
     """
     gallery = cases.corpus.new.gallery()
     glyph_images = clean_images(cases.corpus, gallery)
@@ -37,11 +34,12 @@ def measure(cases: Cases) -> Measures:
         found |= top_hits(f"{name}: answer", ranks)
         pictures[f"{name}: glyph of the answer"] = glyph_images[np.searchsorted(gallery_points, answer)]
 
-    hog, reader = HogJudge(glyph_images, gallery_points), cases.recogniser
+    reader = cases.recogniser
+    hog = reader if isinstance(reader, HogJudge) else HogJudge(glyph_images, gallery_points)
     for name, images in pictures.items():
         blank = ~images.any((1, 2))
         scored = {"HOG": (hog.similarities(images), place)}
-        if reader.name != "HOG":
+        if reader is not hog:
             scored[reader.name] = reader.log_probabilities(images), cases.labels
         for judge, (scores, label) in scored.items():
             found |= top_hits(f"{judge}: {name}", np.where(blank, scores.shape[1], rank(scores, label)))
@@ -64,14 +62,7 @@ def majority(answers: np.ndarray) -> np.ndarray:
 
 def reconstructions(cases: Cases) -> np.ndarray:
     """The new VAE's picture of each true glyph, by the posterior's mean: (N, 64, 64) float32 in [0, 1]."""
-    model = cases.model
-
-    @jax.jit
-    def pictures(params, images):
-        return jax.nn.sigmoid(vae.decode_mean(nnx.merge(model.new_graph, params), images.astype(jnp.float32) / 255.0)[0])
-
-    images = cases.corpus.new.images[cases.glyphs]
-    return np.concatenate([np.asarray(pictures(model.new_params, jnp.asarray(images[at:at + 256]))) for at in range(0, len(images), 256)])
+    return stages.painter(cases.folder)(cases.new_posterior[0])
 
 
 def look_up(cases: Cases) -> dict[str, tuple[np.ndarray, np.ndarray]]:
