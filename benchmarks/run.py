@@ -155,8 +155,8 @@ def _conv(pixels: int, kernel: int, a: int, b: int) -> float:
 
 VAE_FLOP = (_conv(31**2, 4, 1, 32) + _conv(14**2, 4, 32, 64) + _conv(36, 4, 64, 128) + _conv(4, 4, 128, 256) + 2 * 1024 * 192
             + _conv(1, 5, 1024, 128) + _conv(25, 5, 128, 64) + _conv(13**2, 6, 64, 32) + _conv(30**2, 6, 32, 1))
-CLASSIFIER_FLOP = (_conv(256, 3, 16, 32) + 2 * _conv(256, 3, 32, 32) + _conv(64, 2, 32, 96) + 2 * _conv(64, 3, 96, 96)
-                   + _conv(16, 2, 96, 192) + 2 * _conv(16, 3, 192, 192) + 2 * 3072 * 256 + 2 * 256 * CLASSES)
+CLASSIFIER_FLOP = (_conv(256, 3, 16, 32) + _conv(64, 2, 32, 128) + 4 * _conv(64, 3, 128, 128) + _conv(16, 2, 128, 256)
+                   + 2 * _conv(16, 3, 256, 256) + 2 * 4096 * 256 + 2 * 256 * CLASSES)
 ROWS = {
     "paper_vae": (paper_vae, 100, VAE_FLOP, "the paper's VAE, batch 100, images/s"),
     "decoder_512": (decoder(512), 64, 134 * 2.0 * (69 * 2048 + 512 * 2048 + 512 * 123), "LSTM-512 decoder, 133 steps, batch 64, sequences/s"),

@@ -129,26 +129,27 @@ class Block(nn.Module):
 class Classifier(nn.Module):
     """`transfer.classifier.Classifier`."""
 
-    def __init__(self, classes: int, widths=(32, 96, 192), hidden: int = 256):
+    def __init__(self, classes: int, widths=(32, 128, 256), blocks=(0, 2, 1), hidden: int = 256):
         super().__init__()
         self.stem = nn.Conv2d(16, widths[0], 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, 2) for a, b in zip(widths, widths[1:]))
-        self.blocks = nn.ModuleList(Block(w) for w in widths)
+        self.blocks = nn.ModuleList(nn.ModuleList(Block(w) for _ in range(n)) for w, n in zip(widths, blocks))
         self.norm = nn.LayerNorm(widths[-1], eps=1e-6)
         self.dense = nn.Linear(16 * widths[-1], hidden)
-        self.prototypes, self.log_sharpness = nn.Parameter(torch.randn(classes, hidden)), nn.Parameter(torch.tensor(20.0).log())
+        self.scale, self.out = nn.Parameter(torch.ones(hidden)), nn.Linear(hidden, classes)
 
     def loss(self, images, labels, smoothing: float = 0.02) -> torch.Tensor:
         """images (B, 64, 64) in [0, 1], labels (B,)."""
         b = len(images)
         x = images.reshape(b, 16, 4, 16, 4).permute(0, 2, 4, 1, 3).reshape(b, 16, 16, 16)
-        x = self.stem(x)
-        for level, block in enumerate(self.blocks):
-            x = block(self.down[level - 1](x) if level else x)
+        x = F.relu(self.stem(x))
+        for level, blocks in enumerate(self.blocks):
+            x = self.down[level - 1](x) if level else x
+            for block in blocks:
+                x = block(x)
         x = F.relu(self.norm(x.permute(0, 2, 3, 1)))
-        features = F.normalize(self.dense(x.flatten(1)))
-        logits = self.log_sharpness.exp() * (features @ F.normalize(self.prototypes).T)
-        return F.cross_entropy(logits, labels, label_smoothing=smoothing) + 5.0 * (features.mean(0) ** 2).sum()
+        features = F.batch_norm(self.dense(x.flatten(1)), None, None, self.scale, training=True, eps=1e-5)
+        return F.cross_entropy(self.out(features), labels, label_smoothing=smoothing)
 
     def from_flax(self, params: dict) -> None:
         encoder = params["encoder"]
@@ -158,16 +159,18 @@ class Classifier(nn.Module):
             kernel = np.asarray(p["kernel"])  # a matrix over 2x2 blocks
             _set(layer.weight, kernel.reshape(2, 2, -1, kernel.shape[1]).transpose(3, 2, 0, 1))
             _set(layer.bias, p["bias"])
-        for block, (_, blocks) in zip(self.blocks, sorted(encoder["blocks"].items())):
-            conv(block.first, blocks[0]["first"])
-            conv(block.second, blocks[0]["second"])
-            _set(block.norm.weight, blocks[0]["norm"]["scale"])
-            _set(block.norm.bias, blocks[0]["norm"]["bias"])
+        for level, ours in enumerate(self.blocks):
+            for number, block in enumerate(ours):
+                theirs = encoder["blocks"][level][number]
+                conv(block.first, theirs["first"])
+                conv(block.second, theirs["second"])
+                _set(block.norm.weight, theirs["norm"]["scale"])
+                _set(block.norm.bias, theirs["norm"]["bias"])
         _set(self.norm.weight, encoder["norm"]["scale"])
         _set(self.norm.bias, encoder["norm"]["bias"])
         _linear(self.dense, encoder["dense"])
-        _set(self.prototypes, params["prototypes"])
-        _set(self.log_sharpness, params["log_sharpness"])
+        _set(self.scale, params["scale"])
+        _linear(self.out, params["out"])
 
 
 def _set(parameter: nn.Parameter, value) -> None:

@@ -1,4 +1,4 @@
-"""Command line of the data package: python -m data list | download | prepare | info | split | leaks | convert."""
+"""Command line of the data package: python -m data list | download | prepare | fonts | info | split | leaks | convert."""
 import argparse
 import importlib.util
 import sys
@@ -89,6 +89,19 @@ def _prepare(args) -> None:
     where = prepare(folder.data_folder(args.data))
     print(f"prepared: {where}")
     print(describe(corpus.load(where.parent, quiet=True).manifest))
+
+
+def _fonts(args) -> None:
+    from . import fonts
+
+    loaded = corpus.load(args.data)
+    if loaded.is_sample:
+        raise DataError("fonts: there is only the built-in sample corpus; prepare the real data first and name it with --data")
+    where = fonts.prepare(loaded.folder, args.fonts, loaded.new.code_points[loaded.new.gallery()])
+    drawn = fonts.load(loaded.folder)
+    for number, name in enumerate(drawn.names):
+        print(f"{name}: {(drawn.font == number).sum():,} kanji")
+    print(f"drawn: {where}")
 
 
 def _info(args) -> None:
@@ -198,6 +211,9 @@ def _parser() -> argparse.ArgumentParser:
     get.add_argument("--quiet", action="store_true", help="no progress bars")
 
     command("prepare", _prepare, "turn the published files into arrays, once")
+
+    fonts = command("fonts", _fonts, "draw every kanji with brush fonts, as more images to train on")
+    fonts.add_argument("fonts", metavar="FONT", nargs="+", type=Path, help="a .ttf or .otf file")
 
     info = command("info", _info, "show what the data folder holds")
     info.add_argument("name", metavar="NAME", nargs="?", choices=catalogue.NAMES,

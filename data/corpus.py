@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from . import fonts
 from .errors import DataError
 from .folder import VARIABLE, cache_folder, data_folder, is_chosen
+from .fonts import Fonts
 from .kanjivg import is_kanji
 from .prepare import VERSION, kanjivg_source, kkanji_source, prepare, recover
 from .splits import SPLITS
@@ -87,6 +89,7 @@ class Corpus:
     manifest: dict  # version, epsilon, sources {file: {sha256, bytes}}, counts
     old: Old
     new: New
+    fonts: Fonts | None = None  # brush fonts beside the old domain, where `python -m data fonts` has drawn them
 
 
 def load(data=None, quiet: bool = False) -> Corpus:
@@ -151,7 +154,7 @@ def _open(folder: Path) -> Corpus:
                 ("images", "code_points", "variants", "ids", "points", "strokes", "glyphs", "stroke_types", "components",
                  "component_bounds")))
     manifest = _manifest(folder)
-    return Corpus(folder, _SAMPLE in manifest.get("sources", {}), manifest, old, new)
+    return Corpus(folder, _SAMPLE in manifest.get("sources", {}), manifest, old, new, fonts.load(folder))
 
 
 def _sample_folder() -> Path:

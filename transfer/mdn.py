@@ -42,6 +42,8 @@ class MDNConfig:
     views: int = 1
     """Augmented views of each training image whose z_old is kept; 0 keeps the image as it is."""
     balance: float = 0.5
+    fonts: float = 0.0
+    """Share of a batch drawn from brush fonts, where the data folder has them (`together`)."""
     variants: bool = False
     """Pair an image with a random modern variant of its kanji instead of its standard form."""
     together: bool = False
@@ -66,7 +68,7 @@ class MDNConfig:
     @classmethod
     def small(cls) -> "MDNConfig":
         """About 25 minutes on two CPU cores, nearly all of it for the old VAE that is trained on."""
-        return cls(together=True, steps=2_800, batch=128, weight_decay=1e-4, ema=0.998)
+        return cls(together=True, fonts=0.2, steps=2_000, batch=128, weight_decay=1e-4, ema=0.998)
 
     @classmethod
     def base(cls) -> "MDNConfig":

@@ -39,6 +39,10 @@ class SketchRNNConfig:
     simplify: float = 0.25
     """Epsilon, box units, of the strokes that are learned. The prepared ones have 0.25; more leaves fewer points to get wrong."""
     glimpse: bool = True
+    plan: bool = False
+    """Read off z how many strokes there will be, and tell every step how many of them are left."""
+    particles: int = 1
+    """Ways of going on that are followed for every drawing; every few steps those that agree best with the picture go on."""
     embed: int = 192
     """Width of the layer between the step's inputs and the LSTM; 0 feeds them as they are."""
     head: int = 384
@@ -82,17 +86,18 @@ class SketchRNNConfig:
     @classmethod
     def small(cls) -> "SketchRNNConfig":
         """About 20 minutes on two CPU cores."""
-        return cls(joint_pen=True, simplify=0.6, steps=3_400)
+        return cls(joint_pen=True, plan=True, particles=4, simplify=0.6, embed=256, steps=2_800)
 
     @classmethod
     def base(cls) -> "SketchRNNConfig":
         """For one H100."""
-        return cls(joint_pen=True, simplify=0.6, layers=2, units=768, embed=384, head=768, views=8, steps=60_000, batch=256, learning_rate=1.5e-3, ema=0.9995)
+        return cls(joint_pen=True, plan=True, particles=4, simplify=0.6, layers=2, units=768, embed=384, head=768, views=8, steps=60_000,
+                   batch=256, learning_rate=1.5e-3, ema=0.9995)
 
     @classmethod
     def tiny(cls) -> "SketchRNNConfig":
         """For the sample corpus: a minute."""
-        return cls(joint_pen=True, simplify=0.6, units=128, embed=64, head=128, mixtures=8, steps=600, batch=32, warmup=50, buckets=2,
+        return cls(joint_pen=True, plan=True, particles=4, simplify=0.6, units=128, embed=64, head=128, mixtures=8, steps=600, batch=32, warmup=50, buckets=2,
                    ema=0.98)
 
 
@@ -199,6 +204,18 @@ def fourier(position: jax.Array) -> jax.Array:
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1).reshape(*position.shape[:-1], 16)
 
 
+# What it plans --------------------------------------------------------------------------------------------------------
+
+MOST_STROKES = 40
+"""Of one drawing, as far as plans go; KanjiVG's kanji have up to 34."""
+
+
+def strokes_left(left: jax.Array) -> jax.Array:
+    """Strokes not yet finished (…), int32, as inputs of a step (…, 5): how many, and which of 0 to 3 if so few."""
+    few = jax.nn.one_hot(left, 4)  # zeros above 3
+    return jnp.concatenate([left[..., None] / 10.0, few], -1)
+
+
 # Model ----------------------------------------------------------------------------------------------------------------
 
 class SketchRNN(nnx.Module):
@@ -207,6 +224,10 @@ class SketchRNN(nnx.Module):
     def __init__(self, config: SketchRNNConfig, rngs: nnx.Rngs):
         self.config = config
         units, inputs = config.units, 5
+        if config.plan:
+            inputs += 5
+            self.plan_hidden = nnx.Linear(config.latent, 256, rngs=rngs)
+            self.plan_out = nnx.Linear(256, MOST_STROKES + 1, rngs=rngs)
         if config.glimpse:
             inputs += 16 + FINE**2 + COARSE**2 + GRID**2
             self.context = nnx.Linear(config.latent + GRID**2, 256, rngs=rngs)
@@ -229,13 +250,17 @@ class SketchRNN(nnx.Module):
         coarse = coarse_picture(condition["picture"]).reshape(-1, GRID**2)
         return jnp.tanh(self.context(jnp.concatenate([condition["z"], 3.0 * coarse], -1)))
 
+    def plan(self, condition: dict) -> jax.Array:
+        """Logits of the number of strokes, (B, MOST_STROKES + 1)."""
+        return self.plan_out(nnx.relu(self.plan_hidden(condition["z"])))
+
     def initial(self, conditioning: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Initial h and c, each (layers, B, units)."""
         state = jnp.tanh(self.start(conditioning)).reshape(-1, 2, self.config.layers, self.config.units)
         return state[:, 0].transpose(1, 0, 2), state[:, 1].transpose(1, 0, 2)
 
     def features(self, movement, position, written, condition) -> jax.Array:
-        """Inputs of steps: movement (B, T, 5), position (B, T, 2), written ink (B, T, 256) -> (B, T, inputs)."""
+        """Inputs of steps: movement (B, T, 5, or 10 with `plan`), position (B, T, 2), written ink (B, T, 256) -> (B, T, inputs)."""
         if not self.config.glimpse:
             return movement
         picture = condition["picture"]
@@ -329,7 +354,7 @@ def point_log_prob(config: SketchRNNConfig, parameters: tuple, target: jax.Array
 def teacher(config: SketchRNNConfig, stroke3: jax.Array, count: jax.Array, key: jax.Array | None = None):
     """Inputs and targets of teacher forcing from padded stroke-3.
 
-    stroke3 (B, T, 3) in box units; count (B,) valid rows. Returns movement (B, T+1, 5), position (B, T+1, 2), written (B, T+1, 256 or 0),
+    stroke3 (B, T, 3) in box units; count (B,) valid rows. Returns movement (B, T+1, 5, or 10 with `plan`), position (B, T+1, 2), written (B, T+1, 256 or 0),
     target (B, T+1, 3) = scaled offset from the (noisy) position and pen class, and valid (B, T+1): `count` movements and the end.
     With a key, positions carry noise and the target leads back onto the true line, as a hand corrects itself.
     """
@@ -346,6 +371,9 @@ def teacher(config: SketchRNNConfig, stroke3: jax.Array, count: jax.Array, key: 
     step = jnp.pad(step, ((0, 0), (1, 0), (0, 0)))
     pen = jax.nn.one_hot(lifted.astype(jnp.int32), 3).at[:, 0].set(jnp.array([1.0, 0.0, 0.0]))
     movement = jnp.concatenate([step, pen], -1)
+    if config.plan:
+        finished = jnp.pad(jnp.cumsum(stroke3[..., 2], 1), ((0, 0), (1, 0)))
+        movement = jnp.concatenate([movement, strokes_left((finished[:, -1:] - finished).astype(jnp.int32))], -1)
     written = jnp.zeros((batch, length + 1, 0))
     if config.glimpse:
         drawn = (1.0 - lifted[:, :-1]) * (row[1:] <= count[:, None])  # a movement that starts with the pen down leaves ink
@@ -394,13 +422,30 @@ def negative_log_likelihood(model: SketchRNN, stroke3, count, condition, key=Non
 
 
 def loss(model: SketchRNN, stroke3, count, condition, key):
-    """Mean NLL per point, in nats, and its parts."""
+    """Mean NLL per point, in nats, with `plan` + the mean NLL of the number of strokes; and the parts."""
     move, pen = negative_log_likelihood(model, stroke3, count, condition, key)
     points = count.sum()
-    return (move.sum() + pen.sum()) / points, {"movement": move.sum() / points, "pen": pen.sum() / points}
+    value, parts = (move.sum() + pen.sum()) / points, {"movement": move.sum() / points, "pen": pen.sum() / points}
+    if model.config.plan:
+        strokes = (stroke3[..., 2] * (jnp.arange(stroke3.shape[1]) < count[:, None])).sum(1).astype(jnp.int32)
+        logits = jax.nn.log_softmax(model.plan(condition))
+        planned = -jnp.take_along_axis(logits, strokes[:, None], 1).mean()
+        value += planned
+        parts |= {"plan": planned, "plan_right": (logits.argmax(-1) == strokes).mean()}
+    return value, parts
 
 
 # Drawing --------------------------------------------------------------------------------------------------------------
+
+RESAMPLE = 6
+"""Steps between two choices among the particles of a drawing."""
+
+
+def agreement(written: jax.Array, coarse: jax.Array) -> jax.Array:
+    """How well ink (B, 256) agrees with the picture's (B, 256): the share of the picture that is covered, less the share too much."""
+    total = coarse.sum(-1) + 1e-3
+    return (jnp.minimum(written, coarse).sum(-1) - jnp.maximum(written - coarse, 0.0).sum(-1)) / total
+
 
 @partial(jax.jit, static_argnums=(0,))
 def draw(graph, params, condition: dict, keys: jax.Array, temperature: jax.Array):
@@ -409,23 +454,46 @@ def draw(graph, params, condition: dict, keys: jax.Array, temperature: jax.Array
     condition: dict of (B, …); keys (B,) one random key a drawing, so that no drawing depends on its neighbours; temperature ():
     divides logits and scales variances. Returns stroke-3 rows (B, longest, 3) in box units, counts (B,) and the log-likelihood of each
     drawing at temperature 1, (B,). Stops when every pen has ended.
+
+    With `particles` P a drawing is written P times at once. Every RESAMPLE steps, and at the end, ways that have left the picture are
+    given up for copies of those that agree with it (a particle filter; without `glimpse` likelihood alone decides).
     """
     model = nnx.merge(graph, params)
     config = model.config
-    batch, limit = keys.shape[0], config.longest - 1
+    wanted, many, limit = keys.shape[0], config.particles, config.longest - 1
+    group_keys, batch = keys, wanted * many
+    if many > 1:
+        condition = {k: jnp.repeat(v, many, 0) for k, v in condition.items()}
+        keys = jax.vmap(lambda k: jax.vmap(lambda p: jax.random.fold_in(k, p))(jnp.arange(many)))(keys).reshape(-1)
     told = model.conditioning(condition)
     h, c = model.initial(told)
     written = jnp.zeros((batch, GRID**2 if config.glimpse else 0))
-    start = (jnp.int32(0), jnp.zeros((batch, limit, 3)), jnp.zeros(batch, jnp.int32), jnp.zeros(batch, bool), jnp.zeros(batch),
-             jnp.concatenate([jnp.zeros((batch, 2)), jnp.ones((batch, 1)), jnp.zeros((batch, 2))], -1), jnp.zeros((batch, 2)),
-             jnp.ones(batch), written, h, c)
+    left = model.plan(condition).argmax(-1).astype(jnp.int32) if config.plan else jnp.zeros(batch, jnp.int32)
+    coarse = coarse_picture(condition["picture"]).reshape(-1, GRID**2) if config.glimpse else None
+    movement = jnp.concatenate([jnp.zeros((batch, 2)), jnp.ones((batch, 1)), jnp.zeros((batch, 2))], -1)
+    start = {"rows": jnp.zeros((batch, limit, 3)), "count": jnp.zeros(batch, jnp.int32), "done": jnp.zeros(batch, bool),
+             "score": jnp.zeros(batch), "movement": movement, "position": jnp.zeros((batch, 2)), "lifted": jnp.ones(batch),
+             "written": written, "left": left, "h": h.transpose(1, 0, 2), "c": c.transpose(1, 0, 2)}
 
-    def going(state):
-        return (state[0] < limit) & ~state[3].all()
+    def going(carry):
+        return (carry[0] < limit) & ~carry[1]["done"].all()
 
-    def step(state):
-        number, rows, count, done, score, movement, position, lifted, written, h, c = state
-        out, h, c = model.step(movement, position, written, condition, told, h, c)
+    def fitness(state):
+        """(wanted, particles): log weights."""
+        value = state["score"] / 8.0
+        if config.glimpse:
+            value = value / 2.0 + 30.0 * agreement(state["written"], coarse)
+        return value.reshape(wanted, many)
+
+    def resample(number, state):
+        choose = lambda key, log_weight: jax.random.categorical(jax.random.fold_in(key, limit + number), log_weight, shape=(many,))
+        chosen = jax.vmap(choose)(group_keys, fitness(state)) + jnp.arange(wanted)[:, None] * many
+        return jax.tree.map(lambda a: a[chosen.reshape(-1)], state)
+
+    def step(carry):
+        number, s = carry
+        inputs = jnp.concatenate([s["movement"], strokes_left(s["left"])], -1) if config.plan else s["movement"]
+        out, h, c = model.step(inputs, s["position"], s["written"], condition, told, s["h"].transpose(1, 0, 2), s["c"].transpose(1, 0, 2))
         pen, logits, means, log_scales, correlation = split_parameters(config, out)
         # Nothing has been drawn yet: no end before the first stroke.
         beginning = number == 0
@@ -448,16 +516,23 @@ def draw(graph, params, condition: dict, keys: jax.Array, temperature: jax.Array
         state, offset = jax.vmap(one)(keys, pen, logits, means, log_scales, correlation)
         log_offset, log_pen = point_log_prob(config, (pen, logits, means, log_scales, correlation), offset, state)
         ended = state == END
-        score += jnp.where(done, 0.0, log_pen + jnp.where(ended, 0.0, log_offset))
-        moved = ~(done | ended)
+        moved = ~(s["done"] | ended)
         offset = jnp.where(moved[:, None], offset, 0.0)
-        lift = jnp.where(moved, (state == UP).astype(jnp.float32), lifted)
-        new_position = position + offset * config.scale
+        lift = jnp.where(moved, (state == UP).astype(jnp.float32), s["lifted"])
+        position = s["position"] + offset * config.scale
+        written = s["written"]
         if config.glimpse:
-            written = written + ink(position, new_position) * (moved * (1 - lifted))[:, None]
-        rows = rows.at[:, number].set(jnp.concatenate([offset * config.scale, lift[:, None]], -1) * moved[:, None])
-        movement = jnp.concatenate([offset, (lift == 0)[:, None], (lift == 1)[:, None], jnp.zeros((batch, 1))], -1)
-        return (number + 1, rows, count + moved, done | ended, score, movement, new_position, lift, written, h, c)
+            written = written + ink(s["position"], position) * (moved * (1 - s["lifted"]))[:, None]
+        new = {"rows": s["rows"].at[:, number].set(jnp.concatenate([offset * config.scale, lift[:, None]], -1) * moved[:, None]),
+               "count": s["count"] + moved, "done": s["done"] | ended,
+               "score": s["score"] + jnp.where(s["done"], 0.0, log_pen + jnp.where(ended, 0.0, log_offset)),
+               "movement": jnp.concatenate([offset, (lift == 0)[:, None], (lift == 1)[:, None], jnp.zeros((batch, 1))], -1),
+               "position": position, "lifted": lift, "written": written,
+               "left": jnp.maximum(s["left"] - (moved & (lift == 1)), 0), "h": h.transpose(1, 0, 2), "c": c.transpose(1, 0, 2)}
+        if many > 1:
+            new = jax.lax.cond((number + 1) % RESAMPLE == 0, lambda n: resample(number, n), lambda n: n, new)
+        return number + 1, new
 
-    _, rows, count, _, score, *_ = jax.lax.while_loop(going, step, start)
-    return rows, count, score
+    _, end = jax.lax.while_loop(going, step, (jnp.int32(0), start))
+    best = fitness(end).argmax(-1) + jnp.arange(wanted) * many if many > 1 else jnp.arange(wanted)
+    return end["rows"][best], end["count"][best], end["score"][best]

@@ -28,14 +28,15 @@ VAE_NAMES = {"old": "vae_old", "new": "vae_new"}
 
 # Drawing batches ------------------------------------------------------------------------------------------------------
 
-def class_table(labels: np.ndarray, balance: float) -> dict[str, np.ndarray]:
+def class_table(labels: np.ndarray, balance: float, places: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Arrays with which `draw` picks examples: a class of n examples with weight n**(1 - balance), then one of its examples.
 
-    labels (N,) int, 0..classes-1, every class present.
+    labels (N,) int, from 0; classes without an example are never drawn. places (N,): the examples' indices, if not 0..N-1.
     """
     order = np.argsort(labels, kind="stable").astype(np.int32)
     count = np.bincount(labels)
-    weight = count.astype(np.float64) ** (1.0 - balance)
+    weight = np.where(count > 0, np.maximum(count, 1).astype(np.float64) ** (1.0 - balance), 0.0)
+    order = order if places is None else places[order]
     return {"order": order, "start": (np.cumsum(count) - count).astype(np.int32), "count": count.astype(np.int32),
             "cumulative": (np.cumsum(weight) / weight.sum()).astype(np.float32)}
 
@@ -48,6 +49,33 @@ def draw(table: dict[str, jax.Array], batch: int, key: jax.Array) -> tuple[jax.A
     within = jnp.floor(jax.random.uniform(example_key, (batch,)) * table["count"][label]).astype(jnp.int32)
     # From here on the batch is split over the devices.
     return spread((table["order"][table["start"][label] + jnp.minimum(within, table["count"][label] - 1)], label))
+
+
+def mix(tables: dict, share: float, batch: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`draw` from the table "real" or, for about a `share` of the batch, from "fonts"."""
+    if "fonts" not in tables or not share:
+        return draw(tables["real"], batch, key)
+    which_key, real_key, font_key = jax.random.split(key, 3)
+    other = jax.random.uniform(which_key, (batch,)) < share
+    return jax.tree.map(lambda real, font: jnp.where(other, font, real),
+                        draw(tables["real"], batch, real_key), draw(tables["fonts"], batch, font_key))
+
+
+def with_fonts(corpus: Corpus, chosen: np.ndarray, code_points: np.ndarray, share: float, balance: float):
+    """The old domain's training images and, where the data folder has brush fonts and `share` is above 0, the fonts' after them.
+
+    chosen, code_points (n,): the images of corpus.old. Returns images (N, 64, 64) uint8, the classes' code points (C,), and
+    tables for `mix`, whose labels index the classes and whose fonts' kanji are all drawn alike.
+    """
+    images, fonts = corpus.old.images[chosen], corpus.fonts if share else None
+    if fonts is None:
+        classes, labels = np.unique(code_points, return_inverse=True)
+        return images, classes, {"real": class_table(labels, balance)}
+    classes = np.unique(np.concatenate([code_points, fonts.code_points]))
+    places = np.arange(len(images) + len(fonts.images), dtype=np.int32)
+    of = lambda points, place, balance: class_table(np.searchsorted(classes, points), balance, place)
+    tables = {"real": of(code_points, places[:len(images)], balance), "fonts": of(fonts.code_points, places[len(images):], 1.0)}
+    return np.concatenate([images, fonts.images]), classes, tables
 
 
 # Stage 1: the two VAEs ------------------------------------------------------------------------------------------------
@@ -73,8 +101,8 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
     (Kaisho and others), which `residual` never trains on. The paper's preset trains on variants too, and is evaluated on the gallery.
     """
     if domain == "old":
-        chosen, code_points = old_examples(corpus, "train")
-        images, held_out = corpus.old.images[chosen], old_examples(corpus, "val")
+        images, classes, tables = with_fonts(corpus, *old_examples(corpus, "train"), config.fonts, config.balance)
+        held_out = old_examples(corpus, "val")
         held_images = corpus.old.images[held_out[0]]
         held_points = held_out[1]
     else:
@@ -85,10 +113,11 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
         others = others if len(others) else corpus.new.gallery()
         others = np.random.default_rng(0).permutation(others)[:2000]
         held_images, held_points = corpus.new.images[others], corpus.new.code_points[others]
-    classes, labels = np.unique(code_points, return_inverse=True)
+        classes, labels = np.unique(code_points, return_inverse=True)
+        tables = {"real": class_table(labels, config.balance)}
     held_labels = np.searchsorted(classes, held_points).clip(0, len(classes) - 1)
     held_labels = np.where(classes[held_labels] == held_points, held_labels, -1)
-    data = {"images": images, "table": class_table(labels, config.balance)}
+    data = {"images": images, "tables": tables}
 
     def build(key):
         return vae.VAE(config, len(classes), nnx.Rngs(params=key))
@@ -97,7 +126,7 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
 
     def loss(params, data, key, variant):
         draw_key, augment_key, model_key = jax.random.split(key, 3)
-        index, label = draw(data["table"], config.batch, draw_key)
+        index, label = mix(data["tables"], config.fonts, config.batch, draw_key)
         batch = augment.augment(data["images"][index], augment_key, config.augment, config.warp)
         return vae.loss(nnx.merge(graph, params), config, batch, label, model_key)
 
@@ -125,13 +154,24 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
         shown = held_images[:: max(1, len(held_images) // 64)][:64]
         image_grid([shown / 255.0, np.asarray(reconstruct(params, jnp.asarray(shown)))], path)
 
+    known = np.sort(np.random.default_rng(0).choice(len(images), min(2048, len(images)), replace=False))
+    known = jnp.asarray(np.asarray(images[known]))
+
+    @jax.jit
+    def settle(params):
+        met = augment.augment(known, jax.random.key(0), config.augment, config.warp)
+        return nnx.to_pure_dict(nnx.split(vae.settle(nnx.merge(graph, params), met))[1])
+
     return Task(VAE_NAMES[domain], config, lambda key: nnx.to_pure_dict(nnx.split(build(key))[1]), loss, data, evaluate, picture,
-                export=lambda params: {"classes": classes.astype(np.int32)}, provenance=corpus_provenance(corpus))
+                export=lambda params: {"classes": classes.astype(np.int32)},
+                provenance=corpus_provenance(corpus, config.fonts if domain == "old" else 0.0),
+                settle=settle if config.standardise else lambda params: params)
 
 
-def corpus_provenance(corpus: Corpus) -> dict:
-    """What the run's config.json says of the data: the sources' checksums and the counts."""
-    return {"data": {"sample": corpus.is_sample, "sources": {k: v["sha256"] for k, v in corpus.manifest["sources"].items()}}}
+def corpus_provenance(corpus: Corpus, fonts: float = 0.0) -> dict:
+    """What the run's config.json says of the data: the sources' checksums, with the brush fonts' where a share of them is taken."""
+    sources = corpus.manifest["sources"] | (corpus.fonts.sources if corpus.fonts and fonts else {})
+    return {"data": {"sample": corpus.is_sample, "sources": {k: v["sha256"] for k, v in sources.items()}}}
 
 
 def load_vae(folder: Path, domain: str, refined: bool = True):
@@ -223,16 +263,18 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     if config.together:
         chosen, points = old_examples(corpus, "train")
         chosen, label = in_gallery(chosen, points, forms.code_points)
-        data = {"images": corpus.old.images[chosen]}
+        images, classes, tables = with_fonts(corpus, chosen, forms.code_points[label], config.fonts, config.balance)
+        data = {"images": images, "tables": tables, "classes": np.searchsorted(forms.code_points, classes).astype(np.int32)}
     else:
         # Views are augmented with keys of the seed, so that a resumed run sees the same ones.
         mean, log_variance, label = old_latents(folder, corpus, "train", forms.code_points, config.views, seed)
-        data = {"mean": mean, "log_variance": log_variance}
+        classes, dense = np.unique(label, return_inverse=True)
+        data = {"mean": mean, "log_variance": log_variance, "tables": {"real": class_table(dense, config.balance)}, "classes": classes}
     seen = np.bincount(label, minlength=gallery_size) > 0
-    classes, dense = np.unique(label, return_inverse=True)
     gallery = mdn.Gallery(forms.mean[forms.start], forms.log_variance[forms.start], seen)
-    data |= {"table": class_table(dense, config.balance), "classes": classes, "gallery": gallery, "new_mean": forms.mean,
-             "new_log_variance": forms.log_variance, "start": forms.start, "count": forms.count}
+    trained = np.isin(np.arange(gallery_size), data["classes"])  # by real images or fonts'
+    data |= {"gallery": dataclasses.replace(gallery, seen=trained), "new_mean": forms.mean, "new_log_variance": forms.log_variance,
+             "start": forms.start, "count": forms.count}
     build = lambda key: mdn.build(config, gallery_size, nnx.Rngs(params=key))
     graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
 
@@ -242,7 +284,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
 
     def loss(params, data, key, variant):
         keys = jax.random.split(key, 6)
-        index, dense = draw(data["table"], config.batch, keys[0])
+        index, dense = mix(data["tables"], config.fonts if config.together else 0.0, config.batch, keys[0])
         label = data["classes"][dense]
         elbo, parts = 0.0, {}
         if config.together:
@@ -283,7 +325,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         return {"code_points": forms.code_points, "gallery_mean": gallery.mean, "gallery_log_variance": gallery.log_variance,
                 "seen": seen, "calibration": calibrate(scores(params)[1], held_label)}
 
-    provenance = corpus_provenance(corpus) | {"upstream": upstream(folder, "vae_old", "vae_new")}
+    provenance = corpus_provenance(corpus, config.fonts) | {"upstream": upstream(folder, "vae_old", "vae_new")}
     return Task("mdn", config, init, loss, data, evaluate, export=export, provenance=provenance)
 
 

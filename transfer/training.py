@@ -51,6 +51,7 @@ class Task:
     provenance: what decides the result beside the config: data checksums, earlier stages' weights.
     variant: step group -> static argument of `loss` (Sketch-RNN's length bucket).
     optimizer: overrides AdamW with warm-up and cosine decay.
+    settle: params as they are trained -> as they are evaluated and exported, of the same structure.
     """
 
     name: str
@@ -64,10 +65,11 @@ class Task:
     provenance: dict = dataclasses.field(default_factory=dict)
     variant: Callable[[int], Any] = lambda group: 0
     optimizer: optax.GradientTransformation | None = None
+    settle: Callable = lambda params: params
 
 
-def adamw(config, b2: float = 0.99) -> optax.GradientTransformation:
-    """AdamW with linear warm-up and cosine decay to 1 %. b2: of the second moments.
+def adamw(config) -> optax.GradientTransformation:
+    """AdamW with linear warm-up and cosine decay to 1 %.
 
     `warmup` = -1 gives plain Adam at a constant learning rate, as the paper trains.
     """
@@ -75,7 +77,7 @@ def adamw(config, b2: float = 0.99) -> optax.GradientTransformation:
         return optax.adam(config.learning_rate)
     schedule = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, min(config.warmup, config.steps // 2),
                                                   config.steps, 0.01 * config.learning_rate)
-    return optax.adamw(schedule, b2=b2, weight_decay=config.weight_decay)
+    return optax.adamw(schedule, b2=0.99, weight_decay=config.weight_decay)
 
 
 def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 90.0) -> Path:
@@ -134,7 +136,7 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
         max_to_keep=2, enable_async_checkpointing=False))
     state, start = _restore(manager, state, task.name)
     save = lambda at: (manager.save(at, args=ocp.args.StandardSave(state)), manager.wait_until_finished())
-    chosen = lambda: state["average"] if config.ema else state["params"]
+    chosen = lambda: task.settle(state["average"] if config.ema else state["params"])
     metrics = _Metrics(folder / "metrics.jsonl", start)
     evaluate_every = max(stride, config.steps // 8 // stride * stride)
     stop, handlers = [], {}
@@ -164,12 +166,13 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
                 metrics.write(step=reached, **means)
                 pending = []
             if reached == steps or reached % evaluate_every == 0:
-                values = task.evaluate(chosen())
+                settled = chosen()
+                values = task.evaluate(settled)
                 metrics.write(step=reached, **{f"val/{k}": v for k, v in values.items()})
                 bar.write(f"{task.name} step {reached}: " + ", ".join(f"{k} {v:.4g}" for k, v in values.items()), file=sys.stderr)
                 if task.picture:
                     (folder / "samples").mkdir(exist_ok=True)
-                    task.picture(chosen(), folder / "samples" / f"step_{reached:07d}.png")
+                    task.picture(settled, folder / "samples" / f"step_{reached:07d}.png")
             if saving:
                 save(reached)
                 saved = time.monotonic()
@@ -183,7 +186,8 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
             signal.signal(number, handler)
         manager.close()
     try:
-        weights.save(done, chosen(), task.export(chosen()), described)
+        final = chosen()
+        weights.save(done, final, task.export(final), described)
     except OSError as error:
         raise _unwritable(folder, error) from error
     print(f"{task.name}: trained, weights in {done}")

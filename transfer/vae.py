@@ -21,6 +21,8 @@ from flax import nnx
 from transfer.convolution import depth_to_space, space_to_depth, strided, transposed
 
 SIZE = 64
+EPSILON = 1e-5
+"""Added to variances that are divided by."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,8 @@ class VAEConfig:
     """Channels at 16x16, 8x8 and 4x4 (`residual`)."""
     encoder_blocks: tuple[int, int, int] = (1, 1, 1)
     """Residual blocks at 16x16, 8x8 and 4x4 (`residual`)."""
+    rectified_stem: bool = False
+    """ReLU after the encoder's first convolution, which without blocks at 16x16 would be linear up to 8x8."""
     decoder: tuple[int, int, int] = (96, 48, 32)
     """Channels at 4x4, 8x8 and 16x16 (`residual`)."""
     decoder_blocks: tuple[int, int, int] = (1, 1, 0)
@@ -43,11 +47,18 @@ class VAEConfig:
     recognition: float = 500.0
     """Weight of the classifier's cross-entropy beside the ELBO; 0 leaves it out."""
     label_smoothing: float = 0.0
+    standardise: bool = False
+    """Batch normalisation of the encoder's last layer while training (`residual`). A young encoder's features are nearly one and the
+    same vector; `settle` puts the statistics into the layer's weights afterwards."""
+    decode_every: int = 1
+    """Every how many-th image of a batch is reconstructed: an estimate of the mean over all, and the decoder's time is saved."""
     augment: Literal["paper", "warp", "none"] = "warp"
     warp: float = 1.0
     """Strength of the `warp` augmentation; 1 moves a pixel by about 3, 0 leaves the image as it is."""
     balance: float = 0.5
     """A class of n images is drawn with weight n**(1 - balance): 0 as published, 1 all classes alike."""
+    fonts: float = 0.0
+    """Share of a batch of the old domain drawn from brush fonts, where the data folder has them (`python -m data fonts`)."""
     steps: int = 3_600
     batch: int = 128
     learning_rate: float = 1.5e-3
@@ -67,7 +78,8 @@ class VAEConfig:
     def small(cls, domain: str = "old") -> "VAEConfig":
         """About 25 minutes (old) and 11 minutes (new) on two CPU cores."""
         if domain == "old":
-            return cls()
+            return cls(encoder=(32, 128, 256), encoder_blocks=(0, 2, 1), rectified_stem=True, standardise=True, hidden=384, decode_every=4,
+                       fonts=0.2, steps=2_200, learning_rate=2e-3, warmup=100)
         return cls(encoder=(32, 64, 96), encoder_blocks=(0, 1, 1), decoder=(256, 96, 48), decoder_blocks=(1, 1, 0), recognition=3.0,
                    warp=0.35, balance=1.0, batch=64, learning_rate=2e-3)
 
@@ -105,7 +117,7 @@ class ResidualEncoder(nnx.Module):
     def __init__(self, config: VAEConfig, rngs: nnx.Rngs):
         widths = config.encoder
         # On 4x4 blocks of pixels a 3x3 convolution is a 12x12 one of stride 4, at a third of the time.
-        self.stem = nnx.Conv(16, widths[0], (3, 3), rngs=rngs)
+        self.stem, self.rectified = nnx.Conv(16, widths[0], (3, 3), rngs=rngs), config.rectified_stem
         self.down = nnx.List([nnx.Linear(4 * before, width, rngs=rngs) for before, width in zip(widths, widths[1:])])
         self.blocks = nnx.List([nnx.List([Block(width, rngs) for _ in range(count)])
                                 for width, count in zip(widths, config.encoder_blocks)])
@@ -115,6 +127,7 @@ class ResidualEncoder(nnx.Module):
     def trunk(self, images: jax.Array) -> jax.Array:
         """(B, 64, 64) -> (B, 16 * the last width), before the dense layer."""
         x = self.stem(space_to_depth(images[..., None], 4))
+        x = nnx.relu(x) if self.rectified else x
         for level, blocks in enumerate(self.blocks):
             if level:
                 x = self.down[level - 1](space_to_depth(x, 2))
@@ -122,8 +135,11 @@ class ResidualEncoder(nnx.Module):
                 x = block(x)
         return nnx.relu(self.norm(x)).reshape(x.shape[0], -1)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
-        return nnx.relu(self.dense(self.trunk(images)))
+    def __call__(self, images: jax.Array, standardise: bool = False) -> jax.Array:
+        x = self.dense(self.trunk(images))
+        if standardise:
+            x = (x - x.mean(0)) * jax.lax.rsqrt(x.var(0) + EPSILON)
+        return nnx.relu(x)
 
 
 class ResidualDecoder(nnx.Module):
@@ -194,21 +210,15 @@ class VAE(nnx.Module):
         self.decoder = PaperDecoder(config.latent, rngs) if paper else ResidualDecoder(config, rngs)
         self.classifier = nnx.Linear(config.latent, classes, rngs=rngs) if config.recognition else None
 
-    def encode(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """(B, 64, 64) in [0, 1] -> mean and log-variance of q(z | image), each (B, latent)."""
-        features = self.encoder(images)
+    def encode(self, images: jax.Array, standardise: bool = False) -> tuple[jax.Array, jax.Array]:
+        """(B, 64, 64) in [0, 1] -> mean and log-variance of q(z | image), each (B, latent). standardise: with the batch's statistics."""
+        features = self.encoder(images, True) if standardise else self.encoder(images)
         # Bounds that training never meets; an extreme input must stay finite.
         return self.mean(features), jnp.clip(self.log_variance(features), -12.0, 6.0)
 
     def decode(self, z: jax.Array) -> jax.Array:
         """(B, latent) -> (B, 64, 64) logits; `jax.nn.sigmoid` of them is the picture."""
         return self.decoder(z)
-
-    def __call__(self, images: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        """Reconstruction logits of one sampled z, that z, mean and log-variance."""
-        mean, log_variance = self.encode(images)
-        z = sample_z(mean, log_variance, key)
-        return self.decode(z), z, mean, log_variance
 
 
 def sample_z(mean: jax.Array, log_variance: jax.Array, key: jax.Array) -> jax.Array:
@@ -221,20 +231,32 @@ def kl_divergence(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
     return 0.5 * (jnp.exp(log_variance) + mean**2 - 1.0 - log_variance)
 
 
-def elbo(model: VAE, config: VAEConfig, images: jax.Array, key: jax.Array):
+def elbo(model: VAE, config: VAEConfig, images: jax.Array, key: jax.Array, standardise: bool = False):
     """The negative ELBO with its KL floor, mean over the batch in nats; the sampled z (B, latent); and the parts.
 
     images (B, 64, 64) float32 in [0, 1]. BCE summed over pixels + max(KL, kl_floor), the maximum taken per example.
     """
-    logits, z, mean, log_variance = model(images, key)
-    reconstruction = reconstruction_loss(logits, images).mean()
+    mean, log_variance = model.encode(images, standardise)
+    z = sample_z(mean, log_variance, key)
+    shown = slice(None, None, config.decode_every)
+    reconstruction = reconstruction_loss(model.decode(z[shown]), images[shown]).mean()
     kl = kl_divergence(mean, log_variance).sum(-1)
     return reconstruction + jnp.maximum(kl, config.kl_floor).mean(), z, {"reconstruction": reconstruction, "kl": kl.mean()}
 
 
+def settle(model: VAE, images: jax.Array) -> VAE:
+    """The model with the statistics of training images (B, 64, 64) in its encoder's last layer: what `standardise` did by the batch."""
+    dense = model.encoder.dense
+    x = dense(model.encoder.trunk(images))
+    scale = jax.lax.rsqrt(x.var(0) + EPSILON)
+    dense.kernel[...] = dense.kernel[...] * scale
+    dense.bias[...] = (dense.bias[...] - x.mean(0)) * scale
+    return model
+
+
 def loss(model: VAE, config: VAEConfig, images: jax.Array, labels: jax.Array, key: jax.Array):
     """`elbo` + recognition * cross-entropy of the classifier on the sampled z. labels (B,) int32. The scalar and its parts."""
-    total, z, parts = elbo(model, config, images, key)
+    total, z, parts = elbo(model, config, images, key, config.standardise)
     if config.recognition:
         scores = model.classifier(z)
         target = optax.smooth_labels(jax.nn.one_hot(labels, scores.shape[-1]), config.label_smoothing)

@@ -16,6 +16,8 @@ from transfer.sketch_rnn import BOX, END, GRID
 SEEING = sketch_rnn.SketchRNNConfig(latent=3, units=8, mixtures=3, embed=6, head=7, longest=14, scale=10.0, noise=0.0)
 BLIND = dataclasses.replace(SEEING, layers=2, bivariate=False, glimpse=False, embed=0, head=0)
 JOINT = dataclasses.replace(SEEING, joint_pen=True)
+PLANNED = dataclasses.replace(JOINT, plan=True)
+FILTERED = dataclasses.replace(PLANNED, particles=3)
 BOTH = pytest.mark.parametrize("config", [SEEING, BLIND, JOINT], ids=["glimpse", "paper", "joint"])
 
 FIRST = np.array([(10, 20), (30, 20), (30, 60)], np.float32)
@@ -33,7 +35,7 @@ def build(config, seed: int = 0):
 
 @pytest.fixture(scope="module")
 def models():
-    return {config: build(config) for config in (SEEING, BLIND, JOINT)}
+    return {config: build(config) for config in (SEEING, BLIND, JOINT, PLANNED, FILTERED)}
 
 
 def condition_of(config, batch: int, seed: int = 0) -> dict:
@@ -303,7 +305,7 @@ def drawings_of(model, condition, keys, temperature=1.0):
     return tuple(np.asarray(a) for a in sketch_rnn.draw(*model, condition, keys, jnp.float32(temperature)))
 
 
-@BOTH
+@pytest.mark.parametrize("config", [SEEING, BLIND, FILTERED], ids=["glimpse", "paper", "particles"])
 def test_a_drawing_is_decided_by_its_own_condition_and_key(config, models):
     condition, keys = condition_of(config, 4), jax.random.split(jax.random.key(3), 4)
     first = drawings_of(models[config], condition, keys)
@@ -414,3 +416,74 @@ def test_a_model_that_knows_two_drawings_redraws_each_from_its_z():
         assert n == len(drawing)
         np.testing.assert_array_equal(row[:n, 2], drawing[:, 2])
         assert np.abs(np.cumsum(row[:n, :2], 0) - np.cumsum(drawing[:, :2], 0)).max() < 3
+
+
+# Plans and particles --------------------------------------------------------------------------------------------------
+
+def test_every_step_is_told_how_many_strokes_are_left():
+    rows, count = padded(DRAWINGS, 9)
+    movement = np.asarray(sketch_rnn.teacher(PLANNED, rows, count)[0])
+    plain = np.asarray(sketch_rnn.teacher(JOINT, rows, count)[0])
+    np.testing.assert_array_equal(movement[..., :5], plain)
+    for drawing, told, n in zip(DRAWINGS, movement[..., 5:], count):
+        total = int(drawing[:, 2].sum())
+        left = total - np.concatenate([[0], np.cumsum(drawing[:, 2])])
+        np.testing.assert_allclose(told[:n + 1, 0], left / 10, atol=1e-6)
+        np.testing.assert_array_equal(told[:n + 1, 1:], left[:, None] == np.arange(4))
+
+
+def test_while_drawing_the_plan_is_counted_down_as_in_training(models):
+    """Where a drawing has as many strokes as were planned, its score is its likelihood under teacher forcing."""
+    graph, params = models[PLANNED]
+    number = 96
+    condition = {k: jnp.repeat(v, number // 4, 0) for k, v in condition_of(PLANNED, 4).items()}
+    rows, count, score = drawings_of(models[PLANNED], condition, jax.random.split(jax.random.key(1), number))
+    model = nnx.merge(graph, params)
+    kept = (rows[..., 2].sum(1) == np.asarray(model.plan(condition).argmax(-1))) & (count < PLANNED.longest - 1)
+    assert kept.sum() >= 3
+    move, pen = sketch_rnn.negative_log_likelihood(model, rows, count, condition)
+    first = model(*sketch_rnn.teacher(PLANNED, rows, count)[:3], condition)[:, 0]
+    pen_logits, logits, *_ = sketch_rnn.split_parameters(PLANNED, first)
+    end = (jax.nn.softmax(logits[..., 0]) * jax.nn.softmax(pen_logits)[..., END]).sum(-1)
+    np.testing.assert_allclose(score[kept], np.asarray(-move - pen - jnp.log1p(-end))[kept], rtol=1e-3, atol=1e-3)
+
+
+def test_the_plan_is_learned_by_its_likelihood(models):
+    graph, params = models[PLANNED]
+    rows, count = padded(DRAWINGS, 9)
+    condition, key = condition_of(PLANNED, len(DRAWINGS)), jax.random.key(0)
+    model = nnx.merge(graph, params)
+    value, parts = sketch_rnn.loss(model, rows, count, condition, key)
+    logits = special.log_softmax(np.asarray(model.plan(condition), np.float64), -1)
+    strokes = [int(d[:, 2].sum()) for d in DRAWINGS]
+    assert float(parts["plan"]) == pytest.approx(-np.mean([row[n] for row, n in zip(logits, strokes)]), rel=1e-5)
+    assert float(value) == pytest.approx(float(parts["movement"] + parts["pen"] + parts["plan"]), rel=1e-5)
+
+
+def test_agreement_is_the_share_covered_less_the_share_too_much():
+    coarse, written = np.zeros((3, 256), np.float32), np.zeros((3, 256), np.float32)
+    coarse[:, :10] = 0.5
+    written[1, :4] = 0.5  # four of ten cells
+    written[2, :10], written[2, 20:22] = 0.75, 0.5  # all of them, each half as much again, and two that are paper
+    np.testing.assert_allclose(sketch_rnn.agreement(written, coarse), [0.0, 0.4, 1 - 0.5 - 0.2], atol=1e-3)
+
+
+def test_particles_follow_the_picture_better_than_one_pen():
+    """A pen that goes 10 to the right or to the left at random; the picture is a bar to the right of where it starts."""
+    many = 48
+
+    def agreement(particles):
+        config = dataclasses.replace(JOINT, mixtures=2, particles=particles)
+        graph, params = build(config)
+        params = jax.tree.map(jnp.zeros_like, params)
+        way = lambda x: [0.0, 0.0, x, 0.0, -3.0, -3.0, 9.0, 0.0, -9.0]  # weight, correlation, means, log scales, pen down
+        params["out"]["bias"] = jnp.array(way(1.0) + way(-1.0))
+        picture = np.zeros((many, 64, 64), np.float32)
+        picture[:, :3] = 1.0
+        condition = {"z": jnp.zeros((many, 3)), "picture": jnp.asarray(picture)}
+        rows, count, _ = drawings_of((graph, params), condition, jax.random.split(jax.random.key(5), many), 1.0)
+        written = np.asarray(sketch_rnn.teacher(config, jnp.asarray(rows), jnp.asarray(count))[2])[np.arange(many), count]
+        coarse = sketch_rnn.coarse_picture(condition["picture"]).reshape(-1, GRID**2)
+        return float(sketch_rnn.agreement(written, coarse).mean())
+
+    assert agreement(8) > agreement(1) + 0.05

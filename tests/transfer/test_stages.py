@@ -40,6 +40,28 @@ def test_draw_reaches_first_and_last_of_thousands_of_classes():
     np.testing.assert_array_equal(index, label)
 
 
+def test_a_share_of_the_batch_comes_from_fonts():
+    fonts = SimpleNamespace(images=np.full((6, 64, 64), 9, np.uint8), code_points=np.array([20, 30, 30, 50, 50, 50]))
+    old = SimpleNamespace(images=np.arange(8, dtype=np.uint8)[:, None, None] * np.ones((1, 64, 64), np.uint8))
+    corpus = SimpleNamespace(old=old, fonts=fonts)
+    chosen, points = np.array([1, 2, 5, 7]), np.array([10, 10, 20, 40])
+    images, classes, tables = stages.with_fonts(corpus, chosen, points, 0.25, 0.0)
+    assert classes.tolist() == [10, 20, 30, 40, 50] and images[:, 0, 0].tolist() == [1, 2, 5, 7] + [9] * 6
+    tables = jax.tree.map(jnp.asarray, tables)
+    index, label = (np.asarray(a) for a in jax.jit(stages.mix, static_argnums=(1, 2))(tables, 0.25, 12_000, jax.random.key(0)))
+    np.testing.assert_array_equal(np.concatenate([points, fonts.code_points])[index], classes[label])
+    count = np.bincount(index, minlength=10)
+    # Real images all alike (balance 0), of fonts every kanji alike.
+    expected = 12_000 * np.concatenate([np.full(4, 0.75 / 4), 0.25 / 3 / np.array([1, 2, 2, 3, 3, 3])])
+    assert stats.chisquare(count, expected).pvalue > 1e-3
+    # Without fonts, or with a share of 0, real images alone.
+    for corpus, share in ((SimpleNamespace(old=old, fonts=None), 0.25), (corpus, 0.0)):
+        images, classes, tables = stages.with_fonts(corpus, chosen, points, share, 0.0)
+        assert len(images) == 4 and classes.tolist() == [10, 20, 40] and list(tables) == ["real"]
+        index, _ = stages.mix(jax.tree.map(jnp.asarray, tables), share, 50, jax.random.key(0))
+        assert int(index.max()) < 4
+
+
 # Figures --------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 1.6])

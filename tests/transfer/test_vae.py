@@ -60,7 +60,9 @@ def test_loss_is_its_formula_on_the_models_own_outputs(tiny, images):
     model = nnx.merge(graph, params)
     with_floor = jax.jit(lambda p, floor, smoothing: vae.loss(
         nnx.merge(graph, p), dataclasses.replace(TINY, kl_floor=floor, label_smoothing=smoothing), images, labels, key))
-    logits, z, mean, log_variance = (np.asarray(a, np.float64) for a in jax.jit(lambda p: nnx.merge(graph, p)(images, key))(params))
+    mean, log_variance = model.encode(images)
+    z = vae.sample_z(mean, log_variance, key)
+    logits, z, mean, log_variance = (np.asarray(a, np.float64) for a in (model.decode(z), z, mean, log_variance))
     x = np.asarray(images, np.float64)
     cross_entropy = -(x * special.log_expit(logits) + (1 - x) * special.log_expit(-logits)).sum((1, 2))
     np.testing.assert_allclose(vae.reconstruction_loss(jnp.float32(logits), images), cross_entropy, rtol=1e-5)
@@ -112,10 +114,10 @@ def test_paper_network_has_the_published_layers_and_nothing_else():
     colours = 2 * 4 * 4 * 32 + 2 * 6 * 6 * 32 + 2
     latents = 32 * (2 * 1025 + 1024)
     assert sum(np.prod(s) for s in shapes.values()) == 4_348_547 - colours + latents
-    image, key = jax.ShapeDtypeStruct((2, 64, 64), jnp.float32), jax.random.key(0)
+    image = jax.ShapeDtypeStruct((2, 64, 64), jnp.float32)
     graph, _ = nnx.split(model)
-    outputs = jax.eval_shape(lambda s, x: nnx.merge(graph, s)(x, key), state, image)
-    assert [o.shape for o in outputs] == [(2, 64, 64), (2, 64), (2, 64), (2, 64)]
+    outputs = jax.eval_shape(lambda s, x: ((m := nnx.merge(graph, s)).decode(m.encode(x)[0]), *m.encode(x)), state, image)
+    assert [o.shape for o in outputs] == [(2, 64, 64), (2, 64), (2, 64)]
     features = jax.eval_shape(lambda s, x: nnx.merge(graph, s).encoder(x), state, image)
     assert features.shape == (2, 1024)  # 64 -> 31 -> 14 -> 6 -> 2 without padding, 256 channels
 
@@ -190,3 +192,34 @@ def test_gradients_are_finite_differences(tiny, images):
             slope = (at(1e-6) - at(-1e-6)) / 2e-6
             along = sum(float((g * d).sum()) for g, d in zip(jax.tree.leaves(grads), jax.tree.leaves(direction)))
             np.testing.assert_allclose(slope, along, rtol=1e-5)
+
+
+# Standardised features -----------------------------------------------------------------------------------------------
+
+def test_settled_weights_say_what_the_batch_statistics_said(tiny, images):
+    graph, params = tiny
+    by_batch = nnx.merge(graph, params).encode(images, standardise=True)
+    plain = nnx.merge(graph, params).encode(images)
+    settled = vae.settle(nnx.merge(graph, params), images).encode(images)
+    for got, wanted, other in zip(settled, by_batch, plain):
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
+        assert np.abs(np.asarray(wanted) - np.asarray(other)).max() > 0.1
+
+
+def test_standardised_features_have_mean_0_and_variance_1_before_the_relu(tiny, images):
+    graph, params = tiny
+    encoder = nnx.merge(graph, params).encoder
+    raw = np.asarray(encoder.dense(encoder.trunk(images)), np.float64)
+    wanted = np.maximum((raw - raw.mean(0)) / np.sqrt(raw.var(0) + 1e-5), 0)
+    np.testing.assert_allclose(encoder(images, True), wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_every_third_image_is_an_estimate_of_the_reconstruction(tiny, images):
+    graph, params = tiny
+    model, key = nnx.merge(graph, params), jax.random.key(2)
+    value, z, parts = vae.elbo(model, dataclasses.replace(TINY, decode_every=3), images, key)
+    whole, z_whole, parts_whole = vae.elbo(model, TINY, images, key)
+    np.testing.assert_array_equal(z, z_whole)
+    each = vae.reconstruction_loss(model.decode(z), images)
+    assert float(parts["reconstruction"]) == pytest.approx(float(each[np.array([0, 3, 6])].mean()), rel=1e-5)
+    assert float(value - whole) == pytest.approx(float(parts["reconstruction"] - parts_whole["reconstruction"]), rel=1e-3, abs=1e-2)

@@ -22,7 +22,7 @@ from data.raster import BOX, rasterise
 from transfer import augment, classifier, distance_raster, weights
 from transfer.classifier import ClassifierConfig
 from transfer.stages import class_table, corpus_provenance, draw, new_examples, old_examples
-from transfer.training import Task, adamw
+from transfer.training import Task
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 MARGIN = 7.0
@@ -157,19 +157,33 @@ def _task(name, config, corpus, images, labels, classes, tests) -> Task:
         batch = augment.augment(data["images"][index], augment_key, "warp", config.warp)
         return classifier.loss(nnx.merge(graph, params), config, batch, label)
 
-    logits = jax.jit(lambda params, images: nnx.merge(graph, params)(augment.to_float(images)))
+    # What the trained network standardises with: training images as it has met them.
+    known = np.random.default_rng(0).choice(len(images), min(2048, len(images)), replace=False)
+    known = jnp.asarray(images[np.sort(known)])
+
+    @jax.jit
+    def measured(params):
+        seen = augment.augment(known, jax.random.key(0), "warp", config.warp)
+        return classifier.statistics(nnx.merge(graph, params).features(seen))
+
+    @jax.jit
+    def answer(params, norm, images):
+        model = nnx.merge(graph, params)
+        return model.read(model.features(augment.to_float(images)), *norm).argmax(-1)
 
     def evaluate(params):
-        values = {}
+        values, norm = {}, measured(params)
         for test, (held, label) in tests.items():
-            answers = np.concatenate([np.asarray(logits(params, jnp.asarray(held[at:at + 256]))).argmax(1)
-                                      for at in range(0, len(held), 256)])
+            answers = np.concatenate([np.asarray(answer(params, norm, jnp.asarray(held[at:at + 256]))) for at in range(0, len(held), 256)])
             values[f"{test}_accuracy"] = float((answers == label).mean())
         return values
 
-    return Task(name, config, init, loss, {"images": images, "table": class_table(labels, config.balance)}, evaluate,
-                export=lambda params: {"classes": np.asarray(classes, np.int32)}, provenance=corpus_provenance(corpus),
-                optimizer=adamw(config, b2=0.999))  # a class comes up once in fifty batches
+    def export(params):
+        mean, variance = measured(params)
+        return {"classes": np.asarray(classes, np.int32), "feature_mean": np.asarray(mean), "feature_variance": np.asarray(variance)}
+
+    return Task(name, config, init, loss, {"images": images, "table": class_table(labels, config.balance)}, evaluate, export=export,
+                provenance=corpus_provenance(corpus))
 
 
 # Asking them ----------------------------------------------------------------------------------------------------------
@@ -184,7 +198,14 @@ class Judge:
         config = weights.config(ClassifierConfig, described)
         self.classes, self.sample = arrays["classes"], bool(described.get("data", {}).get("sample"))
         graph, _ = nnx.split(nnx.eval_shape(lambda: classifier.Classifier(config, len(self.classes), nnx.Rngs(0))))
-        self._ask = jax.jit(lambda params, images: jax.nn.log_softmax(nnx.merge(graph, params)(augment.to_float(images))))
+        norm = arrays["feature_mean"], arrays["feature_variance"]
+
+        @jax.jit
+        def ask(params, images):
+            model = nnx.merge(graph, params)
+            return jax.nn.log_softmax(model.read(model.features(augment.to_float(images)), *norm))
+
+        self._ask = ask
 
     def log_probabilities(self, images: np.ndarray) -> np.ndarray:
         """(n, 64, 64) uint8, ink 255 -> (n, C) float32, the natural logarithm of each class's probability."""
