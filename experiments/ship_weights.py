@@ -34,6 +34,8 @@ def main() -> int:
     if refined is not None:
         loaded["vae_old"] = (refined, *loaded["vae_old"][1:])
     for name, (params, arrays, described) in loaded.items():
+        if name.startswith("vae"):
+            params.pop("classifier", None)  # of z, for training alone
         path = out / f"{name}.safetensors"
         weights.save(path, params, arrays, described, np.float16)
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

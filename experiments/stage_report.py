@@ -4,6 +4,7 @@
     python experiments/stage_report.py                           # the shipped weights
 """
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from transfer.training import TrainingError
 from transfer.vae import VAEConfig
 
 STAGES = {
-    "vae_old": (VAEConfig, lambda config, corpus, folder: stages.vae_task(config, corpus, "old")),
+    "vae_old": (VAEConfig, lambda config, corpus, folder: stages.vae_task(dataclasses.replace(config, pretrained=False), corpus, "old")),
     "vae_new": (VAEConfig, lambda config, corpus, folder: stages.vae_task(config, corpus, "new")),
     "mdn": (MDNConfig, stages.mdn_task),
     "sketch_rnn": (SketchRNNConfig, stages.sketch_rnn_task),
@@ -33,6 +34,8 @@ def report(folder: Path, corpus) -> list[str]:
         if name == "vae_old":
             params = stages.load_vae(folder, "old")[1]  # as stage 2 left it
         config = weights.config(kind, described)
+        if kind is VAEConfig and "classifier" not in params:  # shipped weights have none
+            config = dataclasses.replace(config, recognition=0.0)
         values = task_of(config, corpus, folder).evaluate(params)
         log = folder / name / "metrics.jsonl"
         minutes = f"{json.loads(log.read_text().splitlines()[-1])['seconds'] / 60:.1f}" if log.is_file() else ""

@@ -46,7 +46,7 @@ class ClassifierConfig:
     @classmethod
     def baseline(cls) -> "ClassifierConfig":
         """Of Kuzushiji images; about 20 minutes on two CPU cores."""
-        return cls(steps=1_500)
+        return cls(steps=1_800)
 
     @classmethod
     def tiny(cls) -> "ClassifierConfig":

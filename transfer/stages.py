@@ -18,7 +18,7 @@ from tqdm import tqdm
 from data.corpus import Corpus
 from data.raster import rasterise
 from data.strokes import from_stroke3, simplify_many, to_stroke3
-from transfer import augment, mdn, sketch_rnn, vae, weights
+from transfer import augment, discriminant, mdn, sketch_rnn, vae, weights
 from transfer.devices import spread
 from transfer.pictures import image_grid
 from transfer.training import Task, TrainingError, adamw
@@ -94,11 +94,12 @@ def new_examples(corpus: Corpus, variants: bool) -> np.ndarray:
     return np.flatnonzero(np.isin(corpus.new.code_points, corpus.new.code_points[gallery]))
 
 
-def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
+def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, folder: Path | None = None) -> Task:
     """The VAE of one domain ("old" or "new").
 
     Held out: of the old domain the val split; of the new, where every kanji must be in the gallery, KanjiVG's variant forms
     (Kaisho and others), which `residual` never trains on. The paper's preset trains on variants too, and is evaluated on the gallery.
+    folder: the runs folder with the classifier that a `pretrained` encoder starts from. Raises WeightsError where it is not there.
     """
     if domain == "old":
         images, classes, tables = with_fonts(corpus, *old_examples(corpus, "train"), config.fonts, config.balance)
@@ -123,6 +124,12 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
         return vae.VAE(config, len(classes), nnx.Rngs(params=key))
 
     graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
+    encoder = pretrained_encoder(config, folder) if domain == "old" and config.pretrained else None
+
+    start = {} if encoder is None else {"encoder": encoder} | discriminant_heads(config, graph, encoder, images, tables, len(classes))
+
+    def init(key):
+        return nnx.to_pure_dict(nnx.split(build(key))[1]) | jax.tree.map(jnp.asarray, start)
 
     def loss(params, data, key, variant):
         draw_key, augment_key, model_key = jax.random.split(key, 3)
@@ -162,10 +169,60 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
         met = augment.augment(known, jax.random.key(0), config.augment, config.warp)
         return nnx.to_pure_dict(nnx.split(vae.settle(nnx.merge(graph, params), met))[1])
 
-    return Task(VAE_NAMES[domain], config, lambda key: nnx.to_pure_dict(nnx.split(build(key))[1]), loss, data, evaluate, picture,
-                export=lambda params: {"classes": classes.astype(np.int32)},
-                provenance=corpus_provenance(corpus, config.fonts if domain == "old" else 0.0),
+    provenance = corpus_provenance(corpus, config.fonts if domain == "old" else 0.0)
+    if encoder is not None:
+        provenance |= {"upstream": upstream(folder, "baseline")}
+    return Task(VAE_NAMES[domain], config, init, loss, data, evaluate, picture,
+                export=lambda params: {"classes": classes.astype(np.int32)}, provenance=provenance,
                 settle=settle if config.standardise else lambda params: params)
+
+
+def pretrained_encoder(config: vae.VAEConfig, folder: Path) -> dict:
+    """Parameters of the encoder of the `baseline` in a runs folder. Raises WeightsError, TrainingError for one of another shape."""
+    path = weights.find(folder, "baseline")
+    params, _, described = weights.load(path)
+    theirs = described["config"]
+    for field in ("encoder", "encoder_blocks", "rectified_stem", "hidden"):
+        mine = getattr(config, field)
+        if theirs.get(field) != (list(mine) if isinstance(mine, tuple) else mine):
+            raise TrainingError(f"{path}: its {field} is {theirs.get(field)}, the VAE's {mine}; train both with the same")
+    return params["encoder"]
+
+
+def discriminant_heads(config: vae.VAEConfig, graph, encoder: dict, images: np.ndarray, tables: dict, classes: int) -> dict:
+    """What comes after a pretrained encoder, so that z tells characters apart from the start: the posterior's mean along the
+    discriminant directions of its features, a variance below that inside of classes, and the classifier that follows from them."""
+    place, label = (np.concatenate(parts) for parts in zip(*(examples_of_each(table, 4) for table in tables.values())))
+    params = nnx.to_pure_dict(nnx.split(vae.VAE(config, classes, nnx.Rngs(0)))[1]) | {"encoder": encoder}
+
+    @jax.jit
+    def encode(params, batch, key):
+        met = augment.augment(batch, key, config.augment, config.warp)
+        return nnx.merge(graph, params).encoder(met, config.standardise)
+
+    # Shuffled, as `standardise` wants batches of all kinds; the last, smaller one is left out.
+    order = np.random.default_rng(0).permutation(len(place))
+    order = order[:len(order) // 512 * 512] if len(order) >= 512 else order
+    parts = [np.asarray(encode(params, jnp.asarray(images[place[order[at:at + 512]]]), jax.random.key(at)))
+             for at in tqdm(range(0, len(order), 512), desc="discriminant analysis", unit="batch", disable=None)]
+    label = label[order]
+    known, dense = np.unique(label, return_inverse=True)
+    found = discriminant.fit(np.concatenate(parts), dense, len(known), config.latent)
+    heads = {"mean": {"kernel": found.kernel, "bias": found.bias},
+             "log_variance": {"kernel": np.zeros_like(found.kernel), "bias": np.log(0.25 * found.within)}}
+    if config.recognition:
+        kernel, bias = found.classifier(0.5)
+        whole, all_bias = np.zeros((config.latent, classes)), np.full(classes, bias.min())
+        whole[:, known], all_bias[known] = kernel, bias
+        heads["classifier"] = {"kernel": whole, "bias": all_bias}
+    return jax.tree.map(lambda a: a.astype(np.float32), heads)
+
+
+def examples_of_each(table: dict, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Up to `most` examples of every class of a `class_table`: indices and labels, (n,) int32 each."""
+    rows = [(table["order"][start:start + min(count, most)], np.full(min(count, most), label, np.int32))
+            for label, (start, count) in enumerate(zip(table["start"], table["count"]))]
+    return np.concatenate([r[0] for r in rows]), np.concatenate([r[1] for r in rows])
 
 
 def corpus_provenance(corpus: Corpus, fonts: float = 0.0) -> dict:
@@ -181,6 +238,8 @@ def load_vae(folder: Path, domain: str, refined: bool = True):
     """
     params, arrays, described = weights.load(weights.find(folder, VAE_NAMES[domain]))
     config = weights.config(vae.VAEConfig, described)
+    if "classifier" not in params:  # shipped without: it serves training alone
+        config = dataclasses.replace(config, recognition=0.0)
     graph, _ = nnx.split(nnx.eval_shape(lambda: vae.VAE(config, len(arrays["classes"]), nnx.Rngs(0))))
     if refined and domain == "old" and weights.exists(folder, "mdn"):
         params = weights.load(weights.find(folder, "mdn"))[0].get("old", params)

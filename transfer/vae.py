@@ -57,6 +57,9 @@ class VAEConfig:
     """Strength of the `warp` augmentation; 1 moves a pixel by about 3, 0 leaves the image as it is."""
     balance: float = 0.5
     """A class of n images is drawn with weight n**(1 - balance): 0 as published, 1 all classes alike."""
+    pretrained: bool = False
+    """Start the encoder from the classifier of Kuzushiji images (`baseline`) in the same runs folder, whose encoder has the same shape, and
+    z from the discriminant directions of its features."""
     fonts: float = 0.0
     """Share of a batch of the old domain drawn from brush fonts, where the data folder has them (`python -m data fonts`)."""
     steps: int = 3_600
@@ -78,8 +81,8 @@ class VAEConfig:
     def small(cls, domain: str = "old") -> "VAEConfig":
         """About 25 minutes (old) and 11 minutes (new) on two CPU cores."""
         if domain == "old":
-            return cls(encoder=(32, 128, 256), encoder_blocks=(0, 2, 1), rectified_stem=True, standardise=True, hidden=384, decode_every=4,
-                       fonts=0.2, steps=2_200, learning_rate=2e-3, warmup=100)
+            return cls(encoder=(32, 128, 256), encoder_blocks=(0, 2, 1), rectified_stem=True, standardise=True, hidden=256, decode_every=4,
+                       pretrained=True, fonts=0.2, steps=600, learning_rate=1e-3, warmup=50)
         return cls(encoder=(32, 64, 96), encoder_blocks=(0, 1, 1), decoder=(256, 96, 48), decoder_blocks=(1, 1, 0), recognition=3.0,
                    warp=0.35, balance=1.0, batch=64, learning_rate=2e-3)
 
@@ -95,7 +98,7 @@ class VAEConfig:
     @classmethod
     def tiny(cls, domain: str = "old") -> "VAEConfig":
         """For the sample corpus: a minute on two CPU cores."""
-        return dataclasses.replace(cls.small(domain), encoder=(32, 64, 64), decoder=(64, 32, 16), hidden=128,
+        return dataclasses.replace(cls.small(domain), encoder=(32, 64, 64), decoder=(64, 32, 16), hidden=128, pretrained=False,
                                    steps=600, batch=64, warmup=50, ema=0.98)
 
 
