@@ -458,7 +458,7 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
         z = predicted_views(folder, corpus, forms, density, keys)
     else:
         z = np.stack([np.asarray(vae.sample_z(forms.mean, forms.log_variance, k)) for k in keys], 1)  # (G, views, 64)
-    data = {"stroke3": stroke3, "count": count, "z": z}
+    data = {"stroke3": stroke3, "count": count, "z": z, "strokes": stroke3[..., 2].sum(1).astype(np.int32)}
     if config.glimpse:
         data["picture"] = np.stack([np.uint8(np.round(255 * picture_of(z[:, v]))) for v in range(config.views)], 1)
     order = np.argsort(count, kind="stable")
@@ -486,7 +486,14 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
         condition = {"z": data["z"][index, view]}
         if config.glimpse:
             condition["picture"] = data["picture"][index, view].astype(jnp.float32) / 255.0
-        return sketch_rnn.loss(nnx.merge(graph, params), rows, points, condition, model_key)
+        model = nnx.merge(graph, params)
+        value, parts = sketch_rnn.loss(model, rows, points, condition, model_key)
+        if config.plan:
+            glyph, which = jax.random.randint(jax.random.fold_in(key, 1), (2, config.plan_batch), 0, len(data["z"]) * config.views)
+            glyph, which = spread((glyph // config.views, which % config.views))
+            planned, more = sketch_rnn.plan_loss(model, data["z"][glyph, which], data["strokes"][glyph])
+            value, parts = value + planned, parts | more
+        return value, parts
 
     held = held_out_drawings(config, corpus, folder, forms, density, picture_of)
 
