@@ -1,4 +1,13 @@
-"""From a Kuzushiji image to modern strokes: `KuzushijiTransfer.load().transfer(images)`."""
+"""From a Kuzushiji image to modern strokes: `KuzushijiTransfer.load().transfer(images)`.
+
+What most programs need is in `transfer.pipeline` (the model and its `Result`) and `transfer.images` (any picture into what the model
+takes); the command line is `transfer.cli`.
+"""
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transfer.pipeline import KuzushijiTransfer as KuzushijiTransfer
+    from transfer.pipeline import Result as Result
 
 
 def __getattr__(name: str):
@@ -8,6 +17,3 @@ def __getattr__(name: str):
 
         return getattr(pipeline, name)
     raise AttributeError(f"module 'transfer' has no attribute {name!r}")
-
-
-__all__ = ["KuzushijiTransfer", "Result"]

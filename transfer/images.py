@@ -6,6 +6,7 @@ aspect ratio; the longer side of the ink's box fills the frame (median 64 px, 94
 saturates at 255, edges are about one pixel of grey, strokes are 3.5 px wide (median; 1.8 to 7 from 5 % to 95 %).
 """
 
+import dataclasses
 import io
 import os
 import warnings
@@ -23,20 +24,39 @@ MAX_SIDE = 30_000  # pixels; nothing written by hand is this long, and resizing 
 WORK_SIDE = 1024  # pixels; larger pictures are reduced to this before the ink is looked for
 # Raster formats only: Pillow would hand EPS to an external program.
 FORMATS = "PNG JPEG TIFF WEBP BMP DIB GIF PPM ICO JPEG2000 TGA AVIF".split()
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 class ImageError(DataError, ValueError):
     """A picture that cannot be used; the message is one line: which, what is wrong, what to do."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """One picture as it was read.
+
+    image: (64, 64) uint8, ink 255 on paper 0. note: one line on what a user should know, or "". box: (left, top, right, bottom) of what
+    was used, in pixels of the picture as a viewer shows it, right and bottom exclusive.
+    """
+
+    image: np.ndarray
+    note: str
+    box: tuple[int, int, int, int]
+
+
 def load_image(source: str | os.PathLike | bytes | np.ndarray | Image.Image) -> np.ndarray:
-    """One picture as the models take it: (64, 64) uint8, ink 255 on paper 0.
+    """One picture as the models take it: (64, 64) uint8, ink 255 on paper 0. `read_image` without its notes."""
+    return read_image(source).image
+
+
+def read_image(source: str | os.PathLike | bytes | np.ndarray | Image.Image) -> Reading:
+    """One picture as the models take it, and what was made of it.
 
     source: path or bytes of a raster file, PIL image, or array (H, W), (H, W, 1 grey | 2 grey+alpha | 3 RGB | 4 RGBA)
     of bool, integers (8-bit, or 16-bit where the type or a value needs it) or floats (in [0, 1], or up to 255). Dark
     ink on light paper or light on dark, uneven light, alpha and EXIF rotation are understood; of an animation the
-    first frame is used. A 64x64 8-bit picture with ink on black, as the data set publishes it, comes back unchanged
-    (3 of the data set's pictures, mostly white, are taken for dark ink on white).
+    first frame is used, of several characters the one with the most ink. A 64x64 8-bit picture with ink on black, as the
+    data set publishes it, comes back unchanged (3 of the data set's pictures, mostly white, are taken for dark ink on white).
 
     Raises ImageError naming the source, what is wrong and what to do.
     """
@@ -45,23 +65,25 @@ def load_image(source: str | os.PathLike | bytes | np.ndarray | Image.Image) -> 
         name = os.fspath(source)
         source = _read(Path(source), name)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        pixels = _decode(bytes(source), name)
+        pixels, size = _decode(bytes(source), name)
     elif isinstance(source, Image.Image):
         _check_size(source.size, name)
-        pixels = _pixels(source, name)
+        pixels, size = _pixels(source, name), _upright_size(source)
     elif isinstance(source, np.ndarray):
-        pixels = _from_array(source, name)
+        pixels, size = _from_array(source, name), source.shape[1::-1]
     else:
         raise ImageError(f"{name}: cannot read a {type(source).__name__}; give a path, bytes, array or PIL image")
 
     published = _as_published(pixels)
     if published is not None:
-        return published
+        return Reading(published, "", (0, 0, SIZE, SIZE))
     ink, _ = find_ink(_grey(pixels))
-    box = ink_box(ink)
+    box, count = ink_box(ink)
     if box is None:
         raise ImageError(f"{name}: no ink found, the picture is blank or too faint; crop it to one character")
-    return frame(ink, box)
+    note = f"used the largest of {count} pieces of ink that stand apart; crop to one character to choose another" if count > 1 else ""
+    scale = size[0] / pixels.shape[1], size[1] / pixels.shape[0]
+    return Reading(frame(ink, box), note, tuple(round(v * scale[i % 2]) for i, v in enumerate(box)))
 
 
 def frame(ink: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
@@ -92,9 +114,13 @@ def _read(path: Path, name: str) -> bytes:
         raise ImageError(f"{name}: cannot be read ({reason}); check the path and its permissions") from None
 
 
-def _decode(content: bytes, name: str) -> np.ndarray:
+def _decode(content: bytes, name: str) -> tuple[np.ndarray, tuple[int, int]]:
+    """Pixels as `_pixels` gives them, and the size as a viewer shows the picture."""
     if not content:
         raise ImageError(f"{name}: is empty (0 bytes); save the picture again")
+    heif = content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS
+    if heif and not heif_can_be_read():
+        raise ImageError(f"{name}: HEIC needs one more package; run `pip install pillow-heif`, or save the picture as JPEG")
     head = content[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith(b"<") and b"<svg" in head:
         raise ImageError(f"{name}: SVG is not supported; export the picture as PNG")
@@ -103,11 +129,13 @@ def _decode(content: bytes, name: str) -> np.ndarray:
             # Pillow warns from 89 Mpixel on; the limit here is ours, and metadata warnings help nobody.
             warnings.simplefilter("ignore")
             Image.init()
-            formats = [f for f in FORMATS if f in Image.OPEN]  # some builds of Pillow lack AVIF, WebP or JPEG 2000
+            # Some builds of Pillow lack AVIF, WebP or JPEG 2000.
+            formats = ["HEIF"] if heif else [f for f in FORMATS if f in Image.OPEN]
             with Image.open(io.BytesIO(content), formats=formats) as image:
                 _check_size(image.size, name)
+                size = _upright_size(image)
                 image.draft(None, (WORK_SIDE, WORK_SIDE))
-                return _pixels(image, name)
+                return _pixels(image, name), size
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -117,6 +145,21 @@ def _decode(content: bytes, name: str) -> np.ndarray:
     except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, … on broken files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"{name}: is damaged or cut short ({reason}); save or download it again") from None
+
+
+def heif_can_be_read() -> bool:
+    """Whether pillow-heif is installed; Pillow knows HEIF from then on."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    return image.size[::-1] if turned else image.size
 
 
 def _check_size(size: tuple[int, int], name: str) -> None:

@@ -7,6 +7,8 @@ import numpy as np
 
 ENVELOPE_SIDE = 128  # paper varies slowly: its estimate is made at this size (pixels, longer side)
 SPECK = 0.006  # a connected blob with less than this share of all ink is no part of the character
+GAP = 0.25  # of a character's longer side: blobs further apart are different characters
+LONG = 1.7  # length over width from which two blobs are rather two characters
 
 
 def find_ink(grey: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -20,15 +22,63 @@ def find_ink(grey: np.ndarray) -> tuple[np.ndarray, bool]:
     return _contrast(light if is_light else dark), is_light
 
 
-def ink_box(ink: np.ndarray, speck: float = SPECK) -> tuple[int, int, int, int] | None:
-    """(left, top, right, bottom) of the ink in pixels, right and bottom exclusive, specks left out; None: no ink."""
-    mask = ink > 0.3
-    labels, areas, boxes = components(mask)
+def ink_box(ink: np.ndarray, speck: float = SPECK) -> tuple[tuple[int, int, int, int] | None, int]:
+    """Where the character is: ((left, top, right, bottom) in pixels, right and bottom exclusive; how many pieces of ink there are).
+
+    Specks are left out, and lines ruled from edge to edge. What is left falls into pieces that stand apart as characters do (`pieces`);
+    the box is that of the piece with the most ink. None and 0: no ink.
+    """
+    _, areas, boxes = components(ink > 0.3)
     keep = areas >= max(speck * areas.sum(), 1)
     if not keep.any():
-        return None
-    kept = boxes[keep]
-    return (int(kept[:, 0].min()), int(kept[:, 1].min()), int(kept[:, 2].max()), int(kept[:, 3].max()))
+        return None, 0
+    areas, boxes = areas[keep], boxes[keep]
+    ruled = _ruled(boxes, ink.shape)
+    if ruled.any() and areas[~ruled].sum() > 0.2 * areas.sum():
+        areas, boxes = areas[~ruled], boxes[~ruled]
+    areas, boxes = pieces(areas, boxes, ink.shape)
+    return tuple(int(v) for v in boxes[areas.argmax()]), len(areas)
+
+
+def pieces(areas: np.ndarray, boxes: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Join blobs that belong to one character: areas (k,) and boxes (k, 4) of the joined ones.
+
+    The parts of a kanji stand apart too, so of two boxes beside each other a gap parts them only where it is wide for their size: more
+    than GAP of the longer side of the larger; a third of that where both together are much longer than one character, or where
+    the smaller is cut off by the picture's edge and the larger is not; far more where both together are as a character is, as the bars
+    of ni (two) are. Of the 2,016 val images of Kuzushiji-Kanji, enlarged and with
+    margins, that parts 9.
+    """
+    areas, boxes = areas.astype(np.int64), boxes.astype(np.int64)
+    while len(areas) > 1:
+        larger = areas[:, None] >= areas
+        low, high = np.maximum(boxes[:, None, :2], boxes[None, :, :2]), np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+        gaps = np.maximum(low - high, 0)
+        gap = gaps.max(-1)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        long = sides.max(1)
+        both = np.maximum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.minimum(boxes[:, None, :2], boxes[None, :, :2])
+        axis = gaps.argmax(-1)
+        along, across = (np.take_along_axis(both, a[..., None], -1)[..., 0] for a in (axis, 1 - axis))
+        cut = (boxes[:, :2] <= 0).any(1) | (boxes[:, 2:] >= np.array(shape[::-1])).any(1)
+        edge = np.where(larger, cut[None] & ~cut[:, None], cut[:, None] & ~cut[None])
+        limit = np.where((along > LONG * across) | edge, GAP / 3, np.where(along > 1.25 * across, GAP, 2.5 * GAP))
+        limit = limit * np.where(larger, long[:, None], long[None])
+        gap = np.where(np.tri(len(areas), k=-1, dtype=bool) & (gap <= limit), gap, np.iinfo(np.int64).max)
+        i, j = np.unravel_index(gap.argmin(), gap.shape)
+        if gap[i, j] == np.iinfo(np.int64).max:
+            break
+        boxes[j] = np.concatenate([np.minimum(boxes[i, :2], boxes[j, :2]), np.maximum(boxes[i, 2:], boxes[j, 2:])])
+        areas[j] += areas[i]
+        areas, boxes = np.delete(areas, i), np.delete(boxes, i, 0)
+    return areas, boxes
+
+
+def _ruled(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Which boxes are thin and go from one edge of the picture to the opposite one, as the lines between columns do."""
+    size, sides = np.array(shape[::-1]), boxes[:, 2:] - boxes[:, :2]
+    across = (boxes[:, :2] <= 1) & (boxes[:, 2:] >= size - 1)
+    return (across & (sides[:, ::-1] < 0.06 * sides)).any(1)
 
 
 def components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -91,7 +141,8 @@ def _paper(grey: np.ndarray) -> np.ndarray:
     """The paper's own brightness under the ink: a grey closing wider than any stroke, smoothed."""
     step = max(1, int(np.ceil(max(grey.shape) / ENVELOPE_SIDE)))
     small = _shrink(grey, step)
-    window = max(3, min(small.shape) // 2) | 1
+    # Wider than any stroke, also where the picture is a strip that one stroke nearly fills; no wider, as stains belong to the paper.
+    window = max(3, max(small.shape) // 4) | 1
     envelope = _extreme(_extreme(small, window, np.max), window, np.min)
     for _ in range(2):
         envelope = _mean(envelope, max(3, window // 4) | 1)
@@ -119,9 +170,14 @@ def _contrast(strength: np.ndarray) -> np.ndarray:
         return np.zeros_like(strength)
     paper, ink = np.median(strength[~inside]), np.median(strength[inside])
     grain = 1.4826 * np.median(np.abs(strength[~inside] - paper))
-    if ink - paper < 0.06 or ink - paper < 4 * grain:
+    # Grain differs from pixel to pixel, stains and shadows do not: only the first can be all that there is.
+    both = ~inside[:, 1:] & ~inside[:, :-1]
+    rough = 1.4826 * np.median(np.abs(strength[:, 1:] - strength[:, :-1])[both]) / 2**0.5 if both.any() else 0.0
+    if ink - paper < max(0.06, 4 * rough, 2.2 * grain):
         return np.zeros_like(strength)
-    low = paper + max(0.15 * (ink - paper), 2 * grain)
+    # The darkest seventh of the paper has the soft edges of strokes, but where it is large, stains.
+    stain = np.quantile(strength[~inside], 0.85) - paper
+    low = paper + min(max(0.15 * (ink - paper), 2 * grain, stain), 0.5 * (ink - paper))
     high = ink - 0.05 * (ink - paper)
     return np.clip((strength - low) / (high - low), 0, 1).astype(np.float32)
 

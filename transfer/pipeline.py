@@ -5,6 +5,8 @@ image -> old VAE -> z_old -> P(z_new | z_old) -> z_new -> new VAE's picture, and
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -15,13 +17,21 @@ from flax import nnx
 
 from data.raster import rasterise
 from data.strokes import from_stroke3
-from transfer import mdn, sketch_rnn, vae, weights
+from transfer import acceptance, batch, formats, mdn, sketch_rnn, weights
+from transfer import uncertainty as doubt
+from transfer.card import card
+from transfer.images import ImageError
 from transfer.stages import load_mdn, load_vae
 from transfer.svg import drawing_to_svg
 
 PRETRAINED = Path(__file__).parent / "pretrained"
+LIKELY = 10
+"""Candidates whose pictures the uncertainty compares."""
 IMAGES, DRAWINGS = (1, 32), (10, 320)
 """Sizes that are compiled for: a few images, or many at once."""
+PAGE = 512
+"""Images whose drawings are written together, those of much ink in other batches than those of little: a batch lasts as long as its
+longest drawing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +42,13 @@ class Result:
     109x109 box, in writing order. written: the kanji that each drawing set out to be. scores: (samples,) float32, higher is better.
     pixels: (64, 64) float32 in [0, 1], ink 1, the new VAE's picture of the likeliest z_new. candidates: (character, probability),
     ranked. old_reconstruction, new_reconstruction: (64, 64) float32 in [0, 1], the old VAE's picture of z_old and the new VAE's of the
-    best candidate's glyph. z_old, z_new: (64,) float32. uncertainty: (64, 64) float32 in [0, 0.5], the standard deviation of the
-    pictures of all samples' z_new: where plausible readings differ. order: (samples,) which sample each drawing is; 0 is the
-    one of the likeliest z_new, and all there is with `samples=1`.
+    best candidate's glyph. z_old, z_new: (64,) float32. uncertainty: (64, 64) float32 in [0, 0.5], the standard deviation over
+    the pictures of the ten likeliest candidates, weighted by their probabilities: where plausible readings differ; the drawings, their
+    number and the seed play no part. order: (samples,) which sample each drawing is; 0 is the
+    one of the likeliest z_new, and all there is with `samples=1`. verdict: "sure", "not sure" or "not a kanji" (see
+    `transfer.acceptance`). familiarity: float in [0, 1], how much the image is like the Kuzushiji kanji that were trained on, below 0.5
+    it is "not a kanji"; NaN where the weights come without `acceptance.safetensors`. note: one line from reading the picture
+    (`transfer.images.read_image`), such as that only the largest of several characters was used, or "".
     """
 
     image: np.ndarray
@@ -49,13 +63,40 @@ class Result:
     z_new: np.ndarray
     uncertainty: np.ndarray
     order: np.ndarray
+    verdict: str = "not sure"
+    familiarity: float = float("nan")
+    note: str = ""
 
-    def svg(self, i: int = 0) -> str:
-        """Drawing i as SVG text in KanjiVG's structure, with the ids of the kanji that it set out to be."""
-        return drawing_to_svg(self.strokes[i], character=self.written[i])
+    def svg(self, i: int = 0, animate: bool = False, uncertainty: bool = False, numbers: bool = True) -> str:
+        """Drawing i as SVG text in KanjiVG's structure, with the ids of the kanji that it set out to be.
+
+        animate: strokes appear in writing order (CSS). uncertainty: the less sure a stroke, the fainter (`stroke_uncertainty`).
+        numbers: stroke numbers beside the strokes, as in KanjiVG's files.
+        """
+        shades = doubt.opacity(self.stroke_uncertainty(i)) if uncertainty else None
+        return drawing_to_svg(self.strokes[i], character=self.written[i], numbers=numbers, animate=animate, opacity=shades)
+
+    def heatmap(self, size: int = 256) -> np.ndarray:
+        """(size, size, 3) uint8: the predicted kanji in grey on white, and over it in colour where plausible readings differ."""
+        return doubt.heatmap(self.pixels, self.uncertainty, size)
+
+    def stroke_uncertainty(self, i: int = 0) -> np.ndarray:
+        """(strokes of drawing i,) float32 in [0, 0.5]: the mean of `uncertainty` along each stroke."""
+        return doubt.of_strokes(self.strokes[i], self.uncertainty)
+
+    def save(self, path: str | os.PathLike, animate: bool = False, uncertainty: bool = False) -> Path:
+        """Write it in the format of the suffix, whole or not at all; returns the path. animate, uncertainty: as in `svg`.
+
+        .svg and .pdf: the best drawing; .png: a sheet of everything; .json: candidates and all drawings; .ndjson: all drawings as
+        QuickDraw has them; .npz: all arrays. Raises ValueError for another suffix, OSError where it cannot be written.
+        """
+        return formats.save(self, path, animate, uncertainty)
 
     def _repr_svg_(self) -> str:
         return self.svg()
+
+    def _repr_html_(self) -> str:
+        return card(self)
 
 
 class KuzushijiTransfer:
@@ -71,6 +112,7 @@ class KuzushijiTransfer:
         self.sketch_config = weights.config(sketch_rnn.SketchRNNConfig, described)
         self.sketch_graph, _ = nnx.split(nnx.eval_shape(lambda: sketch_rnn.SketchRNN(self.sketch_config, nnx.Rngs(0))))
         self.sketch_params = params
+        self.acceptance = acceptance.Acceptance.load(folder, self.old_params, self.mdn_params)
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> "KuzushijiTransfer":
@@ -85,7 +127,8 @@ class KuzushijiTransfer:
         def read(old_params, new_params, mdn_params, gallery, images, keys):
             old, new = nnx.merge(self.old_graph, old_params), nnx.merge(self.new_graph, new_params)
             density = nnx.merge(self.mdn_graph, mdn_params)
-            logits, (z_old, _) = vae.decode_mean(old, images.astype(jnp.float32) / 255.0)
+            seen = acceptance.signals(old, images.astype(jnp.float32) / 255.0)
+            z_old = seen["z_old"]
             scores = jax.nn.log_softmax(calibration * mdn.candidate_scores(density, z_old, gallery))
             anchored = density.config.density == "anchored"
             temperature = density.config.temperature / (calibration if anchored else 1.0)
@@ -93,46 +136,79 @@ class KuzushijiTransfer:
             one = lambda key: jax.vmap(lambda z: mdn.sample(density, z[None], gallery, key, temperature)[0])(z_old)
             likeliest = mdn.sample(density, z_old, gallery, keys[0], 1e-4)
             z_new = jnp.concatenate([likeliest[None], jax.vmap(one)(keys[1:])]).transpose(1, 0, 2)  # (B, S, 64)
-            best = scores.argmax(-1)
             flat = z_new.reshape(-1, z_new.shape[-1])
             pictures = jax.nn.sigmoid(new.decode(flat)).reshape(*z_new.shape[:2], 64, 64)
             # Which kanji a drawing sets out to be: the anchor it is nearest to, by the anchors' own spread.
             meant = mdn.gallery_log_density(flat, gallery).argmax(-1).reshape(z_new.shape[:2])
-            return {"z_old": z_old, "old": jax.nn.sigmoid(logits), "scores": scores, "z_new": z_new, "pictures": pictures,
-                    "meant": meant, "new": jax.nn.sigmoid(new.decode(gallery.mean[best]))}
+            first, best = jax.lax.top_k(scores, min(LIKELY, scores.shape[-1]))
+            likely = jax.nn.sigmoid(new.decode(gallery.mean[best].reshape(-1, flat.shape[-1])))
+            likely = likely.reshape(*best.shape, 64, 64)
+            share = jax.nn.softmax(first)[..., None, None]
+            spread = (share * (likely - (share * likely).sum(1, keepdims=True))**2).sum(1)
+            return seen | {"scores": scores, "z_new": z_new, "pictures": pictures,
+                    "meant": meant, "new": likely[:, 0], "uncertainty": jnp.sqrt(spread)}
 
         return jax.jit(read)
 
     def transfer(self, images: np.ndarray, samples: int = 10, seed: int = 0, temperature: float | None = None,
-                 top: int = 10) -> list[Result]:
+                 top: int = 10, sure: float | None = None) -> list[Result]:
         """Read and draw images.
 
         images: (N, 64, 64) or (64, 64) uint8, ink 255 on paper 0, as `transfer.images.load_image` gives them.
         samples: drawings an image. seed: same seed, same drawings. temperature: of the pen, 0 to 1; None takes the model's own.
-        top: how many candidates to list. One `Result` an image. Raises ValueError for other arrays or numbers.
+        top: how many candidates to list. sure: the best candidate's probability from which the verdict is "sure", above 0 and up to 1;
+        None takes the weights' own. One `Result` an image. Raises ValueError for other arrays or numbers.
         """
-        images = np.asarray(images)
-        images = images[None] if images.ndim == 2 else images
-        if images.ndim != 3 or images.shape[1:] != (64, 64) or images.dtype != np.uint8:
-            raise ValueError(f"images are {images.dtype} {images.shape}; give (N, 64, 64) uint8, ink 255 on 0 (transfer.images.load_image)")
         if samples < 1:
             raise ValueError(f"samples is {samples}; give 1 or more")
         temperature = self.sketch_config.temperature if temperature is None else temperature
         if not 0 < temperature <= 1:
             raise ValueError(f"temperature is {temperature}; give a number above 0 and up to 1")
+        return self._chunks(images, samples, seed, temperature, top, sure)
+
+    def read(self, images: np.ndarray, top: int = 10, sure: float | None = None) -> list[Result]:
+        """Read images without drawing: candidates, pictures and verdict as from `transfer`, in a small part of its time.
+
+        The results' strokes, written, scores and order are empty.
+        """
+        return self._chunks(images, 0, 0, None, top, sure)
+
+    def _chunks(self, images, samples, seed, temperature, top, sure) -> list[Result]:
+        images = np.asarray(images)
+        images = images[None] if images.ndim == 2 else images
+        if images.ndim != 3 or images.shape[1:] != (64, 64) or images.dtype != np.uint8:
+            raise ValueError(f"images are {images.dtype} {images.shape}; give (N, 64, 64) uint8, ink 255 on 0 (transfer.images.load_image)")
+        if sure is not None and not 0 < sure <= 1:
+            raise ValueError(f"sure is {sure}; give a probability above 0 and up to 1")
         results = []
-        for at in range(0, len(images), IMAGES[-1]):
-            results += self._chunk(images[at:at + IMAGES[-1]], samples, seed, temperature, top)
+        for at in range(0, len(images), PAGE):
+            results += self._page(images[at:at + PAGE], samples, seed, temperature, top, sure)
         return results
 
-    def _chunk(self, images, samples, seed, temperature, top) -> list[Result]:
+    def transfer_files(self, names: str | os.PathLike | Iterable[str | os.PathLike], samples: int = 10, seed: int = 0,
+                       temperature: float | None = None, top: int = 10, jobs: int | None = None) -> Iterator[tuple[Path, Result | ImageError]]:
+        """Read and draw picture files, one after another: yields (path, Result), or (path, ImageError) for one that cannot be used.
+
+        names: a file, a folder (its pictures), a pattern such as "scans/**/*.png", or several of them. jobs: threads that read files
+        [one a core]. The other numbers are those of `transfer`, and what is drawn of a file is what it gets alone.
+        """
+        return batch.transfer_files(self, names, samples, seed, temperature, top, jobs)
+
+    def _page(self, images, samples, seed, temperature, top, sure) -> list[Result]:
         key = jax.random.key(seed)
-        keys = jax.vmap(lambda j: jax.random.fold_in(key, j))(jnp.arange(samples))
-        size = next(s for s in IMAGES if s >= len(images))
-        padded = np.concatenate([images, np.zeros((size - len(images), 64, 64), np.uint8)])
-        read = jax.device_get(self._read(self.old_params, self.new_params, self.mdn_params, self.gallery, padded, keys))
-        count = len(images)
-        rows, points = self._draw(read["z_new"][:count], read["pictures"][:count], keys, temperature)
+        keys = jax.vmap(lambda j: jax.random.fold_in(key, j))(jnp.arange(max(samples, 1)))
+        count, parts = len(images), []
+        size = next((s for s in IMAGES if s >= count), IMAGES[-1])
+        for at in range(0, count, size):
+            part = images[at:at + size]
+            padded = np.concatenate([part, np.zeros((size - len(part), 64, 64), np.uint8)])
+            found = jax.device_get(self._read(self.old_params, self.new_params, self.mdn_params, self.gallery, padded, keys))
+            parts.append({name: value[:len(part)] for name, value in found.items()})
+        read = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        rows, points = [()] * count, [()] * count
+        if samples:
+            rows, points = self._draw(read["z_new"], read["pictures"], keys, temperature)
+        familiarity = self.acceptance.familiarity(images, {k: read[k] for k in ("old", "features", "z_old", "log_variance")})
         results = []
         for n in range(count):
             drawings = [from_stroke3(r[:k]) for r, k in zip(rows[n], points[n])]
@@ -144,8 +220,10 @@ class KuzushijiTransfer:
                 image=images[n], strokes=[drawings[i] for i in order], written=[self.characters[read["meant"][n, i]] for i in order],
                 scores=scores[order], pixels=read["pictures"][n, 0],
                 candidates=[(self.characters[i], float(np.exp(read["scores"][n, i]))) for i in ranked],
+                familiarity=float(familiarity[n]),
+                verdict=self.acceptance.verdict(images[n], float(familiarity[n]), float(np.exp(read["scores"][n].max())), sure),
                 old_reconstruction=read["old"][n], new_reconstruction=read["new"][n], z_old=read["z_old"][n], z_new=read["z_new"][n, 0],
-                uncertainty=read["pictures"][n].std(0), order=order))
+                uncertainty=read["uncertainty"][n], order=order))
         return results
 
     def _draw(self, z_new, pictures, keys, temperature):
@@ -156,15 +234,16 @@ class KuzushijiTransfer:
             flat["picture"] = pictures.reshape(-1, 64, 64)
         keys = jax.random.key_data(jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys))
         keys = np.tile(np.asarray(keys), (number, 1))
-        total, rows, counts = len(keys), [], []
+        total = len(keys)
+        order = np.argsort(pictures.reshape(total, -1).sum(1), kind="stable")
+        rows, counts = np.zeros((total, self.sketch_config.longest - 1, 3), np.float32), np.zeros(total, np.int32)
         size = next((s for s in DRAWINGS if s >= total), DRAWINGS[-1])
         for at in range(0, total, size):
-            index = np.minimum(np.arange(at, at + size), total - 1)  # the last drawing again fills the batch
+            chosen = order[at:at + size]
+            index = np.concatenate([chosen, np.repeat(chosen[-1:], size - len(chosen))])  # the last drawing again fills the batch
             r, c, _ = sketch_rnn.draw(self.sketch_graph, self.sketch_params, {k: v[index] for k, v in flat.items()},
                                       jax.random.wrap_key_data(jnp.asarray(keys[index])), jnp.float32(temperature))
-            rows.append(np.asarray(r)[:min(size, total - at)])
-            counts.append(np.asarray(c)[:min(size, total - at)])
-        rows, counts = np.concatenate(rows), np.concatenate(counts)
+            rows[chosen], counts[chosen] = np.asarray(r)[:len(chosen)], np.asarray(c)[:len(chosen)]
         return rows.reshape(number, samples, *rows.shape[1:]), counts.reshape(number, samples)
 
 

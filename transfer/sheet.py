@@ -1,13 +1,20 @@
 """One Result -> one picture: input, both reconstructions, predicted pixels, the drawings, the ranked candidates."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from data.raster import BOX, rasterise
 from transfer.files import whole
+from transfer.uncertainty import heatmap
+
+if TYPE_CHECKING:
+    from transfer.pipeline import Result
 
 PANEL = 192  # pixels a side: three for each of the models' 64
 GAP = 16
@@ -17,12 +24,12 @@ GREY = (110, 110, 110)
 MARK = (200, 60, 40)
 
 
-def sheet(result, columns: int = 5, top: int = 10) -> Image.Image:
+def sheet(result: Result, columns: int = 5, top: int = 10) -> Image.Image:
     """RGB picture of a Result (see transfer.pipeline): everything as black ink on white paper.
 
-    Row 1: input | old VAE's reconstruction | predicted pixels | new VAE's picture of the best candidate. Then the
-    drawings, best first, `columns` a row, strokes tinted from black to blue and numbered in writing order. Then the
-    first `top` candidates as code point and percentage: no Japanese font is asked for.
+    Row 1: input | old VAE's reconstruction | predicted pixels | where readings differ | new VAE's picture of the best
+    candidate. Then the drawings, best first, `columns` a row, strokes tinted from black to blue and numbered in writing
+    order. Then the verdict and the first `top` candidates as code point and percentage: no Japanese font is asked for.
     """
     if columns < 1:
         raise ValueError(f"columns is {columns}; give 1 or more")
@@ -31,6 +38,7 @@ def sheet(result, columns: int = 5, top: int = 10) -> Image.Image:
         ("input", grey(result.image)),
         ("old VAE reconstruction", grey(result.old_reconstruction)),
         ("predicted pixels", grey(result.pixels)),
+        ("where readings differ", Image.fromarray(heatmap(result.pixels, result.uncertainty, PANEL))),
         ("new VAE" + best, grey(result.new_reconstruction)),
     ]
     drawings = [(f"drawing {i + 1}", draw_strokes(strokes)) for i, strokes in enumerate(result.strokes)]
@@ -52,13 +60,13 @@ def sheet(result, columns: int = 5, top: int = 10) -> Image.Image:
             pen.rectangle((x - 1, y + CAPTION - 1, x + PANEL, y + CAPTION + PANEL), outline=(220, 220, 220))
     if listed:
         y = GAP // 2 + len(rows) * (CAPTION + PANEL + GAP)
-        pen.text((GAP, y), "candidates", GREY, font)
+        pen.text((GAP, y), f"candidates ({result.verdict})", GREY if result.verdict == "sure" else MARK, font)
         for i, text in enumerate(listed):
             pen.text((GAP + i % per_line * 130, y + CAPTION + i // per_line * LINE), text, "black", font)
     return page
 
 
-def save_sheet(result, path: str | os.PathLike, columns: int = 5, top: int = 10) -> Path:
+def save_sheet(result: Result, path: str | os.PathLike, columns: int = 5, top: int = 10) -> Path:
     """Write sheet(result) as PNG to path, whole or not at all. Raises OSError where the folder cannot be written."""
     path = Path(path)
     page = sheet(result, columns, top)

@@ -1,6 +1,7 @@
 """transfer.images: whatever file a character comes in, the same 64x64 picture comes out, or one clear line."""
 
 import io
+import os
 import warnings
 import zlib
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from data.errors import DataError
-from transfer.images import MAX_PIXELS, ImageError, load_image
-from transfer.ink import components
+from transfer import images
+from transfer.images import MAX_PIXELS, ImageError, load_image, read_image
+from transfer.ink import components, find_ink, ink_box
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.png"))
 
@@ -80,6 +82,18 @@ def animated(ink):
     return encoded(first, "GIF", save_all=True, append_images=[second], duration=50)
 
 
+def stained(ink):
+    y, x = np.mgrid[: ink.shape[0], : ink.shape[1]] / 170
+    blots = sum(0.3 / (1 + np.exp((np.hypot(x - a, y - b) - r) * 60)) for a, b, r in [(0.1, 0.2, 0.3), (0.6, 0.8, 0.25), (0.7, 0.1, 0.2)])
+    return np.uint8((235 - 190 * (ink / 255.0)) * (1 - blots))
+
+
+def lined(ink):
+    page = np.pad(255 - ink, 40, constant_values=255)
+    page[:, 6:8] = page[:, -9:-7] = 40
+    return page
+
+
 def shaded(ink):
     y, x = np.mgrid[: ink.shape[0], : ink.shape[1]] / 170
     light = 1 - 0.55 * x - 0.2 * y
@@ -117,6 +131,7 @@ FORMS = {
     "CMYK JPEG": lambda ink: encoded(
         Image.fromarray(painted(ink, (255, 250, 240), (20, 20, 30))).convert("CMYK"), "JPEG", quality=95
     ),
+    "CMYK TIFF": lambda ink: encoded(Image.fromarray(255 - ink).convert("RGB").convert("CMYK"), "TIFF"),
     "EXIF-rotated JPEG": rotated,
     "TIFF": lambda ink: encoded(Image.fromarray(255 - ink), "TIFF", compression="tiff_lzw"),
     "WebP": lambda ink: encoded(Image.fromarray(255 - ink).convert("RGB"), "WEBP", quality=90),
@@ -129,6 +144,8 @@ FORMS = {
     "large 16-bit": lambda ink: np.asarray(Image.fromarray(255 - ink).resize((1560, 2040))).astype(np.uint16) * 257,
     "large ink alone on alpha": lambda ink: Image.fromarray(rgba_ink(ink, (0, 0, 0))).resize((1560, 2040)),
     "uneven light": shaded,
+    "stains": stained,
+    "between ruled lines": lined,
 }
 
 
@@ -209,13 +226,98 @@ def test_examples_are_read():
         assert box.max() >= 62 and 0.05 < (out > 128).mean() < 0.4 and np.median(out) == 0, path.name
 
 
-def png_claiming(width: int, height: int) -> bytes:
+def column(*characters, gap):
+    """Characters (H, W) ink 255 under each other, dark on white, `gap` pixels of paper between them."""
+    width = max(c.shape[1] for c in characters)
+    rows = [np.pad(255 - c, ((0, gap), (0, width - c.shape[1])), constant_values=255) for c in characters]
+    return np.pad(np.concatenate(rows), 20, constant_values=255)
+
+
+def test_of_several_characters_the_largest_is_used_and_said(ink, expected):
+    small = np.asarray(Image.fromarray(ink).resize((78, 102)))
+    reading = read_image(column(small, ink, small, gap=30))
+    assert_same(reading.image, expected)
+    assert "largest of 3 pieces" in reading.note and "\n" not in reading.note and len(reading.note) < 120
+    left, top, right, bottom = reading.box
+    assert 20 <= left < right <= 150 and 20 + 102 + 30 <= top < bottom <= 20 + 102 + 30 + 170
+
+
+def test_a_neighbour_that_the_edge_cuts_off_is_left_out(ink, expected):
+    page = np.pad(255 - ink, ((40, 20), (40, 40)), constant_values=255)
+    reading = read_image(np.concatenate([page, 255 - ink[:50].repeat(2, 1)[:, 40:250]]))
+    assert_same(reading.image, expected)
+    assert reading.note
+
+
+@pytest.mark.parametrize("boxes", [
+    [(20, 10, 180, 30), (10, 90, 190, 112)],  # two bars, as in ni (two)
+    [(30, 20, 170, 36), (40, 80, 160, 96), (10, 140, 190, 160)],  # as in san (three)
+    [(20, 20, 40, 180), (95, 30, 112, 160), (170, 10, 190, 190)],  # as in kawa (river)
+    [(85, 10, 115, 190), (20, 70, 50, 120), (150, 70, 180, 120)],  # as in ko (small)
+])
+def test_the_parts_of_one_character_stay_together(boxes):
+    page = np.full((200, 200), 255, np.uint8)
+    for left, top, right, bottom in boxes:
+        page[top:bottom, left:right] = 0
+    reading = read_image(page)
+    assert reading.note == ""
+    assert reading.box == (min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes))
+
+
+def test_box_is_in_pixels_of_the_picture_as_it_is_shown(ink):
+    page = np.pad(255 - ink, ((30, 400), (200, 100)), constant_values=255)
+    expected = np.array(read_image(page).box)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    big = Image.fromarray(page).resize((page.shape[1] * 8, page.shape[0] * 8)).transpose(Image.Transpose.ROTATE_90)
+    assert np.abs(np.array(read_image(encoded(big, "JPEG", exif=exif)).box) / 8 - expected).max() <= 1.5
+
+
+def test_a_published_picture_has_no_note(expected):
+    reading = read_image(expected)
+    assert reading.note == "" and reading.box == (0, 0, 64, 64)
+
+
+@pytest.mark.realdata
+def test_published_characters_are_almost_never_parted(real_data):
+    from data import corpus
+
+    old = corpus.load(real_data, quiet=True).old
+    chosen = old.indices("val")[::4]
+    parted = 0
+    for i in chosen:
+        page = np.asarray(Image.fromarray(255 - old.images[i]).resize((128, 128), Image.Resampling.BICUBIC))
+        parted += ink_box(find_ink(np.pad(page, 16, constant_values=255) / np.float32(255))[0])[1] > 1
+    assert parted <= 0.01 * len(chosen) + 1
+
+
+def test_heic(ink, expected):
+    pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    assert images.heif_can_be_read()
+    assert_same(load_image(encoded(Image.fromarray(255 - ink).convert("RGB"), "HEIF", quality=90)), expected)
+
+
+def test_heic_without_its_package_is_one_clear_line(monkeypatch):
+    monkeypatch.setattr(images, "heif_can_be_read", lambda: False)
+    with pytest.raises(ImageError, match="pip install pillow-heif"):
+        load_image(b"\0\0\0\x18ftypheic" + bytes(100))
+
+
+def png_claiming(width: int, height: int, rows: bytes = bytes(10)) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
         return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
 
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10))) + chunk(b"IEND", b"")
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
+
+
+def png_with_text(length: int) -> bytes:
+    """A small picture with a compressed comment that unpacks to `length` bytes."""
+    comment = b"Comment\0\0" + zlib.compress(bytes(length), 9)
+    chunk = len(comment).to_bytes(4, "big") + b"zTXt" + comment + zlib.crc32(b"zTXt" + comment).to_bytes(4, "big")
+    whole = encoded(Image.new("L", (9, 9), 255), "PNG")
+    return whole[:33] + chunk + whole[33:]
 
 
 def noise_png() -> bytes:
@@ -235,6 +337,11 @@ BAD = {
     "just over": (png_claiming(MAX_PIXELS // 10_000 + 1, 10_000), "too large"),
     "100,000 px wide": (png_claiming(100_000, 3), "too large"),
     "no pixels": (png_claiming(0, 10), ""),
+    "no pixels at all": (png_claiming(0, 0), ""),
+    "a true bomb": (png_claiming(30_001, 30_001, bytes(30_000_000)), "too large"),
+    "100,000 px wide and whole": (encoded(Image.new("1", (100_000, 2)), "PNG"), "too large"),
+    "text bomb": (png_with_text(80_000_000), "damaged or cut short"),
+    "damaged heic": (b"\0\0\0\x18ftypheic" + bytes(100), ""),
     "blank white": (encoded(Image.new("L", (90, 90), 255), "PNG"), "no ink"),
     "blank black": (encoded(Image.new("L", (64, 64), 0), "PNG"), "no ink"),
     "fully transparent": (encoded(Image.new("RGBA", (90, 90)), "PNG"), "no ink"),
@@ -263,6 +370,26 @@ def test_bad_paths_give_one_line(tmp_path):
         with pytest.raises(ImageError, match=says) as caught:
             load_image(path)
         assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_may_not_be_read_is_one_clear_line(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(noise_png())
+
+    def refuse(self):  # root may read whatever its mode says
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ImageError, match="Permission denied.*permissions") as caught:
+        load_image(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match="ordinary file"):
+        load_image(tmp_path / "pipe.png")
 
 
 BAD_ARRAYS = {

@@ -52,7 +52,42 @@ def test_sample_zero_is_what_one_sample_draws(model, images, results):
     for one, three in zip(model.transfer(images, samples=1, seed=0), results):
         same = three.strokes[int(np.argmin(three.order))]
         assert len(same) == len(one.strokes[0]) and all(np.abs(a - b).max() < 0.1 for a, b in zip(same, one.strokes[0]))
-        assert not one.uncertainty.any()
+        np.testing.assert_allclose(one.uncertainty, three.uncertainty, atol=1e-5)
+
+
+def test_uncertainty_is_where_the_likely_kanji_differ(results):
+    """Nearly none where one candidate has all the probability, and more, the more candidates share it."""
+    best = np.array([r.candidates[0][1] for r in results])
+    spread = np.array([r.uncertainty.mean() for r in results])
+    assert all(r.uncertainty.max() > 0 for r in results)
+    order = np.argsort(best)
+    assert spread[order[: len(order) // 2]].mean() > spread[order[len(order) // 2:]].mean()
+
+
+def test_read_gives_what_transfer_gives_without_the_drawings(model, images, results):
+    for read, drawn in zip(model.read(images), results):
+        assert [c for c, _ in read.candidates] == [c for c, _ in drawn.candidates]
+        np.testing.assert_allclose([p for _, p in read.candidates], [p for _, p in drawn.candidates], rtol=1e-4)
+        np.testing.assert_allclose(read.pixels, drawn.pixels, atol=1e-5)
+        assert read.verdict == drawn.verdict and read.note == drawn.note == ""
+        assert read.strokes == read.written == [] and len(read.scores) == len(read.order) == 0
+
+
+def test_verdict_goes_by_the_level_that_is_asked_for(model, images):
+    plain = model.read(images)
+    assert {r.verdict for r in plain} <= {"sure", "not sure", "not a kanji"}
+    for at_least in (1e-9, 1.0):
+        for before, after in zip(plain, model.read(images, sure=at_least)):
+            assert (after.verdict == "not a kanji") == (before.verdict == "not a kanji")
+            if after.verdict != "not a kanji":
+                assert after.verdict == ("sure" if after.candidates[0][1] >= at_least else "not sure")
+
+
+def test_blank_and_full_images_are_no_kanji(model):
+    speck = np.zeros((64, 64), np.uint8)
+    speck[30:33, 30:33] = 255
+    images = np.stack([np.zeros((64, 64), np.uint8), np.full((64, 64), 255, np.uint8), speck])
+    assert [r.verdict for r in model.read(images)] == ["not a kanji"] * 3
 
 
 def test_drawings_stay_in_and_fill_the_box(results):
@@ -109,7 +144,7 @@ def test_wrong_arrays_are_refused(model, bad):
         model.transfer(bad)
 
 
-@pytest.mark.parametrize("argument", [{"samples": 0}, {"temperature": 0.0}, {"temperature": 2.0}])
+@pytest.mark.parametrize("argument", [{"samples": 0}, {"temperature": 0.0}, {"temperature": 2.0}, {"sure": 0.0}, {"sure": 1.5}])
 def test_wrong_numbers_are_refused(model, argument):
     with pytest.raises(ValueError, match="give"):
         model.transfer(np.zeros((64, 64), np.uint8), **argument)

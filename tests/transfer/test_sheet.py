@@ -19,6 +19,7 @@ def result(samples: int = 3, candidates: int = 4):
     return SimpleNamespace(
         image=image, old_reconstruction=half, pixels=edge, new_reconstruction=1 - edge, strokes=[strokes] * samples,
         candidates=[("花", 0.5), ("𠀋", 0.25), ("一", 0.2), ("二", 0.05)][:candidates], scores=np.zeros(samples),
+        uncertainty=0.5 * edge[:, ::-1], verdict="not sure",
     )
 
 
@@ -31,8 +32,13 @@ def test_first_row_holds_the_pictures_as_black_on_white():
     given = result()
     page = sheet(given)
     assert page.mode == "RGB"
-    wanted = (255 - given.image, np.full((64, 64), 127), 255 * (given.pixels < 0.5), 255 * (given.pixels > 0.5))
+    wanted = (255 - given.image, np.full((64, 64), 127), 255 * (given.pixels < 0.5), None, 255 * (given.pixels > 0.5))
     for column, picture in enumerate(wanted):
+        if picture is None:  # the heat-map, in colour
+            shown = panel(page, 0, column)
+            red, _, blue = shown[PANEL // 2, -3].astype(int)
+            assert red > blue + 40 and (shown[PANEL // 2, PANEL // 2] == 255).all() and 90 < shown[PANEL // 2, 3, 0] < 120
+            continue
         shown = panel(page, 0, column)
         assert np.abs(shown[1::3, 1::3, 0].astype(int) - picture).max() <= 1
         assert (shown[..., 0] == shown[..., 2]).all()

@@ -1,6 +1,6 @@
 """What is evaluated: the images of a split, what the model made of each, and the truth.
 
-An evaluator is a module with one function, `measure(cases) -> Measures`; `EVALUATORS` in experiments/evaluate.py lists them.
+An evaluator is a module with one function, `measure(cases) -> Measures`; `EVALUATORS` in transfer/commands/evaluate.py lists them.
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from data.corpus import Corpus
 from transfer import stages, weights
 from transfer.evaluation.hog import HogJudge
 from transfer.evaluation.judges import PRETRAINED, Judge, clean_images, strokes_image
-from transfer.pipeline import KuzushijiTransfer, Result
+from transfer.pipeline import PAGE, KuzushijiTransfer, Result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,9 +123,9 @@ def gather(folder: Path, judges: Path, corpus: Corpus, split: str, samples: int 
     count = np.searchsorted(trained, points, "right") - np.searchsorted(trained, points, "left")
     model, images, results = KuzushijiTransfer.load(folder), np.array(corpus.old.images[chosen]), []
     with tqdm(total=len(images), desc="drawing", unit="image", disable=None) as bar:
-        for at in range(0, len(images), 32):
-            results += model.transfer(images[at:at + 32], samples=samples, seed=seed)
-            bar.update(len(images[at:at + 32]))
+        for at in range(0, len(images), PAGE):
+            results += model.transfer(images[at:at + PAGE], samples=samples, seed=seed)
+            bar.update(len(images[at:at + PAGE]))
     return Cases(Path(folder), corpus, split, samples, seed, model, recogniser, baseline, images, points, glyphs, count,
                  [corpus.new.strokes(int(g)) for g in glyphs], results, left_out)
 

@@ -1,0 +1,1 @@
+"""The commands of `kuzushiji-transfer`, one module each."""

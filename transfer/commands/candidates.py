@@ -1,0 +1,78 @@
+"""`kuzushiji-transfer candidates`: what an image may be read as, with probabilities and reading aids, as a table."""
+from __future__ import annotations
+
+import json
+
+from transfer.commands import arguments
+from transfer.commands.arguments import fail
+
+EXAMPLES = """  kuzushiji-transfer candidates page.jpg
+  kuzushiji-transfer candidates scans --top 3
+  kuzushiji-transfer candidates - --json < page.jpg
+"""
+
+
+def add(commands) -> None:
+    parser = arguments.add(
+        commands, "candidates", run, "list what images may be read as",
+        "List the likeliest kanji of each image of one character: code point, calibrated probability, stroke count, radical and\n"
+        "components (each with its own in brackets; from KanjiVG, (c) Ulrich Apel, CC BY-SA 3.0). Nothing is written.", EXAMPLES)
+    arguments.images(parser)
+    arguments.weights(parser)
+    arguments.top(parser)
+    arguments.jobs(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of tables")
+
+
+def run(chosen) -> int:
+    from transfer import batch
+    from transfer.formats import candidates
+    from transfer.reading_aids import aid
+    from transfer.weights import WeightsError
+
+    if chosen.images.count("-") > 1:
+        return fail("- stands for standard input, which can be read once; give it once")
+    model, images, errors = None, [], []
+    for pictures in batch.read_all(arguments.sources(chosen.images), chosen.jobs):
+        if model is None and any(picture.error is None for picture in pictures):
+            try:
+                model = arguments.load_model(chosen.weights)
+            except WeightsError as error:
+                return fail(str(error))
+        # Candidates and verdict are the same for any number of drawings.
+        for picture, result in zip(pictures, batch.transfer_pictures(model, pictures, samples=1, top=chosen.top)):
+            if picture.error is not None:
+                fail(str(picture.error))
+                errors.append({"image": picture.source, "error": str(picture.error)})
+                continue
+            listed = [{**c, "strokes": a and a.strokes, "radical": a and a.radical, "components": a and a.components}
+                      for c in candidates(result) for a in [aid(c["character"])]]
+            described = {"image": picture.source, "verdict": result.verdict, "note": result.note, "candidates": listed}
+            images.append(described)
+            if not chosen.json:
+                show(described)
+    if chosen.json:
+        print(json.dumps({"images": images, "errors": errors}, ensure_ascii=False, indent=1))
+    return 2 if errors else 0
+
+
+def show(described: dict) -> None:
+    """One image's table on standard output."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    note = f" ({described['note']})" if described["note"] else ""
+    console.print(Text(f"{described['image']}: {described['verdict']}{note}", style="bold"), soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, justify in (("rank", "right"), ("kanji", "left"), ("code point", "left"), ("probability", "right"), ("strokes", "right"),
+                          ("radical", "left"), ("components", "left")):
+        table.add_column(name, justify=justify)
+    for rank, c in enumerate(described["candidates"], 1):
+        table.add_row(*map(Text, (str(rank), c["character"], c["code_point"], f"{100 * c['probability']:.1f} %", str(c["strokes"] or ""),
+                                  c["radical"] or "", c["components"] or "")))
+    console.print(table)

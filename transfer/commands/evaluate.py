@@ -1,0 +1,81 @@
+"""`kuzushiji-transfer evaluate`: weights on a split -> evaluation.json, report.md and figures."""
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+from pathlib import Path
+
+import shtab
+
+from transfer.commands import arguments
+from transfer.commands.arguments import fail
+
+EVALUATORS = ("recognition", "stroke_quality", "distribution", "latents")
+"""Modules of `transfer.evaluation` with a function `measure`."""
+EXAMPLES = """  kuzushiji-transfer evaluate --data DIR                              # the shipped weights on val
+  kuzushiji-transfer evaluate --data DIR --split zero-shot --weights runs/small --out evaluation/small
+"""
+
+
+def add(commands) -> None:
+    parser = arguments.add(commands, "evaluate", run, "measure weights on a split",
+                           "Evaluate weights on a split: evaluation.json, report.md and figures. Needs the extra: "
+                           'python -m pip install ".[evaluate]"', EXAMPLES)
+    add_arguments(parser)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `experiments/evaluate.py` takes too."""
+    from data.splits import SPLITS
+
+    arguments.weights(parser)
+    parser.add_argument("--judges", type=Path, metavar="DIR",
+                        help="weights or runs folder of recogniser and baseline [shipped]").complete = shtab.DIRECTORY
+    arguments.data(parser)
+    parser.add_argument("--split", choices=SPLITS, default="val", help="[%(default)s]")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the report [evaluation/SPLIT]").complete = shtab.DIRECTORY
+    parser.add_argument("--samples", type=arguments.whole(1, 1000), default=10, metavar="N", help="drawings an image [%(default)s]")
+    parser.add_argument("--seed", type=arguments.whole(0, 2**31 - 1), default=0, metavar="N", help="[%(default)s]")
+    parser.add_argument("--limit", type=arguments.whole(1, 10**9), metavar="N", help="evaluate so many images, chosen by seed [all]")
+
+
+def run(chosen) -> int:
+    """Evaluate as the parsed arguments say; returns the exit code."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return fail('figures need Matplotlib: python -m pip install ".[evaluate]"')
+    import datetime
+    import os
+    import platform
+    import time
+
+    import jax
+
+    from data import DataError
+    from data import corpus as corpora
+    from transfer.evaluation import cases, figures, judges, report
+    from transfer.pipeline import PRETRAINED
+    from transfer.weights import WeightsError
+
+    out, begin, folder = chosen.out or Path("evaluation") / chosen.split, time.time(), chosen.weights or PRETRAINED
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        corpus = corpora.load(chosen.data)
+        found = cases.gather(folder, chosen.judges or judges.PRETRAINED, corpus, chosen.split, chosen.samples, chosen.seed, chosen.limit)
+        measured = [importlib.import_module(f"transfer.evaluation.{name}").measure(found) for name in EVALUATORS]
+        drawn = figures.write(found, out)
+        about = {"weights": "the shipped weights" if folder == PRETRAINED else str(folder), "split": chosen.split,
+                 "samples": chosen.samples, "seed": chosen.seed, "images": len(found.images),
+                 "classes": len(set(found.code_points.tolist())),
+                 "left_out": found.left_out, "sample_corpus": corpus.is_sample, "sources": corpus.manifest["sources"],
+                 "reader": found.recogniser.name,
+                 "recogniser": f"{found.recogniser.name} over {len(found.recogniser.classes):,} kanji",
+                 "date": datetime.date.today().isoformat(), "jax": jax.__version__, "seconds": time.time() - begin,
+                 "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}"}
+        report.write(report.summarise(found, measured, about), drawn, out)
+    except (DataError, WeightsError, ValueError) as error:
+        return fail(str(error))
+    except OSError as error:
+        return fail(f"{out}: the report cannot be written ({error.strerror or error}); choose another folder with --out")
+    print(f"{out / 'report.md'}: {len(found.images):,} images in {about['seconds']:.0f} s")
+    return 0

@@ -1,0 +1,85 @@
+"""`kuzushiji-transfer train`: all stages, one after another, as `experiments/stage1_vae.py` and its sisters train them one by one."""
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import shtab
+
+from transfer.commands import arguments
+from transfer.commands.arguments import fail
+
+PRESETS = ("auto", "paper", "small", "base", "tiny")
+EXAMPLES = """  kuzushiji-transfer train                       # the built-in sample corpus, preset tiny, minutes
+  kuzushiji-transfer train --data DIR            # the real data, preset small, 90 minutes on two cores
+  kuzushiji-transfer train --data DIR --preset base --runs runs/mine --seed 1
+"""
+
+
+def add(commands) -> None:
+    parser = arguments.add(
+        commands, "train", run, "train all stages",
+        "Train both VAEs, the density and the Sketch-RNN, one after another. It can be stopped at any time, by Ctrl-C or by force: the\n"
+        "same command goes on where it stood and ends with the same weights. To change single settings, train stage by stage with\n"
+        "experiments/stage1_vae.py, stage2_mdn.py and stage3_sketch_rnn.py.", EXAMPLES)
+    parser.add_argument("--preset", choices=PRESETS, default="auto",
+                        help="settings; auto: small on the real data, tiny on the built-in sample [%(default)s]")
+    arguments.data(parser)
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder for the runs [runs/PRESET]").complete = shtab.DIRECTORY
+    parser.add_argument("--seed", type=arguments.whole(0, 2**31 - 1), default=0, metavar="N", help="[%(default)s]")
+    parser.add_argument("--steps", type=arguments.whole(1, 10**9), metavar="N", help="of every stage, to try it out [the preset's]")
+    parser.add_argument("--checkpoint-seconds", type=float, default=90.0, metavar="S",
+                        help="time between checkpoints; at most this much work is lost when it is killed [%(default)s]")
+
+
+def run(chosen) -> int:
+    from tqdm import tqdm
+
+    from data import DataError
+    from data import corpus as corpora
+    from transfer import training
+    from transfer.weights import WeightsError
+
+    try:
+        corpus = corpora.load(chosen.data)
+        preset = chosen.preset if chosen.preset != "auto" else "tiny" if corpus.is_sample else "small"
+        runs = chosen.runs or Path("runs") / preset
+        plan = stages(preset, corpus, runs, chosen.seed, chosen.steps)
+        print(f"training {len(plan)} models with preset {preset} into {runs}", file=sys.stderr)
+        # Each stage shows its own bar of steps under this one.
+        with tqdm(total=len(plan), desc="all stages", unit="model", disable=None, file=sys.stderr,
+                  bar_format="{desc}: {n_fmt}/{total_fmt} |{bar}| {elapsed}") as bar:
+            for task in plan:
+                task = task()
+                bar.set_description_str(f"all stages, now {task.name}")
+                training.train(task, runs / task.name, chosen.seed, chosen.checkpoint_seconds)
+                bar.update()
+    except (DataError, training.TrainingError, WeightsError) as error:
+        return fail(str(error))
+    except training.Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return 130
+    print(f"all trained; draw with them: kuzushiji-transfer draw IMAGE --weights {runs}")
+    return 0
+
+
+def stages(preset: str, corpus, runs: Path, seed: int, steps: int | None = None) -> list[Callable]:
+    """The trainings in their order, each a function that makes its Task when the ones before it have left their weights in `runs`."""
+    from transfer.classifier import ClassifierConfig
+    from transfer.evaluation.judges import baseline_task
+    from transfer.mdn import MDNConfig
+    from transfer.sketch_rnn import SketchRNNConfig
+    from transfer.stages import mdn_task, sketch_rnn_task, vae_task
+    from transfer.vae import VAEConfig
+
+    def stepped(config):
+        return config if steps is None else dataclasses.replace(config, steps=steps)
+
+    old, new = (stepped(getattr(VAEConfig, preset)(domain)) for domain in ("old", "new"))
+    density, decoder = (stepped(getattr(kind, preset)()) for kind in (MDNConfig, SketchRNNConfig))
+    # A pretrained encoder starts from a classifier of the same images.
+    first = [lambda: baseline_task(stepped(ClassifierConfig.baseline()), corpus, seed)] if old.pretrained else []
+    return [*first, lambda: vae_task(old, corpus, "old", runs), lambda: vae_task(new, corpus, "new", runs),
+            lambda: mdn_task(density, corpus, runs, seed), lambda: sketch_rnn_task(decoder, corpus, runs, seed)]

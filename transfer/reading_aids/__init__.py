@@ -1,0 +1,31 @@
+"""A kanji -> what helps to recognise it: stroke count, radical and components, as KanjiVG gives them.
+
+`kanji.tsv` is made by `experiments/make_reading_aids.py`; where it comes from and its licence are in README.md beside it.
+"""
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+FILE = Path(__file__).parent / "kanji.tsv"
+
+
+@dataclass(frozen=True)
+class Aid:
+    """strokes: their number. radical: a character, or "". components: "艹化(亻匕)", parts in writing order, each with its own parts."""
+
+    strokes: int
+    radical: str
+    components: str
+
+
+def aid(character: str) -> Aid | None:
+    """What is known of a kanji; None for one that KanjiVG does not have."""
+    return table().get(character)
+
+
+@cache
+def table() -> dict[str, Aid]:
+    """All of them, by character."""
+    lines = FILE.read_text("utf-8").splitlines()
+    rows = (line.split("\t") for line in lines if not line.startswith("#"))
+    return {kanji: Aid(int(strokes), radical, components) for kanji, strokes, radical, components in rows}

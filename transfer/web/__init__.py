@@ -1,0 +1,64 @@
+"""The web page `kuzushiji-transfer serve`, and the small API under it; nothing that is sent is kept.
+
+`POST /api/transfer` takes a picture and answers with what `KuzushijiTransfer.transfer` makes of it. The body is the file itself (any
+raster format that `transfer.images` reads; the content type is not looked at), or a form (multipart/form-data) with one file in it:
+
+    curl --data-binary @hana.png 'http://127.0.0.1:8000/api/transfer?samples=10&seed=0'
+    curl -F image=@hana.png http://127.0.0.1:8000/api/transfer
+
+| query | meaning | default |
+|---|---|---|
+| `samples` | drawings, 1 to 50 | 10 |
+| `seed` | 0 to 2147483647; same picture and numbers, same strokes | 0 |
+| `temperature` | of the pen, above 0 to 1 | the model's own |
+| `top` | candidates listed, 1 to 100 | 10 |
+| `pixels` | `1`: the body is no file but 4,096 bytes, the rows of a 64x64 image, ink 255 on paper 0, taken as it is | 0 |
+
+The answer is JSON, and the same bytes for the same question:
+
+| name | value |
+|---|---|
+| `candidates` | `{character, code_point, probability}`, the likeliest first |
+| `drawings` | `{character, score, sample, strokes, svg}`, the best first; `strokes` are polylines `[[x, y], …]`, `box` = 109 units a side |
+| `image` | 64 rows of 64 integers, the picture as it was read, ink 255: send it back with `pixels=1` and the answer is the same |
+| `pixels` | 64 rows of 64 numbers in 0 to 1, the predicted picture of the kanji, ink 1 |
+| `uncertainty` | 64 rows of 64 numbers in 0 to 0.5, the standard deviation of that picture over plausible readings |
+| `verdict` | `sure`, `not sure` or `not a kanji` |
+| `familiarity` | 0 to 1, how much the picture is like Kuzushiji kanji (below 0.5: `not a kanji`); null where the weights cannot tell |
+| `note` | what was done to the picture that a reader should know, or an empty text |
+| `used` | left, top, right, bottom of the part of the picture that was read, in its pixels |
+| `samples`, `seed`, `temperature`, `box` | the numbers used |
+
+`GET /api/health` says that the server is up, how many requests are waiting, and its limits. `GET /api/examples` lists the pictures that
+come with the page: `{kanji, code_point, name, url}`.
+
+Every error is one line, `{"error": "…"}`: 400 (a bad number, an empty, damaged or blank picture, a foreign Host), 403 (sent by another
+site's page), 404, 405, 408 (the upload takes too long), 413 (too many bytes or pixels), 415 (not a picture), 503 (too many waiting; come
+back after `Retry-After` seconds).
+
+Pictures are decoded and drawn one at a time: so memory is bounded, and what is drawn of a picture is bit for bit what it gets alone.
+"""
+from __future__ import annotations
+
+
+def app(model, **options):
+    """The Starlette application around a `KuzushijiTransfer`; options as in `transfer.web.server.build`."""
+    from transfer.web.server import build
+
+    return build(model, **options)
+
+
+def serve(host: str = "127.0.0.1", port: int = 8000, weights=None, hosts: tuple[str, ...] = (), max_bytes: int = 20_000_000,
+          max_waiting: int = 32) -> int:
+    """Serve the page until Ctrl-C; returns the exit code: 0, or 2 with one line on stderr.
+
+    host: address to listen on; others than this machine reach it only where this is not 127.0.0.1. port: 0 takes any free one.
+    weights: runs or weights folder, None for the shipped ones. hosts: further names under which the page is opened (a proxy's, say).
+    max_bytes: largest upload. max_waiting: requests in line before the next is turned away.
+    """
+    from transfer.web.listen import listen
+
+    return listen(host, port, weights, hosts, max_bytes, max_waiting)
+
+
+__all__ = ["app", "serve"]

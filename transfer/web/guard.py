@@ -1,0 +1,80 @@
+"""What every request passes first, and every answer last: foreign hosts and foreign pages are refused, safe headers are set.
+
+A page on another site can make a visitor's browser call 127.0.0.1. It cannot read the answers, but it could make the machine work; and a
+name of its own that it lets point to 127.0.0.1 (DNS rebinding) would even let it read. So Host must be a name of ours, and a POST must
+come from our own page or from no page at all.
+"""
+from __future__ import annotations
+
+import ipaddress
+import socket
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'none'; "
+                               "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+HERE = {"localhost", "127.0.0.1", "::1"}
+
+
+class Guard:
+    """ASGI middleware. host: the address that is listened on; hosts: further names of this server."""
+
+    def __init__(self, app, host: str, hosts: tuple[str, ...] = ()):
+        self.app = app
+        self.names = HERE | {host.lower()} | {name.lower() for name in hosts}
+        self.everywhere = host in ("0.0.0.0", "::", "")
+        if self.everywhere:
+            own = socket.gethostname().lower()
+            self.names |= {own, own.removesuffix(".local") + ".local"}
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+
+        async def guarded(message):
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                headers.setdefault("Cache-Control", "no-store" if scope["path"].startswith("/api/") else "no-cache")
+            await send(message)
+
+        refused = self._refusal(Headers(scope=scope), scope["method"])
+        await (refused or self.app)(scope, receive, guarded)
+
+    def _refusal(self, headers: Headers, method: str) -> JSONResponse | None:
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not self._ours(hosts[0]):
+            return JSONResponse({"error": "this server has another name; open it by the address that it printed when it started"}, 400)
+        if method in ("GET", "HEAD", "OPTIONS"):
+            return None
+        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+        # A browser says where the page comes from; programs such as curl send neither header.
+        if site not in (None, "same-origin", "none") or (origin is not None and urlsplit(origin).netloc.lower() != hosts[0].lower()):
+            return JSONResponse({"error": "requests from other sites' pages are refused"}, 403)
+        return None
+
+    def _ours(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        if name in self.names:
+            return True
+        if not self.everywhere:
+            return False
+        # Listening everywhere, every address may be ours; rebinding needs a name.
+        try:
+            ipaddress.ip_address(name.partition("%")[0])
+        except ValueError:
+            return False
+        return True

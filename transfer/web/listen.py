@@ -1,0 +1,61 @@
+"""`serve`: a socket, the models warmed up, and uvicorn between them."""
+from __future__ import annotations
+
+import socket
+import sys
+
+
+def listen(host, port, weights, hosts, max_bytes, max_waiting) -> int:
+    """See `transfer.web.serve`."""
+    try:
+        import python_multipart  # noqa: F401
+        import starlette  # noqa: F401
+        import uvicorn
+    except ImportError as error:
+        return _fail(f"the web page needs the package {error.name}; pip install 'kuzushiji-transfer[serve]'")
+    if not 0 <= port <= 65535:
+        return _fail(f"--port is {port}; give 1 to 65535, or 0 for any free one")
+    try:
+        # Before the models are loaded: a port that is taken should not cost half a minute.
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        return _fail(f"cannot listen on {host} port {port} ({reason}); choose others with --host, --port")
+
+    from transfer.cli import keep_compiled
+    from transfer.pipeline import KuzushijiTransfer
+    from transfer.web.server import build
+    from transfer.weights import WeightsError
+
+    with listener:
+        keep_compiled()
+        print("loading the models …", file=sys.stderr, flush=True)
+        try:
+            model = KuzushijiTransfer.load(weights)
+        except WeightsError as error:
+            return _fail(str(error))
+        warm(model)
+        name = f"[{host}]" if ":" in host else host
+        print(f"kuzushiji-transfer is at http://{name}:{listener.getsockname()[1]}/ (Ctrl-C stops it)", flush=True)
+        # No access log: it would name who asked for what.
+        settings = uvicorn.Config(build(model, host=host, hosts=hosts, max_bytes=max_bytes, max_waiting=max_waiting), log_level="warning",
+                                  access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=5,
+                                  limit_concurrency=8 * max_waiting, lifespan="off", ws="none")
+        try:
+            uvicorn.Server(settings).run(sockets=[listener])
+        except KeyboardInterrupt:
+            pass
+    return 0
+
+
+def warm(model) -> None:
+    """Compile what the page's first question will need."""
+    import numpy as np
+
+    ring = np.hypot(*(np.indices((64, 64)) - 31.5))
+    model.transfer(np.where(abs(ring - 20) < 2, 255, 0).astype(np.uint8), samples=10)
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2

@@ -1,0 +1,58 @@
+// The server's three routes.
+
+/** What went wrong: `key` names the text for readers, `detail` is the server's own line. */
+export class Refused extends Error {
+  constructor(key, detail = '') {
+    super(detail || key);
+    this.key = key;
+    this.detail = detail;
+  }
+}
+
+const KEYS = {400: 'error-picture', 413: 'error-large', 415: 'error-kind', 503: 'error-busy'};
+const PATIENCE = 8; // times that a busy server is asked again
+
+/** The answer for `body` (Blob, or 4,096 bytes with settings.pixels). `waits(seconds)` is told before each further try. */
+export async function transfer(body, settings, signal, waits) {
+  const query = new URLSearchParams(Object.entries(settings));
+  for (let tries = 0; ; tries++) {
+    const response = await ask(`api/transfer?${query}`, {method: 'POST', body, signal});
+    if (response.ok) return response.json();
+    if (response.status === 503 && tries < PATIENCE) {
+      const seconds = Math.min(Number(response.headers.get('Retry-After')) || 1, 30);
+      waits(seconds);
+      await pause(1000 * seconds * (1 + Math.random() / 4), signal);
+      continue;
+    }
+    const {error} = await response.json().catch(() => ({}));
+    throw new Refused(KEYS[response.status] ?? 'error-other', error);
+  }
+}
+
+export async function get(path) {
+  const response = await ask(path);
+  if (!response.ok) throw new Refused('error-other');
+  return response.json();
+}
+
+export async function bytes(url) {
+  return (await ask(url)).blob();
+}
+
+async function ask(url, options) {
+  try {
+    return await fetch(url, options);
+  } catch (error) {
+    throw error.name === 'AbortError' ? error : new Refused('error-offline');
+  }
+}
+
+function pause(milliseconds, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, milliseconds);
+    signal.addEventListener('abort', () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    }, {once: true});
+  });
+}

@@ -1,0 +1,43 @@
+// Which language the page speaks, and every text in it.
+import en from './strings/en.js';
+import ja from './strings/ja.js';
+
+const LANGUAGES = {en, ja};
+const KEPT = 'kuzushiji-language';
+let current = 'en';
+
+export function language() {
+  return current;
+}
+
+/** The text named `key`, with {names} filled in from `values`. */
+export function say(key, values = {}) {
+  return LANGUAGES[current][key].replace(/\{([a-z-]+)\}/g, (_, name) => values[name]);
+}
+
+/** The language chosen here before, else the first of the browser's that there is. */
+export function preferred() {
+  const chosen = kept();
+  const wanted = [chosen, ...navigator.languages.map((tag) => tag.slice(0, 2).toLowerCase())];
+  return wanted.find((tag) => tag in LANGUAGES) ?? 'en';
+}
+
+export function speak(tag, keep = false) {
+  current = tag;
+  document.documentElement.lang = tag;
+  document.title = say('title');
+  for (const element of document.querySelectorAll('[data-t]')) element.textContent = say(element.dataset.t);
+  for (const element of document.querySelectorAll('[data-t-label]')) element.setAttribute('aria-label', say(element.dataset.tLabel));
+  for (const button of document.querySelectorAll('[data-language]')) button.setAttribute('aria-pressed', button.dataset.language === tag);
+  try {
+    if (keep) localStorage.setItem(KEPT, tag);
+  } catch { /* private windows refuse; the choice then lasts as long as the page */ }
+}
+
+function kept() {
+  try {
+    return localStorage.getItem(KEPT);
+  } catch {
+    return null;
+  }
+}
