@@ -1,4 +1,4 @@
-"""Copy a runs folder's weights into the package as float16: what `KuzushijiTransfer.load()` takes.
+"""Copy a runs folder's weights into the package as float16, the judges' as int8: what `KuzushijiTransfer.load()` takes.
 
     python experiments/ship_weights.py --runs runs/small               # the model
     python experiments/ship_weights.py --runs runs/small --judges      # the evaluation's recogniser and baseline
@@ -37,7 +37,7 @@ def main() -> int:
         if name.startswith("vae"):
             params.pop("classifier", None)  # of z, for training alone
         path = out / f"{name}.safetensors"
-        weights.save(path, params, arrays, described, np.float16)
+        weights.save(path, params, arrays, described, np.int8 if chosen.judges else np.float16)
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     total = sum(path.stat().st_size for folder in ({out} if chosen.out else {PRETRAINED, judges.PRETRAINED}) for path in folder.glob("*.safetensors"))
     print(f"{total / 1e6:.1f} MB in all" + ("; more than the 40 MB that the package may hold" if total > LIMIT else ""))

@@ -88,7 +88,7 @@ class SketchRNNConfig:
     @classmethod
     def small(cls) -> "SketchRNNConfig":
         """About 20 minutes on two CPU cores."""
-        return cls(joint_pen=True, plan=True, particles=4, temperature=0.3, simplify=0.6, embed=256, steps=2_500)
+        return cls(joint_pen=True, plan=True, particles=8, temperature=0.4, simplify=0.6, embed=256, steps=2_500)
 
     @classmethod
     def base(cls) -> "SketchRNNConfig":

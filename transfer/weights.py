@@ -29,8 +29,18 @@ def flatten(tree, prefix: str) -> dict[str, np.ndarray]:
 
 
 def save(path: Path, params, arrays: dict, described: dict, dtype=np.float32) -> None:
-    """Write the file whole or not at all. Floating-point arrays are stored as `dtype`, others as they are."""
+    """Write the file whole or not at all. Floating-point arrays are stored as `dtype`, others as they are.
+
+    dtype int8: parameters of two axes and more in 255 steps, each column of the last axis with a scale of its own under ``scales/…``;
+    all else as float16.
+    """
     tensors = flatten(params, "params") | flatten(arrays, "arrays")
+    if dtype == np.int8:
+        dtype = np.float16
+        for name in [k for k, v in tensors.items() if k.startswith("params/") and v.ndim > 1 and np.issubdtype(v.dtype, np.floating)]:
+            value = tensors[name]
+            scale = np.maximum(np.abs(value).max(tuple(range(value.ndim - 1))), 1e-12).astype(np.float32) / 127
+            tensors[name], tensors[f"scales/{name}"] = np.round(value / scale).astype(np.int8), scale.astype(np.float16)
     tensors = {k: v.astype(dtype) if np.issubdtype(v.dtype, np.floating) else v for k, v in tensors.items()}
     # ascontiguousarray makes a scalar an array of one.
     tensors = {k: np.ascontiguousarray(v).reshape(v.shape) for k, v in tensors.items()}
@@ -55,7 +65,10 @@ def load(path: Path) -> tuple[dict, dict, dict]:
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise WeightsError(f"{path}: not a weights file of this project ({error}); restore or retrain it") from None
     params, arrays = {}, {}
+    scales = {name: tensors.pop(name) for name in list(tensors) if name.startswith("scales/")}
     for name, value in tensors.items():
+        if f"scales/{name}" in scales:
+            value = value.astype(np.float32) * scales[f"scales/{name}"].astype(np.float32)
         value = value.astype(np.float32) if np.issubdtype(value.dtype, np.floating) else value
         kind, _, rest = name.partition("/")
         if kind == "arrays":

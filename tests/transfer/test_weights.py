@@ -53,6 +53,21 @@ def test_the_same_weights_are_the_same_bytes(tmp_path):
     assert len(weights.checksum(tmp_path / "a")) == 64
 
 
+def test_int8_quarters_the_file_and_is_off_by_half_a_step_of_its_column(tmp_path):
+    random = np.random.default_rng(0)
+    params = {"w": {0: (random.normal(0, 1, (3, 3, 40, 50)) * 10.0 ** random.uniform(-2, 2, 50)).astype(np.float32)},
+              "zero": np.zeros((4, 5), np.float32), "bias": random.normal(0, 1, 50).astype(np.float32)}
+    weights.save(tmp_path / "full", params, ARRAYS, DESCRIBED)
+    weights.save(tmp_path / "small", params, ARRAYS, DESCRIBED, np.int8)
+    assert (tmp_path / "small").stat().st_size < 0.3 * (tmp_path / "full").stat().st_size
+    got, arrays, _ = weights.load(tmp_path / "small")
+    assert jax.tree.structure(got) == jax.tree.structure(params) and set(arrays) == set(ARRAYS)
+    step = np.abs(params["w"][0]).max((0, 1, 2)) / 127
+    assert (np.abs(got["w"][0] - params["w"][0]) <= 0.57 * step).all()  # the scale itself is a float16
+    assert got["w"][0].dtype == np.float32 and not got["zero"].any()
+    np.testing.assert_allclose(got["bias"], params["bias"], rtol=1e-3)
+
+
 def test_float16_halves_the_file_and_loads_as_float32(tmp_path):
     params = {"w": np.random.default_rng(0).normal(0, 1, (200, 50)).astype(np.float32)}
     weights.save(tmp_path / "full", params, ARRAYS, DESCRIBED)
