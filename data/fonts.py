@@ -6,7 +6,6 @@
 Debian's packages fonts-kouzan-mouhitsu, fonts-aoyagi-soseki and fonts-aoyagi-kouzan-t hold five brush fonts by Aoyagi Kouzan, in the
 public domain: kaisho, gyosho (行書) and the cursive sosho (草書), of about 6,400 of KanjiVG's kanji each.
 """
-import hashlib
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from .errors import DataError
+from .prepare import fingerprint
 
 SIZE = 64
 _LARGE = 160  # pixels an em that glyphs are drawn at before they are reduced
@@ -34,17 +34,22 @@ class Fonts:
     sources: dict[str, dict]
 
 
-def draw(font: ImageFont.FreeTypeFont, character: str) -> np.ndarray | None:
-    """(64, 64) uint8, ink 255, the longer side filling the picture as in the published crops; None for a blank glyph."""
+def ink(font: ImageFont.FreeTypeFont, character: str) -> Image.Image | None:
+    """The character at the font's size, ink 255, cropped to its ink; None for a blank glyph."""
     left, top, right, bottom = font.getbbox(character)
     if right <= left or bottom <= top:
         return None
     sheet = Image.new("L", (right - left, bottom - top))
     ImageDraw.Draw(sheet).text((-left, -top), character, 255, font)
     box = sheet.getbbox()
-    if box is None:
+    return None if box is None else sheet.crop(box)
+
+
+def draw(font: ImageFont.FreeTypeFont, character: str) -> np.ndarray | None:
+    """(64, 64) uint8, ink 255, the longer side filling the picture as in the published crops; None for a blank glyph."""
+    sheet = ink(font, character)
+    if sheet is None:
         return None
-    sheet = sheet.crop(box)
     scale = SIZE / max(sheet.size)
     small = sheet.resize(tuple(max(1, round(s * scale)) for s in sheet.size), Image.Resampling.BOX)
     out = Image.new("L", (SIZE, SIZE))
@@ -61,7 +66,7 @@ def prepare(folder: Path, paths: list[Path], code_points: np.ndarray, progress: 
     images, points, number, sources = [], [], [], {}
     for at, path in enumerate(paths):
         try:
-            font, content = ImageFont.truetype(str(path), _LARGE), path.read_bytes()
+            font = ImageFont.truetype(str(path), _LARGE)
         except OSError as error:
             raise DataError(f"{path}: cannot be read as a font ({error}); give a .ttf or .otf file") from None
         absent = draw(font, "\U0010fffd")
@@ -71,7 +76,7 @@ def prepare(folder: Path, paths: list[Path], code_points: np.ndarray, progress: 
                 images.append(image)
                 points.append(int(code_point))
                 number.append(at)
-        sources[path.name] = _described(content)
+        sources[path.name] = fingerprint(path)
     if not images:
         raise DataError(f"{', '.join(map(str, paths))}: none of the {len(code_points)} kanji is in there; give a Japanese font")
     part = folder / f"fonts.tmp-{os.getpid()}"
@@ -89,10 +94,6 @@ def prepare(folder: Path, paths: list[Path], code_points: np.ndarray, progress: 
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder / "fonts"
-
-
-def _described(content: bytes) -> dict:
-    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
 
 
 def load(folder: Path) -> Fonts | None:

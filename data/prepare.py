@@ -74,7 +74,7 @@ def prepare(folder, progress: bool = True) -> Path:
     try:
         recover(folder)
         with _temporary(folder) as part:
-            sources = {p.name: _fingerprint(p) for p in (old, new)}
+            sources = {p.name: fingerprint(p) for p in (old, new)}
             glyphs = kanjivg.read(new)
             counts = {"new": _write_new(glyphs, new, part / "kanjivg", progress),
                       "old": _write_old(old, {g.code_point for g in glyphs if not g.variant}, part / "kkanji",
@@ -143,7 +143,7 @@ def _finished_meanwhile(part: Path, prepared: Path) -> bool:
         return False
 
 
-def _fingerprint(path: Path) -> dict:
+def fingerprint(path: Path) -> dict:
     """sha256 and size of a file; of a folder, those of its files' names and contents in name order."""
     digest, size = hashlib.sha256(), 0
     if path.is_file():

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from data import fonts
+
 # name, character, pixels (width, height), kind
 EXAMPLES = [
     ("hana", "花", (240, 240), "plain"),
@@ -28,10 +30,7 @@ EXAMPLES = [
 def glyph(font_path: Path, character: str, size: tuple[int, int]) -> np.ndarray:
     """The character's ink, (height, width) uint8, 255 = full ink, centred with a margin of about a tenth."""
     font = ImageFont.truetype(str(font_path), min(size) * 2)
-    left, top, right, bottom = font.getbbox(character)
-    sheet = Image.new("L", (right - left, bottom - top))
-    ImageDraw.Draw(sheet).text((-left, -top), character, 255, font)
-    sheet = sheet.crop(sheet.getbbox())
+    sheet = fonts.ink(font, character)
     scale = 0.8 * min(size[0] / sheet.width, size[1] / sheet.height)
     small = sheet.resize((round(sheet.width * scale), round(sheet.height * scale)), Image.Resampling.LANCZOS)
     out = Image.new("L", size)

@@ -152,12 +152,19 @@ def gradients(rng, count):
     return made
 
 
-def shapes(rng, count):
-    """One to five rectangles, ellipses, lines and triangles, outlined or filled."""
+def drawn(count, draw):
+    """`count` pictures (128, 128): draw(pen) puts ink on a white page of twice the side."""
     made = []
     for _ in range(count):
         page = Image.new("L", (256, 256), 255)
-        pen = ImageDraw.Draw(page)
+        draw(ImageDraw.Draw(page))
+        made.append(np.asarray(page.resize((128, 128), Image.Resampling.BOX)))
+    return made
+
+
+def shapes(rng, count):
+    """One to five rectangles, ellipses, lines and triangles, outlined or filled."""
+    def one(pen):
         for _ in range(rng.integers(1, 6)):
             (x0, y0), (x1, y1) = np.sort(rng.integers(10, 246, (2, 2)), axis=0) + [[0, 0], [4, 4]]
             width, fill = int(rng.integers(3, 24)), 0 if rng.random() < 0.4 else None
@@ -170,32 +177,26 @@ def shapes(rng, count):
                 pen.line([tuple(map(int, p)) for p in rng.integers(10, 246, (2, 2))], 0, width)
             else:
                 pen.polygon([tuple(map(int, p)) for p in rng.integers(10, 246, (3, 2))], fill, 0, width)
-        made.append(np.asarray(page.resize((128, 128), Image.Resampling.BOX)))
-    return made
+
+    return drawn(count, one)
 
 
 def scribbles(rng, count):
     """One to three wandering pen lines of even width."""
-    made = []
-    for _ in range(count):
-        page = Image.new("L", (256, 256), 255)
-        pen = ImageDraw.Draw(page)
+    def one(pen):
         for _ in range(rng.integers(1, 4)):
             turn = ndimage.gaussian_filter1d(rng.standard_normal(120), rng.uniform(3, 9)) * rng.uniform(0.5, 2.5)
             heading = np.cumsum(turn) + rng.uniform(0, 6.3)
             path = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], 1), 0)
             path = (path - path.min(0)) / max(np.ptp(path, axis=0).max(), 1) * 216 + 20
             pen.line([tuple(p) for p in path], 0, int(rng.integers(4, 20)), joint="curve")
-        made.append(np.asarray(page.resize((128, 128), Image.Resampling.BOX)))
-    return made
+
+    return drawn(count, one)
 
 
 def strokes(rng, count):
     """One to twelve brush strokes that swell and taper, strewn at random."""
-    made = []
-    for _ in range(count):
-        page = Image.new("L", (256, 256), 255)
-        pen = ImageDraw.Draw(page)
+    def one(pen):
         for _ in range(rng.integers(1, 13)):
             points = rng.uniform(16, 240, (3, 2)) if rng.random() < 0.5 else rng.uniform(16, 240, 2) + rng.normal(0, 40, (3, 2))
             t = np.linspace(0, 1, 60)[:, None]
@@ -203,8 +204,8 @@ def strokes(rng, count):
             width = rng.uniform(3, 14) * (0.3 + np.sin(np.pi * np.clip(t[:, 0] * rng.uniform(0.7, 1) + 0.1, 0, 1)))
             for (x, y), r in zip(path, width):
                 pen.ellipse((x - r, y - r, x + r, y + r), 0)
-        made.append(np.asarray(page.resize((128, 128), Image.Resampling.BOX)))
-    return made
+
+    return drawn(count, one)
 
 
 def stripes(rng, count):

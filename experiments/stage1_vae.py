@@ -1,6 +1,6 @@
 """Stage 1: train the VAE of each domain, Kuzushiji images to z_old and rasterised KanjiVG to z_new.
 
-The old encoder of `small` starts from a classifier of the same images, which is trained first where it is not in the runs folder yet.
+With --pretrained the old encoder starts from a classifier of the same images, which is trained first where the runs folder has none.
 
     python experiments/stage1_vae.py                       # both domains
     python experiments/stage1_vae.py --domain old --preset paper --steps 1000

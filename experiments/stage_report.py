@@ -31,11 +31,9 @@ def report(folder: Path, corpus) -> list[str]:
     lines = ["| stage | steps | minutes | on held-out data |", "|---|---|---|---|"]
     for name, (kind, task_of) in STAGES.items():
         params, _, described = weights.load(weights.find(folder, name))
-        if name == "vae_old":
-            params = stages.load_vae(folder, "old")[1]  # as stage 2 left it
         config = weights.config(kind, described)
-        if kind is VAEConfig and "classifier" not in params:  # shipped weights have none
-            config = dataclasses.replace(config, recognition=0.0)
+        if kind is VAEConfig:
+            _, params, _, config = stages.load_vae(folder, name.removeprefix("vae_"))  # the old one as stage 2 left it
         values = task_of(config, corpus, folder).evaluate(params)
         log = folder / name / "metrics.jsonl"
         minutes = f"{json.loads(log.read_text().splitlines()[-1])['seconds'] / 60:.1f}" if log.is_file() else ""

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from transfer.vae import ResidualEncoder
+from transfer.vae import EPSILON, ResidualEncoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Classifier(nnx.Module):
 
     def read(self, features: jax.Array, mean: jax.Array, variance: jax.Array) -> jax.Array:
         """(B, hidden), and what to standardise with, (hidden,) each -> (B, classes)."""
-        return self.out((features - mean) * jax.lax.rsqrt(variance + 1e-5) * self.scale[...])
+        return self.out((features - mean) * jax.lax.rsqrt(variance + EPSILON) * self.scale[...])
 
 
 def statistics(features: jax.Array) -> tuple[jax.Array, jax.Array]:

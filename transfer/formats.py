@@ -58,7 +58,7 @@ def describe(result: Result) -> dict:
         "candidates": candidates(result),
         "drawings": [{"character": character, "score": round(float(score), 4),
                       "uncertainty": [round(float(u), 4) for u in result.stroke_uncertainty(i)],
-                      "strokes": [[[round(float(v), 2) for v in point] for point in stroke] for stroke in strokes]}
+                      "strokes": rounded(strokes)}
                      for i, (character, score, strokes) in enumerate(zip(result.written, result.scores, result.strokes))],
         "box": 109,
     }
@@ -67,6 +67,11 @@ def describe(result: Result) -> dict:
 def candidates(result: Result) -> list[dict]:
     """The ranked candidates: character, code_point ("U+82B1"), probability."""
     return [{"character": c, "code_point": f"U+{ord(c):04X}", "probability": round(float(p), 6)} for c, p in result.candidates]
+
+
+def rounded(strokes: list[np.ndarray]) -> list[list[list[float]]]:
+    """A drawing as plain lists, to two decimals."""
+    return [[[round(float(v), 2) for v in point] for point in stroke] for stroke in strokes]
 
 
 def arrays(result: Result) -> dict[str, np.ndarray]:

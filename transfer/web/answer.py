@@ -5,14 +5,16 @@ import json
 
 import numpy as np
 
+from transfer.formats import candidates, rounded
+
 
 def answer(result, read, seed: int, temperature: float) -> dict:
     """What `transfer.web` documents, of plain lists and numbers. read: a `transfer.images.Reading`."""
     return {
         "verdict": result.verdict, "familiarity": _number(result.familiarity), "note": read.note, "used": list(read.box),
-        "candidates": [{"character": c, "code_point": f"U+{ord(c):04X}", "probability": round(float(p), 6)} for c, p in result.candidates],
+        "candidates": candidates(result),
         "drawings": [{"character": character, "score": round(float(score), 4), "sample": int(sample),
-                      "strokes": [[[round(float(v), 2) for v in point] for point in stroke] for stroke in strokes], "svg": result.svg(i)}
+                      "strokes": rounded(strokes), "svg": result.svg(i)}
                      for i, (character, score, sample, strokes) in enumerate(zip(result.written, result.scores, result.order,
                                                                                  result.strokes))],
         "image": result.image.tolist(), "pixels": _rows(result.pixels), "uncertainty": _rows(result.uncertainty),

@@ -4,6 +4,8 @@ from __future__ import annotations
 import socket
 import sys
 
+from transfer.commands.arguments import fail, load_model
+
 
 def listen(host, port, weights, hosts, max_bytes, max_waiting) -> int:
     """See `transfer.web.serve`."""
@@ -12,28 +14,25 @@ def listen(host, port, weights, hosts, max_bytes, max_waiting) -> int:
         import starlette  # noqa: F401
         import uvicorn
     except ImportError as error:
-        return _fail(f"the web page needs the package {error.name}; pip install 'kuzushiji-transfer[serve]'")
+        return fail(f"the web page needs the package {error.name}; pip install 'kuzushiji-transfer[serve]'")
     if not 0 <= port <= 65535:
-        return _fail(f"--port is {port}; give 1 to 65535, or 0 for any free one")
+        return fail(f"--port is {port}; give 1 to 65535, or 0 for any free one")
     try:
         # Before the models are loaded: a port that is taken should not cost half a minute.
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        return _fail(f"cannot listen on {host} port {port} ({reason}); choose others with --host, --port")
+        return fail(f"cannot listen on {host} port {port} ({reason}); choose others with --host, --port")
 
-    from transfer.cli import keep_compiled
-    from transfer.pipeline import KuzushijiTransfer
     from transfer.web.server import build
     from transfer.weights import WeightsError
 
     with listener:
-        keep_compiled()
         print("loading the models …", file=sys.stderr, flush=True)
         try:
-            model = KuzushijiTransfer.load(weights)
+            model = load_model(weights)
         except WeightsError as error:
-            return _fail(str(error))
+            return fail(str(error))
         warm(model)
         name = f"[{host}]" if ":" in host else host
         print(f"kuzushiji-transfer is at http://{name}:{listener.getsockname()[1]}/ (Ctrl-C stops it)", flush=True)
@@ -54,8 +53,3 @@ def warm(model) -> None:
 
     ring = np.hypot(*(np.indices((64, 64)) - 31.5))
     model.transfer(np.where(abs(ring - 20) < 2, 255, 0).astype(np.uint8), samples=10)
-
-
-def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 2
