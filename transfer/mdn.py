@@ -73,7 +73,7 @@ class MDNConfig:
     @classmethod
     def small(cls) -> "MDNConfig":
         """About 25 minutes on two CPU cores, nearly all of it for the old VAE that is trained on."""
-        return cls(together=True, likelihood=3000.0, alone=2_000, label_smoothing=0.1, balance=0.6, fonts=0.15, unseen=-1.0, steps=2_000, batch=128,
+        return cls(together=True, likelihood=3000.0, alone=2_000, label_smoothing=0.1, balance=0.6, fonts=0.15, unseen=-1.0, steps=1_500, batch=128,
                    weight_decay=1e-2, ema=0.998)
 
     @classmethod

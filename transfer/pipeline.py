@@ -27,8 +27,8 @@ from transfer.svg import drawing_to_svg
 PRETRAINED = Path(__file__).parent / "pretrained"
 LIKELY = 10
 """Candidates whose pictures the uncertainty compares."""
-IMAGES, DRAWINGS = (1, 32), (10, 320)
-"""Sizes that are compiled for: a few images, or many at once."""
+IMAGES, PICTURES, DRAWINGS = (1, 32), (20, 320), (10, 320)
+"""Sizes that are compiled for: a few, or many at once."""
 PAGE = 512
 """Images whose drawings are written together, those of much ink in other batches than those of little: a batch lasts as long as its
 longest drawing."""
@@ -123,11 +123,11 @@ class KuzushijiTransfer:
 
     @cached_property
     def _read(self):
-        """Compiled: images (B, 64, 64) uint8, keys (S,) -> everything about them but the strokes."""
+        """Compiled: images (B, 64, 64) uint8, keys (S,) -> everything about them but modern pictures and strokes."""
         calibration = self.calibration
 
-        def read(old_params, new_params, mdn_params, gallery, images, keys):
-            old, new = nnx.merge(self.old_graph, old_params), nnx.merge(self.new_graph, new_params)
+        def read(old_params, mdn_params, gallery, images, keys):
+            old = nnx.merge(self.old_graph, old_params)
             density = nnx.merge(self.mdn_graph, mdn_params)
             seen = acceptance.signals(old, images.astype(jnp.float32) / 255.0)
             z_old = seen["z_old"]
@@ -139,18 +139,33 @@ class KuzushijiTransfer:
             likeliest = mdn.sample(density, z_old, gallery, keys[0], 1e-4)
             z_new = jnp.concatenate([likeliest[None], jax.vmap(one)(keys[1:])]).transpose(1, 0, 2)  # (B, S, 64)
             flat = z_new.reshape(-1, z_new.shape[-1])
-            pictures = jax.nn.sigmoid(new.decode(flat)).reshape(*z_new.shape[:2], 64, 64)
             # Which kanji a drawing sets out to be: the anchor it is nearest to, by the anchors' own spread.
             meant = mdn.gallery_log_density(flat, gallery).argmax(-1).reshape(z_new.shape[:2])
             first, best = jax.lax.top_k(scores, min(LIKELY, scores.shape[-1]))
-            likely = jax.nn.sigmoid(new.decode(gallery.mean[best].reshape(-1, flat.shape[-1])))
-            likely = likely.reshape(*best.shape, 64, 64)
-            share = jax.nn.softmax(first)[..., None, None]
-            spread = (share * (likely - (share * likely).sum(1, keepdims=True))**2).sum(1)
-            return seen | {"scores": scores, "z_new": z_new, "pictures": pictures,
-                    "meant": meant, "new": likely[:, 0], "uncertainty": jnp.sqrt(spread)}
+            return seen | {"scores": scores, "z_new": z_new, "meant": meant, "best": best, "share": jax.nn.softmax(first)}
 
         return jax.jit(read)
+
+    @cached_property
+    def _paint(self):
+        """Compiled: z_new (B, 64) -> the new VAE's pictures (B, 64, 64)."""
+        return jax.jit(lambda params, z: jax.nn.sigmoid(nnx.merge(self.new_graph, params).decode(z)))
+
+    def _pictures(self, read: dict) -> tuple[np.ndarray, np.ndarray]:
+        """Pictures of all samples (N, S, 64, 64) and of the likeliest kanji (N, LIKELY, 64, 64). Each z_new is painted once, however
+        many images it stands for: the anchored density chooses among the gallery's."""
+        means, best, z_new = np.asarray(self.gallery.mean), read["best"], read["z_new"]
+        anchored = (z_new == means[read["meant"]]).all(-1)
+        wanted = np.concatenate([read["meant"][anchored], best.ravel()])
+        kanji, place = np.unique(wanted, return_inverse=True)
+        z = np.concatenate([means[kanji], z_new[~anchored]])
+        size = next((s for s in PICTURES if s >= len(z)), PICTURES[-1])
+        padded = np.concatenate([z, np.zeros((-len(z) % size, z.shape[1]), np.float32)])
+        painted = np.concatenate([np.asarray(self._paint(self.new_params, padded[at:at + size])) for at in range(0, len(padded), size)])
+        samples = np.empty((*z_new.shape[:2], 64, 64), np.float32)
+        samples[anchored] = painted[place[:anchored.sum()]]
+        samples[~anchored] = painted[len(kanji):len(z)]
+        return samples, painted[place[anchored.sum():]].reshape(*best.shape, 64, 64)
 
     def transfer(self, images: np.ndarray, samples: int = 10, seed: int = 0, temperature: float | None = None,
                  top: int = 10, sure: float | None = None) -> list[Result]:
@@ -204,12 +219,14 @@ class KuzushijiTransfer:
         for at in range(0, count, size):
             part = images[at:at + size]
             padded = np.concatenate([part, np.zeros((size - len(part), 64, 64), np.uint8)])
-            found = jax.device_get(self._read(self.old_params, self.new_params, self.mdn_params, self.gallery, padded, keys))
+            found = jax.device_get(self._read(self.old_params, self.mdn_params, self.gallery, padded, keys))
             parts.append({name: value[:len(part)] for name, value in found.items()})
         read = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        pictures, likely = self._pictures(read)
+        uncertainty = spread(likely, read["share"])
         drawn, alike = [[]] * count, np.zeros((count, 0), np.float32)
         if samples:
-            drawn, alike = self._draw(read["z_new"], read["pictures"], keys, temperature)
+            drawn, alike = self._draw(read["z_new"], pictures, keys, temperature)
         familiarity = self.acceptance.familiarity(images, {k: read[k] for k in ("old", "features", "z_old", "log_variance")})
         results = []
         for n in range(count):
@@ -219,12 +236,12 @@ class KuzushijiTransfer:
             ranked = np.argsort(-read["scores"][n], kind="stable")[:top]
             results.append(Result(
                 image=images[n], strokes=[drawings[i] for i in order], written=[self.characters[read["meant"][n, i]] for i in order],
-                scores=scores[order], pixels=read["pictures"][n, 0],
+                scores=scores[order], pixels=pictures[n, 0],
                 candidates=[(self.characters[i], float(np.exp(read["scores"][n, i]))) for i in ranked],
                 familiarity=float(familiarity[n]),
                 verdict=self.acceptance.verdict(images[n], float(familiarity[n]), float(np.exp(read["scores"][n].max())), sure),
-                old_reconstruction=read["old"][n], new_reconstruction=read["new"][n], z_old=read["z_old"][n], z_new=read["z_new"][n, 0],
-                uncertainty=read["uncertainty"][n], order=order))
+                old_reconstruction=read["old"][n], new_reconstruction=likely[n, 0], z_old=read["z_old"][n], z_new=read["z_new"][n, 0],
+                uncertainty=uncertainty[n], order=order))
         return results
 
     def _draw(self, z_new, pictures, keys, temperature) -> tuple[list[list[list[np.ndarray]]], np.ndarray]:
@@ -256,6 +273,12 @@ class KuzushijiTransfer:
             for i, drawing, value in zip(chosen, part, found):
                 drawings[i], alike[i] = drawing, value
         return [drawings[n * samples:(n + 1) * samples] for n in range(number)], alike.reshape(number, samples)
+
+
+def spread(pictures: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Standard deviation over pictures (N, K, 64, 64) weighted by share (N, K): (N, 64, 64)."""
+    share = share[..., None, None]
+    return np.sqrt((share * (pictures - (share * pictures).sum(1, keepdims=True))**2).sum(1))
 
 
 def likeness(drawing: list[np.ndarray], picture: np.ndarray) -> float:
