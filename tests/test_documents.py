@@ -84,6 +84,15 @@ def test_files_named_in_passing_exist(document):
     assert not [n for n in known if not (ROOT / n).exists()]
 
 
+def test_results_are_dated_listed_and_newest_first():
+    """Under every heading of RESULTS.md a line *date · machine · … *, and the heading in the contents, in the same order."""
+    text = (ROOT / "RESULTS.md").read_text("utf-8")
+    sections = re.findall(r"^## (.+)\n\n\*(\d{4}-\d\d-\d\d) · .+\*$", text, re.M)
+    assert len(sections) == len(re.findall(r"^## ", text, re.M))
+    assert [date for _, date in sections] == sorted((date for _, date in sections), reverse=True)
+    assert re.findall(r"^- \[(.+)\]\(#.+\), (\d{4}-\d\d-\d\d)$", text, re.M) == sections
+
+
 # Commands -------------------------------------------------------------------------------------------------------------
 
 def commands(text: str) -> list[list[str]]:
