@@ -6,6 +6,7 @@
 #       extension: .py
 #       format_name: percent
 #       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -17,12 +18,11 @@
 #
 # All stages on the built-in sample corpus, then the same with the real data, a font, or a hand of your own.
 #
-# **This is a rehearsal.** `STEPS` is few, so that it takes a minute or two; what comes out has hardly begun to learn, and you will see it.
-# `STEPS = None` takes the preset's own numbers (preset `tiny`: some hundred steps a stage, 10 to 15 minutes on two cores).
+# **This is a rehearsal.** `STEPS` are few, so that it takes a minute or two on two idle cores; what comes out has hardly begun to learn, and you
+# will see it. `None` takes the numbers of the preset `tiny` (400 to 600 steps, 10 to 15 minutes in all), which is a rehearsal still.
 
 # %%
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -39,18 +39,18 @@ from data.prepare import prepare
 from transfer import KuzushijiTransfer
 from transfer.images import read_image
 
-STEPS = 32  # of every stage
+STEPS = {"stage1_vae.py": 100, "stage2_mdn.py": 60, "stage3_sketch_rnn.py": 40}  # or None each
 WORK = Path(tempfile.mkdtemp(prefix="kuzushiji-notebook-"))  # a folder of your own keeps what was trained
 RUNS = WORK / "runs"
 ROOT = next(p for p in (Path.cwd(), *Path.cwd().parents) if (p / "examples" / "README.md").is_file())
 
 
-def command(*arguments):
-    """Run `kuzushiji-transfer …` as in a terminal, and show the last lines of what it says."""
-    done = subprocess.run([sys.executable, "-m", "transfer", *map(str, arguments)], capture_output=True, text=True, cwd=ROOT)
-    print("kuzushiji-transfer", *arguments, "\n" + "\n".join((done.stdout + ("" if done.returncode == 0 else done.stderr)).splitlines()[-8:]))
+def python(*arguments):
+    """Run `python …` as in a terminal, and show the last lines of what it says."""
+    done = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT)
+    print("python", *arguments, "\n" + "\n".join((done.stdout + ("" if done.returncode == 0 else done.stderr)).splitlines()[-8:]))
     if done.returncode:
-        raise RuntimeError("it failed")
+        raise RuntimeError(f"{arguments[0]} failed")
 
 
 # %% [markdown]
@@ -72,10 +72,11 @@ print({split: len(corpus.old.indices(split)) for split in splits.SPLITS}, "image
 # 2. the density P(z_new | z_old) between them;
 # 3. the decoder that writes strokes for z_new.
 #
-# In a terminal this is one command. Ctrl-C, a power cut: the same command goes on where it stood.
+# Each can be stopped at any time, by Ctrl-C or a power cut: the same command goes on where it stood. `kuzushiji-transfer train` runs all of them.
 
 # %%
-command("train", "--data", WORK / "sample", "--runs", RUNS, *(["--steps", STEPS] if STEPS else []))
+for script, steps in STEPS.items():
+    python(f"experiments/{script}", "--data", WORK / "sample", "--runs", RUNS, *(["--steps", steps] if steps else []))
 
 # %% [markdown]
 # Each stage leaves a folder: `config.json` (everything that decides the result), `metrics.jsonl`, `samples/` (pictures), `checkpoints/`, `weights/`.
@@ -85,7 +86,8 @@ stages = {p.parent.name: [json.loads(line) for line in p.read_text().splitlines(
 stages = dict(sorted(stages.items(), key=lambda item: (RUNS / item[0] / "config.json").stat().st_mtime))  # in the order of training
 figure, axes = plt.subplots(1, len(stages), figsize=(3 * len(stages), 2.4), layout="constrained")
 for axis, (stage, lines) in zip(np.atleast_1d(axes), stages.items()):
-    measured = next(key for line in lines for key in line if key.startswith("val/"))
+    keys = [key for line in lines for key in line if key.startswith("val/")]
+    measured = next((key for key in keys if key in ("val/reconstruction", "val/top10")), keys[0])
     axis.plot(*zip(*[(line["step"], line[measured]) for line in lines if measured in line]), marker=".")
     axis.set_title(f"{stage}\n{measured.removeprefix('val/')}, held out", fontsize=8)
     axis.set_xlabel("step", fontsize=8)

@@ -17,11 +17,11 @@ from flax import nnx
 
 from data.raster import rasterise
 from data.strokes import from_stroke3
-from transfer import acceptance, batch, formats, mdn, sketch_rnn, weights
+from transfer import acceptance, batch, formats, mdn, sketch_rnn, stroke_rnn
 from transfer import uncertainty as doubt
 from transfer.card import card
 from transfer.images import ImageError
-from transfer.stages import load_mdn, load_vae, painter
+from transfer.stages import load_decoder, load_mdn, load_vae, painter
 from transfer.svg import drawing_to_svg
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -108,11 +108,13 @@ class KuzushijiTransfer:
         self.new_graph, self.new_params, _, _ = load_vae(folder, "new")
         self.mdn_graph, self.mdn_params, self.gallery, code_points, self.calibration = load_mdn(folder)
         self.characters = [chr(c) for c in code_points]
-        params, _, described = weights.load(weights.find(folder, "sketch_rnn"))
-        self.sketch_config = weights.config(sketch_rnn.SketchRNNConfig, described)
-        self.sketch_graph, _ = nnx.split(nnx.eval_shape(lambda: sketch_rnn.SketchRNN(self.sketch_config, nnx.Rngs(0))))
-        self.sketch_params = params
+        self.decoder = load_decoder(folder)
         self.acceptance = acceptance.Acceptance.load(folder, self.old_params, self.mdn_params)
+
+    @property
+    def temperature(self) -> float:
+        """The pen's own, where none is given."""
+        return self.decoder.config.temperature
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> "KuzushijiTransfer":
@@ -161,7 +163,7 @@ class KuzushijiTransfer:
         """
         if samples < 1:
             raise ValueError(f"samples is {samples}; give 1 or more")
-        temperature = self.sketch_config.temperature if temperature is None else temperature
+        temperature = self.temperature if temperature is None else temperature
         if not 0 < temperature <= 1:
             raise ValueError(f"temperature is {temperature}; give a number above 0 and up to 1")
         return self._chunks(images, samples, seed, temperature, top, sure)
@@ -180,7 +182,7 @@ class KuzushijiTransfer:
         the order in which they were drawn; a drawing is a list of (n, 2) float32 polylines. Raises ValueError for other arrays or numbers.
         """
         z_new = np.atleast_2d(np.asarray(z_new, np.float32))
-        temperature = self.sketch_config.temperature if temperature is None else temperature
+        temperature = self.temperature if temperature is None else temperature
         if z_new.ndim != 2 or z_new.shape[1] != self.gallery.mean.shape[1] or not np.isfinite(z_new).all():
             raise ValueError(f"z_new is {z_new.shape}; give finite numbers, (N, {self.gallery.mean.shape[1]})")
         if samples < 1 or not 0 < temperature <= 1:
@@ -189,11 +191,10 @@ class KuzushijiTransfer:
             return []
         keys = jax.vmap(lambda j: jax.random.fold_in(jax.random.key(seed), j))(jnp.arange(samples))
         repeat = lambda a: np.repeat(a[:, None], samples, 1)
-        rows, points = self._draw(repeat(z_new), repeat(self._paint(z_new)), keys, temperature)
-        return [[from_stroke3(r[:k]) for r, k in zip(*drawn)] for drawn in zip(rows, points)]
+        return self._draw(repeat(z_new), repeat(self._painter(z_new)), keys, temperature)[0]
 
     @cached_property
-    def _paint(self):
+    def _painter(self):
         return painter(self.folder)
 
     def _chunks(self, images, samples, seed, temperature, top, sure) -> list[Result]:
@@ -228,15 +229,14 @@ class KuzushijiTransfer:
             found = jax.device_get(self._read(self.old_params, self.new_params, self.mdn_params, self.gallery, padded, keys))
             parts.append({name: value[:len(part)] for name, value in found.items()})
         read = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        rows, points = [()] * count, [()] * count
+        drawn, alike = [[]] * count, np.zeros((count, 0), np.float32)
         if samples:
-            rows, points = self._draw(read["z_new"], read["pictures"], keys, temperature)
+            drawn, alike = self._draw(read["z_new"], read["pictures"], keys, temperature)
         familiarity = self.acceptance.familiarity(images, {k: read[k] for k in ("old", "features", "z_old", "log_variance")})
         results = []
         for n in range(count):
-            drawings = [from_stroke3(r[:k]) for r, k in zip(rows[n], points[n])]
-            scores = np.array([read["scores"][n, m] + 10.0 * likeness(d, p)
-                               for d, p, m in zip(drawings, read["pictures"][n], read["meant"][n])], np.float32)
+            drawings = drawn[n]
+            scores = (read["scores"][n, read["meant"][n, :len(drawings)]] + 10.0 * alike[n]).astype(np.float32)
             order = np.argsort(-scores, kind="stable")
             ranked = np.argsort(-read["scores"][n], kind="stable")[:top]
             results.append(Result(
@@ -249,25 +249,35 @@ class KuzushijiTransfer:
                 uncertainty=read["uncertainty"][n], order=order))
         return results
 
-    def _draw(self, z_new, pictures, keys, temperature):
-        """stroke-3 rows (N, S, longest, 3) and counts (N, S), in batches of a compiled size."""
+    def _draw(self, z_new, pictures, keys, temperature) -> tuple[list[list[list[np.ndarray]]], np.ndarray]:
+        """Drawings of each image, N lists of S lists of polylines, and their likeness to the pictures (N, S); in batches of a compiled size."""
         number, samples = z_new.shape[:2]
+        decoder = self.decoder
         flat = {"z": z_new.reshape(-1, z_new.shape[-1])}
-        if self.sketch_config.glimpse:
+        if decoder.sees:
             flat["picture"] = pictures.reshape(-1, 64, 64)
         keys = jax.random.key_data(jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys))
         keys = np.tile(np.asarray(keys), (number, 1))
         total = len(keys)
+        # Drawings that take alike long go together: a batch lasts as long as its longest.
         order = np.argsort(pictures.reshape(total, -1).sum(1), kind="stable")
-        rows, counts = np.zeros((total, self.sketch_config.longest - 1, 3), np.float32), np.zeros(total, np.int32)
+        drawings, alike = [None] * total, np.zeros(total, np.float32)
         size = next((s for s in DRAWINGS if s >= total), DRAWINGS[-1])
         for at in range(0, total, size):
             chosen = order[at:at + size]
             index = np.concatenate([chosen, np.repeat(chosen[-1:], size - len(chosen))])  # the last drawing again fills the batch
-            r, c, _ = sketch_rnn.draw(self.sketch_graph, self.sketch_params, {k: v[index] for k, v in flat.items()},
-                                      jax.random.wrap_key_data(jnp.asarray(keys[index])), jnp.float32(temperature))
-            rows[chosen], counts[chosen] = np.asarray(r)[:len(chosen)], np.asarray(c)[:len(chosen)]
-        return rows.reshape(number, samples, *rows.shape[1:]), counts.reshape(number, samples)
+            condition = {k: v[index] for k, v in flat.items()}
+            given = condition, jax.random.wrap_key_data(jnp.asarray(keys[index])), jnp.float32(temperature)
+            if decoder.axes is not None:
+                strokes, counts, _, found = jax.device_get(stroke_rnn.draw(decoder.graph, decoder.params, decoder.axes, *given))
+                part = [list(s[:n]) for s, n in zip(strokes, counts)]
+            else:
+                rows, counts, _ = jax.device_get(sketch_rnn.draw(decoder.graph, decoder.params, *given))
+                part = [from_stroke3(r[:n]) for r, n in zip(rows[:len(chosen)], counts)]
+                found = [likeness(d, pictures.reshape(-1, 64, 64)[i]) for d, i in zip(part, chosen)]
+            for i, drawing, value in zip(chosen, part, found):
+                drawings[i], alike[i] = drawing, value
+        return [drawings[n * samples:(n + 1) * samples] for n in range(number)], alike.reshape(number, samples)
 
 
 def likeness(drawing: list[np.ndarray], picture: np.ndarray) -> float:
