@@ -21,7 +21,7 @@ from transfer import acceptance, batch, formats, mdn, sketch_rnn, stroke_rnn
 from transfer import uncertainty as doubt
 from transfer.card import card
 from transfer.images import ImageError
-from transfer.stages import load_decoder, load_mdn, load_vae
+from transfer.stages import load_decoder, load_mdn, load_vae, painter
 from transfer.svg import drawing_to_svg
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -189,6 +189,28 @@ class KuzushijiTransfer:
         The results' strokes, written, scores and order are empty.
         """
         return self._chunks(images, 0, 0, None, top, sure)
+
+    def write(self, z_new: np.ndarray, samples: int = 1, seed: int = 0, temperature: float | None = None) -> list[list[list[np.ndarray]]]:
+        """Strokes for latents wherever they come from: a kanji's own, a point between two, a step along a unit.
+
+        z_new: (N, 64) or (64,) float32. samples, seed, temperature: as in `transfer`. For each z_new a list of its `samples` drawings, in
+        the order in which they were drawn; a drawing is a list of (n, 2) float32 polylines. Raises ValueError for other arrays or numbers.
+        """
+        z_new = np.atleast_2d(np.asarray(z_new, np.float32))
+        temperature = self.temperature if temperature is None else temperature
+        if z_new.ndim != 2 or z_new.shape[1] != self.gallery.mean.shape[1] or not np.isfinite(z_new).all():
+            raise ValueError(f"z_new is {z_new.shape}; give finite numbers, (N, {self.gallery.mean.shape[1]})")
+        if samples < 1 or not 0 < temperature <= 1:
+            raise ValueError(f"samples is {samples}, temperature {temperature}; give 1 or more, and a number above 0 and up to 1")
+        if not len(z_new):
+            return []
+        keys = jax.vmap(lambda j: jax.random.fold_in(jax.random.key(seed), j))(jnp.arange(samples))
+        repeat = lambda a: np.repeat(a[:, None], samples, 1)
+        return self._draw(repeat(z_new), repeat(self._painter(z_new)), keys, temperature)[0]
+
+    @cached_property
+    def _painter(self):
+        return painter(self.folder)
 
     def _chunks(self, images, samples, seed, temperature, top, sure) -> list[Result]:
         images = np.asarray(images)
