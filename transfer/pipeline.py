@@ -21,7 +21,7 @@ from transfer import acceptance, batch, formats, mdn, sketch_rnn, stroke_rnn
 from transfer import uncertainty as doubt
 from transfer.card import card
 from transfer.images import ImageError
-from transfer.stages import load_decoder, load_mdn, load_vae, painter
+from transfer.stages import load_decoder, load_mdn, load_vae
 from transfer.svg import drawing_to_svg
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -159,13 +159,17 @@ class KuzushijiTransfer:
         wanted = np.concatenate([read["meant"][anchored], best.ravel()])
         kanji, place = np.unique(wanted, return_inverse=True)
         z = np.concatenate([means[kanji], z_new[~anchored]])
-        size = next((s for s in PICTURES if s >= len(z)), PICTURES[-1])
-        padded = np.concatenate([z, np.zeros((-len(z) % size, z.shape[1]), np.float32)])
-        painted = np.concatenate([np.asarray(self._paint(self.new_params, padded[at:at + size])) for at in range(0, len(padded), size)])
+        painted = self._painted(z)
         samples = np.empty((*z_new.shape[:2], 64, 64), np.float32)
         samples[anchored] = painted[place[:anchored.sum()]]
-        samples[~anchored] = painted[len(kanji):len(z)]
+        samples[~anchored] = painted[len(kanji):]
         return samples, painted[place[anchored.sum():]].reshape(*best.shape, 64, 64)
+
+    def _painted(self, z: np.ndarray) -> np.ndarray:
+        """The new VAE's pictures of z_new (n, 64), in batches of a compiled size: (n, 64, 64)."""
+        size = next((s for s in PICTURES if s >= len(z)), PICTURES[-1])
+        padded = np.concatenate([z, np.zeros((-len(z) % size, z.shape[1]), np.float32)])
+        return np.concatenate([np.asarray(self._paint(self.new_params, padded[at:at + size])) for at in range(0, len(padded), size)])[:len(z)]
 
     def transfer(self, images: np.ndarray, samples: int = 10, seed: int = 0, temperature: float | None = None,
                  top: int = 10, sure: float | None = None) -> list[Result]:
@@ -206,11 +210,7 @@ class KuzushijiTransfer:
             return []
         keys = jax.vmap(lambda j: jax.random.fold_in(jax.random.key(seed), j))(jnp.arange(samples))
         repeat = lambda a: np.repeat(a[:, None], samples, 1)
-        return self._draw(repeat(z_new), repeat(self._painter(z_new)), keys, temperature)[0]
-
-    @cached_property
-    def _painter(self):
-        return painter(self.folder)
+        return self._draw(repeat(z_new), repeat(self._painted(z_new)), keys, temperature)[0]
 
     def _chunks(self, images, samples, seed, temperature, top, sure) -> list[Result]:
         images = np.asarray(images)
