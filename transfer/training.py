@@ -2,7 +2,8 @@
 
 A run folder holds ``config.json`` (everything that decides the result), ``metrics.jsonl``, ``checkpoints/`` (Orbax), ``samples/``
 (PNG) and, when it is finished, ``weights/<name>.safetensors``. A run stopped at any instant goes on from its last checkpoint to
-bitwise the same weights: every random number is a function of (seed, step) and nothing else.
+bitwise the same weights: every random number is a function of (seed, step) and nothing else. Where several processes train together
+(`devices.connect`), all see the same run folder, and the first one writes.
 """
 from __future__ import annotations
 
@@ -90,11 +91,14 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
     import orbax.checkpoint as ocp
 
     folder, config = Path(folder).absolute(), task.config
+    say = print if devices.first() else lambda line: None
     described = {"stage": task.name, "config": dataclasses.asdict(config), "seed": seed, **task.provenance}
     _claim(folder, described)
     done = folder / "weights" / f"{task.name}.safetensors"
+    devices.meet(f"{folder} claimed")
+    _claim(folder, described)  # by now it is there for all: whoever was started with other settings stops here
     if done.exists():
-        print(f"{task.name}: already trained, {done} is there (delete the folder {folder} to start again)")
+        say(f"{task.name}: already trained, {done} is there (delete the folder {folder} to start again)")
         return done
 
     _check_writable(folder)
@@ -103,8 +107,7 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
     params = jax.jit(task.init)(jax.random.fold_in(root, 0))
     state = {"params": params, "optimizer": optimizer.init(params),
              "average": jax.tree.map(jnp.copy, params) if config.ema else {}}
-    state = jax.device_put(state, devices.replicated())
-    data = jax.device_put(task.data, devices.replicated())
+    state, data = devices.everywhere(state), devices.everywhere(task.data)
     step_key = jax.random.fold_in(root, 1)
 
     def step(state, data, number, variant):
@@ -136,7 +139,7 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
         max_to_keep=2, enable_async_checkpointing=False))
     state, start = _restore(manager, state, task.name)
     save = lambda at: (manager.save(at, args=ocp.args.StandardSave(state)), manager.wait_until_finished())
-    chosen = lambda: task.settle(state["average"] if config.ema else state["params"])
+    chosen = lambda: task.settle(devices.here(state["average"] if config.ema else state["params"]))
     metrics = _Metrics(folder / "metrics.jsonl", start)
     evaluate_every = max(stride, config.steps // 8 // stride * stride)
     stop, handlers = [], {}
@@ -146,15 +149,18 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
         except ValueError:  # not in the main thread, e.g. in a notebook's executor
             pass
     saved, pending = time.monotonic(), []
-    bar = tqdm(total=steps, initial=start, desc=task.name, unit="step", disable=None, smoothing=0.05, file=sys.stderr)
+    bar = tqdm(total=steps, initial=start, desc=task.name, unit="step", disable=None if devices.first() else True, smoothing=0.05, file=sys.stderr)
     try:
         for at in range(start, steps, stride):
-            state, parts = dispatch(state, data, jnp.int32(at), task.variant(at // GROUP))
+            state, parts = dispatch(state, data, np.int32(at), task.variant(at // GROUP))
             jax.block_until_ready(parts)  # else many steps queue up, and a stop would wait for all of them
             pending.append(parts)
             bar.update(stride)
             reached = at + stride
-            saving = reached == steps or bool(stop) or time.monotonic() - saved > checkpoint_seconds
+            stopping = due = False
+            if devices.alone() or reached % GROUP == 0:  # clocks and signals are each process's own: several agree, but not at every step
+                stopping, due = devices.agreed(bool(stop), time.monotonic() - saved > checkpoint_seconds)
+            saving = reached == steps or stopping or due
             if len(pending) * stride >= 50 or saving:
                 means = {k: float(np.mean([float(p[k]) for p in pending])) for k in pending[0]}
                 # A loss is of the weights before its step: what is saved is looked at itself.
@@ -169,14 +175,15 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
                 settled = chosen()
                 values = task.evaluate(settled)
                 metrics.write(step=reached, **{f"val/{k}": v for k, v in values.items()})
-                bar.write(f"{task.name} step {reached}: " + ", ".join(f"{k} {v:.4g}" for k, v in values.items()), file=sys.stderr)
-                if task.picture:
+                if devices.first():
+                    bar.write(f"{task.name} step {reached}: " + ", ".join(f"{k} {v:.4g}" for k, v in values.items()), file=sys.stderr)
+                if task.picture and devices.first():
                     (folder / "samples").mkdir(exist_ok=True)
                     task.picture(settled, folder / "samples" / f"step_{reached:07d}.png")
             if saving:
                 save(reached)
                 saved = time.monotonic()
-            if stop and reached < steps:
+            if stopping and reached < steps:
                 raise Interrupted(f"{task.name}: stopped at step {reached}, saved; run the same command again to go on")
     except OSError as error:
         raise _unwritable(folder, error) from error
@@ -187,10 +194,12 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
         manager.close()
     try:
         final = chosen()
-        weights.save(done, final, task.export(final), described)
+        if devices.first():
+            weights.save(done, final, task.export(final), described)
     except OSError as error:
         raise _unwritable(folder, error) from error
-    print(f"{task.name}: trained, weights in {done}")
+    devices.meet(f"{done} written")  # the next stage reads them
+    say(f"{task.name}: trained, weights in {done}")
     return done
 
 
@@ -220,6 +229,8 @@ def _claim(folder: Path, described: dict) -> None:
                 raise TrainingError(f"{folder}: this run was started with {key} = {_flat(there).get(key)!r}, now it is "
                                     f"{_flat(mine).get(key)!r}; use the same settings, another --runs folder, or delete it")
             return
+        if not devices.first():
+            return
         folder.mkdir(parents=True, exist_ok=True)
         with whole(path) as part:
             part.write_text(text)
@@ -231,7 +242,7 @@ def _check_writable(folder: Path) -> None:
     """Find out now what would else come out at the first checkpoint."""
     try:
         (folder / "checkpoints").mkdir(exist_ok=True)
-        probe = folder / "checkpoints" / "probe.part"
+        probe = folder / "checkpoints" / f"probe-{jax.process_index()}.part"
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -266,9 +277,12 @@ def _restore(manager, state, name: str):
 
 
 class _Metrics:
-    """metrics.jsonl: one JSON object a line; lines beyond the resumed step are dropped."""
+    """metrics.jsonl, of the process that writes: one JSON object a line; lines beyond the resumed step are dropped."""
 
     def __init__(self, path: Path, start: int):
+        self.path, self.begin = path, time.time()
+        if not devices.first():
+            return
         kept = []
         if path.exists():
             for line in path.read_text().splitlines():
@@ -278,8 +292,9 @@ class _Metrics:
                 except (ValueError, KeyError):
                     pass  # the line that was being written when the run was killed
         path.write_text("".join(line + "\n" for line in kept))
-        self.path, self.begin = path, time.time()
 
     def write(self, **values) -> None:
+        if not devices.first():
+            return
         with self.path.open("a") as file:
             file.write(json.dumps({**values, "seconds": round(time.time() - self.begin, 2)}) + "\n")
