@@ -103,7 +103,8 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
     optimizer = optax.with_extra_args_support(task.optimizer or adamw(config))
     root = jax.random.key(seed)
     params = jax.jit(task.init)(jax.random.fold_in(root, 0))
-    state = {"params": params, "optimizer": optimizer.init(params),
+    # Copies: L-BFGS remembers the parameters themselves, and no buffer may be donated twice.
+    state = {"params": params, "optimizer": jax.tree.map(jnp.copy, optimizer.init(params)),
              "average": jax.tree.map(jnp.copy, params) if config.ema else {}}
     state = jax.device_put(state, devices.replicated())
     data = jax.device_put(task.data, devices.replicated())
