@@ -1,4 +1,5 @@
-"""The models again in PyTorch, as one would write them there: the yardstick of the benchmarks. `twins_strokes` has the decoders.
+"""The models again in PyTorch, as one would write them there: the yardstick of the benchmarks. `twins_strokes` has the decoders,
+`twins_baselines` the classifiers of the paper's other half.
 
 `from_flax` copies parameters, so that both frameworks can be shown to compute the same loss.
 """

@@ -27,6 +27,16 @@ def strided(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     return patches(space_to_depth(x[:, :height, :width], 2), blocks.reshape(size // 2, size // 2, 4 * channels, out)) + bias
 
 
+def halved(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """3x3 convolution of stride 2 with a border of one zero pixel, as PyTorch's padding=1: (B, H, W, C) -> (B, ceil(H/2), ceil(W/2), O)."""
+    if not on_cpu():
+        return jax.lax.conv_general_dilated(x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=_LAYOUT)
+    # As a 4x4 kernel whose last row and column are zero, which reaches a pixel further.
+    border = [(1, 1 + n % 2) for n in x.shape[1:3]]
+    padded = jnp.pad(x, ((0, 0), *border, (0, 0)))
+    return strided(padded, jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0))), jnp.zeros(kernel.shape[-1], x.dtype))
+
+
 def transposed(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     """Transposed convolution of stride 2: (B, H, W, C), kernel (K, K, C, O) -> (B, 2 H + K - 2, 2 W + K - 2, O)."""
     if not on_cpu():

@@ -51,8 +51,9 @@ class Task:
     export: params -> {name: array}, what the weights file holds beside the parameters (may be empty).
     provenance: what decides the result beside the config: data checksums, earlier stages' weights.
     variant: step group -> static argument of `loss` (Sketch-RNN's length bucket).
-    optimizer: overrides AdamW with warm-up and cosine decay.
+    optimizer: overrides AdamW with warm-up and cosine decay; one with extra arguments is given value, grad and value_fn.
     settle: params as they are trained -> as they are evaluated and exported, of the same structure.
+    feed: (data, step number) -> what `loss` gets as data: for batches that go through the data in an order.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Task:
     variant: Callable[[int], Any] = lambda group: 0
     optimizer: optax.GradientTransformation | None = None
     settle: Callable = lambda params: params
+    feed: Callable = lambda data, number: data
 
 
 def adamw(config) -> optax.GradientTransformation:
@@ -102,18 +104,22 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
         return done
 
     _check_writable(folder)
-    optimizer = task.optimizer or adamw(config)
+    optimizer = optax.with_extra_args_support(task.optimizer or adamw(config))
     root = jax.random.key(seed)
     params = jax.jit(task.init)(jax.random.fold_in(root, 0))
-    state = {"params": params, "optimizer": optimizer.init(params),
+    # Copies: L-BFGS remembers the parameters themselves, and no buffer may be donated twice.
+    state = {"params": params, "optimizer": jax.tree.map(jnp.copy, optimizer.init(params)),
              "average": jax.tree.map(jnp.copy, params) if config.ema else {}}
     state, data = devices.everywhere(state), devices.everywhere(task.data)
     step_key = jax.random.fold_in(root, 1)
 
     def step(state, data, number, variant):
         key = jax.random.fold_in(step_key, number)
-        (_, parts), grads = jax.value_and_grad(_named_loss, has_aux=True)(state["params"], task.loss, data, key, variant)
-        updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"])
+        fed = task.feed(data, number)
+        (value, parts), grads = jax.value_and_grad(_named_loss, has_aux=True)(state["params"], task.loss, fed, key, variant)
+        # The last three are for optimisers that search along a line, such as L-BFGS.
+        updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"], value=value, grad=grads,
+                                                    value_fn=lambda params: task.loss(params, fed, key, variant)[0])
         params = optax.apply_updates(state["params"], updates)
         average = state["average"]
         if config.ema:
