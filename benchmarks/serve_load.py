@@ -103,7 +103,7 @@ def right(made: list[bytes], answers: list[bytes], weights: Path | None) -> int:
     for i, (content, found) in enumerate(zip(made, answers, strict=True)):
         read = read_image(content)
         [result] = model.transfer(read.image, seed=i)
-        count += found == encode(answer(result, read, i, model.sketch_config.temperature))
+        count += found == encode(answer(result, read, i, model.temperature))
     return count
 
 

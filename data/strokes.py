@@ -75,6 +75,31 @@ def simplify_many(points: np.ndarray, bounds: np.ndarray, epsilon: float) -> np.
     return keep
 
 
+def resample(polyline, points: int, turning: float = 0.15) -> np.ndarray:
+    """A polyline of `points` points that lie closer where it turns: (n, 2) -> (points, 2) float32, both ends kept.
+
+    The points are evenly spaced in (length so far / whole length) + turning * (radians turned so far), so that a corner gets points of its
+    own and a small change of the line moves them a little only. Raises DataError.
+    """
+    line = _points(polyline)
+    step = np.diff(line, axis=0)
+    length = np.hypot(step[:, 0], step[:, 1])
+    moving = length > 1e-9
+    if points < 2:
+        raise DataError(f"points is {points}; give 2 or more")
+    if not moving.any():
+        return np.repeat(line[:1], points, 0).astype(np.float32)
+    line, step, length = np.concatenate([line[:1], line[1:][moving]]), step[moving], length[moving]
+    heading = np.arctan2(step[:, 1], step[:, 0])
+    turn = np.append(abs((np.diff(heading) + np.pi) % (2 * np.pi) - np.pi), 0.0)
+    # Every vertex has two places on the scale: where the line reaches it, and where it has turned there.
+    reached = np.cumsum(length / length.sum()) + turning * (np.cumsum(turn) - turn)
+    scale = np.concatenate([[0.0], np.stack([reached, reached + turning * turn], 1).ravel()])
+    corners = np.concatenate([line[:1], np.repeat(line[1:], 2, 0)])
+    at = np.linspace(0.0, scale[-1], points)
+    return np.stack([np.interp(at, scale, corners[:, 0]), np.interp(at, scale, corners[:, 1])], 1).astype(np.float32)
+
+
 def to_stroke3(polylines) -> np.ndarray:
     """Polylines into (n, 3) float32 rows (dx, dy, lift).
 

@@ -14,7 +14,6 @@ from data import corpus as corpora
 from transfer import stages, weights
 from transfer.mdn import MDNConfig
 from transfer.pipeline import PRETRAINED
-from transfer.sketch_rnn import SketchRNNConfig
 from transfer.training import TrainingError
 from transfer.vae import VAEConfig
 
@@ -22,7 +21,7 @@ STAGES = {
     "vae_old": (VAEConfig, lambda config, corpus, folder: stages.vae_task(dataclasses.replace(config, pretrained=False), corpus, "old")),
     "vae_new": (VAEConfig, lambda config, corpus, folder: stages.vae_task(config, corpus, "new")),
     "mdn": (MDNConfig, stages.mdn_task),
-    "sketch_rnn": (SketchRNNConfig, stages.sketch_rnn_task),
+    "sketch_rnn": (None, stages.decoder_task),
 }
 
 
@@ -31,7 +30,7 @@ def report(folder: Path, corpus) -> list[str]:
     lines = ["| stage | steps | minutes | on held-out data |", "|---|---|---|---|"]
     for name, (kind, task_of) in STAGES.items():
         params, _, described = weights.load(weights.find(folder, name))
-        config = weights.config(kind, described)
+        config = weights.config(kind, described) if kind else stages.load_decoder(folder).config
         if kind is VAEConfig:
             _, params, _, config = stages.load_vae(folder, name.removeprefix("vae_"))  # the old one as stage 2 left it
         values = task_of(config, corpus, folder).evaluate(params)

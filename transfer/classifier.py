@@ -19,9 +19,9 @@ from transfer.vae import EPSILON, ResidualEncoder
 class ClassifierConfig:
     """Model, loss and training settings. Use a preset and override fields."""
 
-    encoder: tuple[int, int, int] = (32, 128, 256)
+    encoder: tuple[int, ...] = (32, 128, 256)
     """Channels at 16x16, 8x8 and 4x4."""
-    encoder_blocks: tuple[int, int, int] = (0, 2, 1)
+    encoder_blocks: tuple[int, ...] = (0, 2, 1)
     rectified_stem: bool = True
     hidden: int = 256
     label_smoothing: float = 0.1

@@ -17,18 +17,18 @@ from flax import nnx
 
 from data.raster import rasterise
 from data.strokes import from_stroke3
-from transfer import acceptance, batch, formats, mdn, sketch_rnn, weights
+from transfer import acceptance, batch, formats, mdn, sketch_rnn, stroke_rnn
 from transfer import uncertainty as doubt
 from transfer.card import card
 from transfer.images import ImageError
-from transfer.stages import load_mdn, load_vae
+from transfer.stages import load_decoder, load_mdn, load_vae
 from transfer.svg import drawing_to_svg
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 LIKELY = 10
 """Candidates whose pictures the uncertainty compares."""
-IMAGES, DRAWINGS = (1, 32), (10, 320)
-"""Sizes that are compiled for: a few images, or many at once."""
+IMAGES, PICTURES, DRAWINGS = (1, 32), (20, 320), (10, 320)
+"""Sizes that are compiled for: a few, or many at once."""
 PAGE = 512
 """Images whose drawings are written together, those of much ink in other batches than those of little: a batch lasts as long as its
 longest drawing."""
@@ -108,11 +108,13 @@ class KuzushijiTransfer:
         self.new_graph, self.new_params, _, _ = load_vae(folder, "new")
         self.mdn_graph, self.mdn_params, self.gallery, code_points, self.calibration = load_mdn(folder)
         self.characters = [chr(c) for c in code_points]
-        params, _, described = weights.load(weights.find(folder, "sketch_rnn"))
-        self.sketch_config = weights.config(sketch_rnn.SketchRNNConfig, described)
-        self.sketch_graph, _ = nnx.split(nnx.eval_shape(lambda: sketch_rnn.SketchRNN(self.sketch_config, nnx.Rngs(0))))
-        self.sketch_params = params
+        self.decoder = load_decoder(folder)
         self.acceptance = acceptance.Acceptance.load(folder, self.old_params, self.mdn_params)
+
+    @property
+    def temperature(self) -> float:
+        """The pen's own, where none is given."""
+        return self.decoder.config.temperature
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> "KuzushijiTransfer":
@@ -121,11 +123,11 @@ class KuzushijiTransfer:
 
     @cached_property
     def _read(self):
-        """Compiled: images (B, 64, 64) uint8, keys (S,) -> everything about them but the strokes."""
+        """Compiled: images (B, 64, 64) uint8, keys (S,) -> everything about them but modern pictures and strokes."""
         calibration = self.calibration
 
-        def read(old_params, new_params, mdn_params, gallery, images, keys):
-            old, new = nnx.merge(self.old_graph, old_params), nnx.merge(self.new_graph, new_params)
+        def read(old_params, mdn_params, gallery, images, keys):
+            old = nnx.merge(self.old_graph, old_params)
             density = nnx.merge(self.mdn_graph, mdn_params)
             seen = acceptance.signals(old, images.astype(jnp.float32) / 255.0)
             z_old = seen["z_old"]
@@ -137,18 +139,37 @@ class KuzushijiTransfer:
             likeliest = mdn.sample(density, z_old, gallery, keys[0], 1e-4)
             z_new = jnp.concatenate([likeliest[None], jax.vmap(one)(keys[1:])]).transpose(1, 0, 2)  # (B, S, 64)
             flat = z_new.reshape(-1, z_new.shape[-1])
-            pictures = jax.nn.sigmoid(new.decode(flat)).reshape(*z_new.shape[:2], 64, 64)
             # Which kanji a drawing sets out to be: the anchor it is nearest to, by the anchors' own spread.
             meant = mdn.gallery_log_density(flat, gallery).argmax(-1).reshape(z_new.shape[:2])
             first, best = jax.lax.top_k(scores, min(LIKELY, scores.shape[-1]))
-            likely = jax.nn.sigmoid(new.decode(gallery.mean[best].reshape(-1, flat.shape[-1])))
-            likely = likely.reshape(*best.shape, 64, 64)
-            share = jax.nn.softmax(first)[..., None, None]
-            spread = (share * (likely - (share * likely).sum(1, keepdims=True))**2).sum(1)
-            return seen | {"scores": scores, "z_new": z_new, "pictures": pictures,
-                    "meant": meant, "new": likely[:, 0], "uncertainty": jnp.sqrt(spread)}
+            return seen | {"scores": scores, "z_new": z_new, "meant": meant, "best": best, "share": jax.nn.softmax(first)}
 
         return jax.jit(read)
+
+    @cached_property
+    def _paint(self):
+        """Compiled: z_new (B, 64) -> the new VAE's pictures (B, 64, 64)."""
+        return jax.jit(lambda params, z: jax.nn.sigmoid(nnx.merge(self.new_graph, params).decode(z)))
+
+    def _pictures(self, read: dict) -> tuple[np.ndarray, np.ndarray]:
+        """Pictures of all samples (N, S, 64, 64) and of the likeliest kanji (N, LIKELY, 64, 64). Each z_new is painted once, however
+        many images it stands for: the anchored density chooses among the gallery's."""
+        means, best, z_new = np.asarray(self.gallery.mean), read["best"], read["z_new"]
+        anchored = (z_new == means[read["meant"]]).all(-1)
+        wanted = np.concatenate([read["meant"][anchored], best.ravel()])
+        kanji, place = np.unique(wanted, return_inverse=True)
+        z = np.concatenate([means[kanji], z_new[~anchored]])
+        painted = self._painted(z)
+        samples = np.empty((*z_new.shape[:2], 64, 64), np.float32)
+        samples[anchored] = painted[place[:anchored.sum()]]
+        samples[~anchored] = painted[len(kanji):]
+        return samples, painted[place[anchored.sum():]].reshape(*best.shape, 64, 64)
+
+    def _painted(self, z: np.ndarray) -> np.ndarray:
+        """The new VAE's pictures of z_new (n, 64), in batches of a compiled size: (n, 64, 64)."""
+        size = next((s for s in PICTURES if s >= len(z)), PICTURES[-1])
+        padded = np.concatenate([z, np.zeros((-len(z) % size, z.shape[1]), np.float32)])
+        return np.concatenate([np.asarray(self._paint(self.new_params, padded[at:at + size])) for at in range(0, len(padded), size)])[:len(z)]
 
     def transfer(self, images: np.ndarray, samples: int = 10, seed: int = 0, temperature: float | None = None,
                  top: int = 10, sure: float | None = None) -> list[Result]:
@@ -161,7 +182,7 @@ class KuzushijiTransfer:
         """
         if samples < 1:
             raise ValueError(f"samples is {samples}; give 1 or more")
-        temperature = self.sketch_config.temperature if temperature is None else temperature
+        temperature = self.temperature if temperature is None else temperature
         if not 0 < temperature <= 1:
             raise ValueError(f"temperature is {temperature}; give a number above 0 and up to 1")
         return self._chunks(images, samples, seed, temperature, top, sure)
@@ -172,6 +193,24 @@ class KuzushijiTransfer:
         The results' strokes, written, scores and order are empty.
         """
         return self._chunks(images, 0, 0, None, top, sure)
+
+    def write(self, z_new: np.ndarray, samples: int = 1, seed: int = 0, temperature: float | None = None) -> list[list[list[np.ndarray]]]:
+        """Strokes for latents wherever they come from: a kanji's own, a point between two, a step along a unit.
+
+        z_new: (N, 64) or (64,) float32. samples, seed, temperature: as in `transfer`. For each z_new a list of its `samples` drawings, in
+        the order in which they were drawn; a drawing is a list of (n, 2) float32 polylines. Raises ValueError for other arrays or numbers.
+        """
+        z_new = np.atleast_2d(np.asarray(z_new, np.float32))
+        temperature = self.temperature if temperature is None else temperature
+        if z_new.ndim != 2 or z_new.shape[1] != self.gallery.mean.shape[1] or not np.isfinite(z_new).all():
+            raise ValueError(f"z_new is {z_new.shape}; give finite numbers, (N, {self.gallery.mean.shape[1]})")
+        if samples < 1 or not 0 < temperature <= 1:
+            raise ValueError(f"samples is {samples}, temperature {temperature}; give 1 or more, and a number above 0 and up to 1")
+        if not len(z_new):
+            return []
+        keys = jax.vmap(lambda j: jax.random.fold_in(jax.random.key(seed), j))(jnp.arange(samples))
+        repeat = lambda a: np.repeat(a[:, None], samples, 1)
+        return self._draw(repeat(z_new), repeat(self._painted(z_new)), keys, temperature)[0]
 
     def _chunks(self, images, samples, seed, temperature, top, sure) -> list[Result]:
         images = np.asarray(images)
@@ -202,49 +241,66 @@ class KuzushijiTransfer:
         for at in range(0, count, size):
             part = images[at:at + size]
             padded = np.concatenate([part, np.zeros((size - len(part), 64, 64), np.uint8)])
-            found = jax.device_get(self._read(self.old_params, self.new_params, self.mdn_params, self.gallery, padded, keys))
+            found = jax.device_get(self._read(self.old_params, self.mdn_params, self.gallery, padded, keys))
             parts.append({name: value[:len(part)] for name, value in found.items()})
         read = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        rows, points = [()] * count, [()] * count
+        pictures, likely = self._pictures(read)
+        uncertainty = spread(likely, read["share"])
+        drawn, alike = [[]] * count, np.zeros((count, 0), np.float32)
         if samples:
-            rows, points = self._draw(read["z_new"], read["pictures"], keys, temperature)
+            drawn, alike = self._draw(read["z_new"], pictures, keys, temperature)
         familiarity = self.acceptance.familiarity(images, {k: read[k] for k in ("old", "features", "z_old", "log_variance")})
         results = []
         for n in range(count):
-            drawings = [from_stroke3(r[:k]) for r, k in zip(rows[n], points[n])]
-            scores = np.array([read["scores"][n, m] + 10.0 * likeness(d, p)
-                               for d, p, m in zip(drawings, read["pictures"][n], read["meant"][n])], np.float32)
+            drawings = drawn[n]
+            scores = (read["scores"][n, read["meant"][n, :len(drawings)]] + 10.0 * alike[n]).astype(np.float32)
             order = np.argsort(-scores, kind="stable")
             ranked = np.argsort(-read["scores"][n], kind="stable")[:top]
             results.append(Result(
                 image=images[n], strokes=[drawings[i] for i in order], written=[self.characters[read["meant"][n, i]] for i in order],
-                scores=scores[order], pixels=read["pictures"][n, 0],
+                scores=scores[order], pixels=pictures[n, 0],
                 candidates=[(self.characters[i], float(np.exp(read["scores"][n, i]))) for i in ranked],
                 familiarity=float(familiarity[n]),
                 verdict=self.acceptance.verdict(images[n], float(familiarity[n]), float(np.exp(read["scores"][n].max())), sure),
-                old_reconstruction=read["old"][n], new_reconstruction=read["new"][n], z_old=read["z_old"][n], z_new=read["z_new"][n, 0],
-                uncertainty=read["uncertainty"][n], order=order))
+                old_reconstruction=read["old"][n], new_reconstruction=likely[n, 0], z_old=read["z_old"][n], z_new=read["z_new"][n, 0],
+                uncertainty=uncertainty[n], order=order))
         return results
 
-    def _draw(self, z_new, pictures, keys, temperature):
-        """stroke-3 rows (N, S, longest, 3) and counts (N, S), in batches of a compiled size."""
+    def _draw(self, z_new, pictures, keys, temperature) -> tuple[list[list[list[np.ndarray]]], np.ndarray]:
+        """Drawings of each image, N lists of S lists of polylines, and their likeness to the pictures (N, S); in batches of a compiled size."""
         number, samples = z_new.shape[:2]
+        decoder = self.decoder
         flat = {"z": z_new.reshape(-1, z_new.shape[-1])}
-        if self.sketch_config.glimpse:
+        if decoder.sees:
             flat["picture"] = pictures.reshape(-1, 64, 64)
         keys = jax.random.key_data(jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys))
         keys = np.tile(np.asarray(keys), (number, 1))
         total = len(keys)
+        # Drawings that take alike long go together: a batch lasts as long as its longest.
         order = np.argsort(pictures.reshape(total, -1).sum(1), kind="stable")
-        rows, counts = np.zeros((total, self.sketch_config.longest - 1, 3), np.float32), np.zeros(total, np.int32)
+        drawings, alike = [None] * total, np.zeros(total, np.float32)
         size = next((s for s in DRAWINGS if s >= total), DRAWINGS[-1])
         for at in range(0, total, size):
             chosen = order[at:at + size]
             index = np.concatenate([chosen, np.repeat(chosen[-1:], size - len(chosen))])  # the last drawing again fills the batch
-            r, c, _ = sketch_rnn.draw(self.sketch_graph, self.sketch_params, {k: v[index] for k, v in flat.items()},
-                                      jax.random.wrap_key_data(jnp.asarray(keys[index])), jnp.float32(temperature))
-            rows[chosen], counts[chosen] = np.asarray(r)[:len(chosen)], np.asarray(c)[:len(chosen)]
-        return rows.reshape(number, samples, *rows.shape[1:]), counts.reshape(number, samples)
+            condition = {k: v[index] for k, v in flat.items()}
+            given = condition, jax.random.wrap_key_data(jnp.asarray(keys[index])), jnp.float32(temperature)
+            if decoder.axes is not None:
+                strokes, counts, _, found = jax.device_get(stroke_rnn.draw(decoder.graph, decoder.params, decoder.axes, *given))
+                part = [list(s[:n]) for s, n in zip(strokes, counts)]
+            else:
+                rows, counts, _ = jax.device_get(sketch_rnn.draw(decoder.graph, decoder.params, *given))
+                part = [from_stroke3(r[:n]) for r, n in zip(rows[:len(chosen)], counts)]
+                found = [likeness(d, pictures.reshape(-1, 64, 64)[i]) for d, i in zip(part, chosen)]
+            for i, drawing, value in zip(chosen, part, found):
+                drawings[i], alike[i] = drawing, value
+        return [drawings[n * samples:(n + 1) * samples] for n in range(number)], alike.reshape(number, samples)
+
+
+def spread(pictures: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Standard deviation over pictures (N, K, 64, 64) weighted by share (N, K): (N, 64, 64)."""
+    share = share[..., None, None]
+    return np.sqrt((share * (pictures - (share * pictures).sum(1, keepdims=True))**2).sum(1))
 
 
 def likeness(drawing: list[np.ndarray], picture: np.ndarray) -> float:

@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from data.corpus import Corpus
 from data.raster import rasterise
-from data.strokes import from_stroke3, simplify_many, to_stroke3
-from transfer import augment, discriminant, mdn, sketch_rnn, vae, weights
+from data.strokes import from_stroke3, resample, simplify_many, to_stroke3
+from transfer import augment, discriminant, mdn, sketch_rnn, stroke_rnn, vae, weights
 from transfer.devices import spread
 from transfer.pictures import image_grid
 from transfer.training import Task, TrainingError, adamw
@@ -161,6 +161,18 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, folder: Path | 
         shown = held_images[:: max(1, len(held_images) // 64)][:64]
         image_grid([shown / 255.0, np.asarray(reconstruct(params, jnp.asarray(shown)))], path)
 
+    provenance = corpus_provenance(corpus, config.fonts if domain == "old" else 0.0)
+    if encoder is not None:
+        provenance |= {"upstream": upstream(folder, "baseline")}
+    return Task(VAE_NAMES[domain], config, init, loss, data, evaluate, picture,
+                export=lambda params: {"classes": classes.astype(np.int32)}, provenance=provenance,
+                settle=settler(config, graph, images))
+
+
+def settler(config: vae.VAEConfig, graph, images: np.ndarray):
+    """Parameters as they are trained -> with the statistics of training images, as they have been met, where `standardise` asks for them."""
+    if not config.standardise:
+        return lambda params: params
     known = np.sort(np.random.default_rng(0).choice(len(images), min(2048, len(images)), replace=False))
     known = jnp.asarray(np.asarray(images[known]))
 
@@ -169,12 +181,7 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, folder: Path | 
         met = augment.augment(known, jax.random.key(0), config.augment, config.warp)
         return nnx.to_pure_dict(nnx.split(vae.settle(nnx.merge(graph, params), met))[1])
 
-    provenance = corpus_provenance(corpus, config.fonts if domain == "old" else 0.0)
-    if encoder is not None:
-        provenance |= {"upstream": upstream(folder, "baseline")}
-    return Task(VAE_NAMES[domain], config, init, loss, data, evaluate, picture,
-                export=lambda params: {"classes": classes.astype(np.int32)}, provenance=provenance,
-                settle=settle if config.standardise else lambda params: params)
+    return settle
 
 
 def pretrained_encoder(config: vae.VAEConfig, folder: Path) -> dict:
@@ -259,9 +266,10 @@ class Forms:
     count: np.ndarray
 
 
-def encode_images(folder: Path, domain: str, images: np.ndarray, key=None, progress: str = "") -> tuple[np.ndarray, np.ndarray]:
-    """Mean and log-variance of a trained VAE for (N, 64, 64) uint8, each (N, 64) float32; augmented where a key is given."""
-    graph, params, _, config = load_vae(folder, domain)
+def encode_images(folder: Path, domain: str, images: np.ndarray, key=None, progress: str = "", refined: bool = True):
+    """Mean and log-variance of a trained VAE for (N, 64, 64) uint8, each (N, 64) float32; augmented where a key is given. refined: see
+    `load_vae`."""
+    graph, params, _, config = load_vae(folder, domain, refined)
 
     @jax.jit
     def encode(params, batch, key):
@@ -314,21 +322,21 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     """The density of z_new given z_old, over the latents of the two VAEs trained in `folder`.
 
     With `together` the old VAE is trained on, through the density's likelihood, from where stage 1 left it; its ELBO stays in the
-    loss. Parameters are {"mdn": …} or {"mdn": …, "old": …}.
+    loss; the density starts from what `alone_task` left, if `alone` asks for it. Parameters are {"mdn": …} or {"mdn": …, "old": …}.
     """
     forms = modern_forms(folder, corpus, config.variants)
     gallery_size = len(forms.code_points)
     old_graph, old_params, _, old_config = load_vae(folder, "old", refined=False)
+    chosen, label = in_gallery(*old_examples(corpus, "train"), forms.code_points)
+    images, classes, tables = with_fonts(corpus, chosen, forms.code_points[label], config.fonts, config.balance)
+    data = {"tables": tables, "classes": np.searchsorted(forms.code_points, classes).astype(np.int32)}
     if config.together:
-        chosen, points = old_examples(corpus, "train")
-        chosen, label = in_gallery(chosen, points, forms.code_points)
-        images, classes, tables = with_fonts(corpus, chosen, forms.code_points[label], config.fonts, config.balance)
-        data = {"images": images, "tables": tables, "classes": np.searchsorted(forms.code_points, classes).astype(np.int32)}
+        data["images"] = images
     else:
         # Views are augmented with keys of the seed, so that a resumed run sees the same ones.
-        mean, log_variance, label = old_latents(folder, corpus, "train", forms.code_points, config.views, seed)
-        classes, dense = np.unique(label, return_inverse=True)
-        data = {"mean": mean, "log_variance": log_variance, "tables": {"real": class_table(dense, config.balance)}, "classes": classes}
+        keys = [jax.random.fold_in(jax.random.key(seed), v) for v in range(config.views)] or [None]
+        parts = [encode_images(folder, "old", images, key, f"z_old, view {v + 1}/{len(keys)}", refined=False) for v, key in enumerate(keys)]
+        data |= {"mean": np.stack([p[0] for p in parts]), "log_variance": np.stack([p[1] for p in parts])}
     seen = np.bincount(label, minlength=gallery_size) > 0
     gallery = mdn.Gallery(forms.mean[forms.start], forms.log_variance[forms.start], seen)
     trained = np.isin(np.arange(gallery_size), data["classes"])  # by real images or fonts'
@@ -336,21 +344,23 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
              "start": forms.start, "count": forms.count}
     build = lambda key: mdn.build(config, gallery_size, nnx.Rngs(params=key))
     graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
+    learned = weights.load(weights.find(folder, "mdn_alone"))[0]["mdn"] if config.together and config.alone else None
 
     def init(key):
-        params = {"mdn": nnx.to_pure_dict(nnx.split(build(key))[1])}
+        params = {"mdn": nnx.to_pure_dict(nnx.split(build(key))[1]) if learned is None else jax.tree.map(jnp.asarray, learned)}
         return params | ({"old": jax.tree.map(jnp.asarray, old_params)} if config.together else {})
 
     def loss(params, data, key, variant):
         keys = jax.random.split(key, 6)
-        index, dense = mix(data["tables"], config.fonts if config.together else 0.0, config.batch, keys[0])
+        index, dense = mix(data["tables"], config.fonts, config.batch, keys[0])
         label = data["classes"][dense]
         elbo, parts = 0.0, {}
         if config.together:
             images = augment.augment(data["images"][index], keys[5], old_config.augment, old_config.warp)
-            elbo, z_old, parts = vae.elbo(nnx.merge(old_graph, params["old"]), old_config, images, keys[1])
+            elbo, z_old, parts = vae.elbo(nnx.merge(old_graph, params["old"]), old_config, images, keys[1], old_config.standardise)
         else:
-            z_old = vae.sample_z(data["mean"][index], data["log_variance"][index], keys[1])
+            view = jax.random.randint(keys[5], index.shape, 0, len(data["mean"]))
+            z_old = vae.sample_z(data["mean"][view, index], data["log_variance"][view, index], keys[1])
         form = data["start"][label] + jnp.floor(jax.random.uniform(keys[2], label.shape) * data["count"][label]).astype(jnp.int32)
         z_new = vae.sample_z(data["new_mean"][form], data["new_log_variance"][form], keys[3])
         value, more = mdn.loss(nnx.merge(graph, params["mdn"]), z_old, z_new, label, data["gallery"], keys[4])
@@ -384,8 +394,19 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         return {"code_points": forms.code_points, "gallery_mean": gallery.mean, "gallery_log_variance": gallery.log_variance,
                 "seen": seen, "calibration": calibrate(scores(params)[1], held_label)}
 
-    provenance = corpus_provenance(corpus, config.fonts) | {"upstream": upstream(folder, "vae_old", "vae_new")}
-    return Task("mdn", config, init, loss, data, evaluate, export=export, provenance=provenance)
+    before = ("vae_old", "vae_new") + (("mdn_alone",) if learned is not None else ())
+    provenance = corpus_provenance(corpus, config.fonts) | {"upstream": upstream(folder, *before)}
+    settle_old = settler(old_config, old_graph, images)
+    settle = lambda params: params | ({"old": settle_old(params["old"])} if config.together else {})
+    return Task("mdn", config, init, loss, data, evaluate, export=export, provenance=provenance, settle=settle)
+
+
+def alone_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Task | None:
+    """The density on kept latents, for `alone` steps, which `mdn_task` starts from; None where there are none."""
+    if not (config.together and config.alone):
+        return None
+    alone = dataclasses.replace(config, together=False, steps=config.alone, batch=1024)
+    return dataclasses.replace(mdn_task(alone, corpus, folder, seed), name="mdn_alone")
 
 
 def upstream(folder: Path, *names: str) -> dict[str, str]:
@@ -441,6 +462,27 @@ def stroke_arrays(corpus: Corpus, glyphs: np.ndarray, config: sketch_rnn.SketchR
     return padded, count
 
 
+def decoder_preset(preset: str) -> sketch_rnn.SketchRNNConfig | stroke_rnn.StrokeRNNConfig:
+    """The decoder's settings of a preset: `paper` writes point by point, the others stroke by stroke."""
+    return getattr(sketch_rnn.SketchRNNConfig if preset == "paper" else stroke_rnn.StrokeRNNConfig, preset)()
+
+
+def decoder_task(config: sketch_rnn.SketchRNNConfig | stroke_rnn.StrokeRNNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Task:
+    """Stage 3 of either kind: `sketch_rnn_task` (point by point) or `stroke_rnn_task` (stroke by stroke)."""
+    kind = stroke_rnn_task if isinstance(config, stroke_rnn.StrokeRNNConfig) else sketch_rnn_task
+    return kind(config, corpus, folder, seed)
+
+
+def bucketed(count: np.ndarray, buckets: int, most: int, seed: int):
+    """Examples by length: their indices, a list of (n,) int32; the length each bucket is compiled for; step group -> bucket."""
+    order = np.argsort(count, kind="stable")
+    ends = [len(order) * (b + 1) // buckets for b in range(buckets)]
+    members = [order[a:b].astype(np.int32) for a, b in zip([0, *ends], ends)]
+    share = np.array([len(b) for b in members]) / len(order)
+    lengths = [min(int(-(-count[b].max() // 2) * 2), most) for b in members]
+    return members, lengths, lambda group: int(np.random.default_rng([seed, group]).choice(buckets, p=share))
+
+
 def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Task:
     """The decoder of z_new into strokes, on the latents of the VAEs and the density trained in `folder`.
 
@@ -461,17 +503,7 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
     data = {"stroke3": stroke3, "count": count, "z": z, "strokes": stroke3[..., 2].sum(1).astype(np.int32)}
     if config.glimpse:
         data["picture"] = np.stack([np.uint8(np.round(255 * picture_of(z[:, v]))) for v in range(config.views)], 1)
-    order = np.argsort(count, kind="stable")
-    ends = [len(order) * (b + 1) // config.buckets for b in range(config.buckets)]
-    buckets = [order[a:b] for a, b in zip([0, *ends], ends)]
-    lengths = [int(-(-count[b].max() // 2) * 2) for b in buckets]
-    lengths = [min(length, config.longest - 1) for length in lengths]
-    data["buckets"] = [b.astype(np.int32) for b in buckets]
-    share = np.array([len(b) for b in buckets]) / len(order)
-
-    def bucket(group: int) -> int:
-        return int(np.random.default_rng([seed, group]).choice(len(buckets), p=share))
-
+    data["buckets"], lengths, bucket = bucketed(count, config.buckets, config.longest - 1, seed)
     build = lambda key: sketch_rnn.SketchRNN(config, nnx.Rngs(params=key))
     graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
 
@@ -495,7 +527,7 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
             value, parts = value + planned, parts | more
         return value, parts
 
-    held = held_out_drawings(config, corpus, folder, forms, density, picture_of)
+    held = held_out_drawings(corpus, folder, forms, density, picture_of, lambda glyphs: stroke_arrays(corpus, glyphs, config))
 
     @jax.jit
     def measure(params, rows, points, condition):
@@ -535,6 +567,114 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
                 provenance=provenance, variant=bucket, optimizer=optimizer)
 
 
+def stroke_codes(corpus: Corpus, glyphs: np.ndarray, config: stroke_rnn.StrokeRNNConfig) -> tuple[np.ndarray, np.ndarray]:
+    """The glyphs' strokes (n, most strokes of one, stroke_points, 2) float32 in box units and their number (n,) int32.
+
+    Raises TrainingError for a glyph with more strokes than fit.
+    """
+    drawings = [corpus.new.strokes(int(i)) for i in glyphs]
+    count = np.array([len(d) for d in drawings], np.int32)
+    if count.max() > config.most:
+        raise TrainingError(f"{corpus.new.ids[glyphs[count.argmax()]]}: {count.max()} strokes are more than --most {config.most} holds; raise it")
+    strokes = np.zeros((len(drawings), count.max(), config.stroke_points, 2), np.float32)
+    for row, drawing in zip(strokes, drawings):
+        row[:len(drawing)] = [resample(line, config.stroke_points) for line in drawing]
+    return strokes, count
+
+
+def stroke_rnn_task(config: stroke_rnn.StrokeRNNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Task:
+    """The decoder of z_new into strokes, a stroke a step, on the latents of the VAEs trained in `folder`.
+
+    Every kanji of the gallery is trained on, held out is what `held_out_drawings` says.
+    """
+    gallery = corpus.new.gallery()
+    strokes, count = stroke_codes(corpus, gallery, config)
+    axes = stroke_rnn.Axes.of(np.concatenate([s[:n] for s, n in zip(strokes, count)]))
+    forms, picture_of = modern_forms(folder, corpus, False), painter(folder)
+    density = load_mdn(folder) if weights.exists(folder, "mdn") else None
+    keys = jax.random.split(jax.random.key(seed), config.views - 1)
+    z = np.stack([forms.mean, *(np.asarray(vae.sample_z(forms.mean, forms.log_variance, k)) for k in keys)], 1)  # (G, views, 64)
+    members, lengths, bucket = bucketed(count, config.buckets, strokes.shape[1], seed)
+    data = {"strokes": strokes, "count": count, "z": z, "buckets": members, "axes": axes,
+            "picture": np.stack([np.uint8(np.round(255 * picture_of(z[:, v]))) for v in range(config.views)], 1)}
+    build = lambda key: stroke_rnn.StrokeRNN(config, nnx.Rngs(params=key))
+    graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
+
+    def loss(params, data, key, variant):
+        draw_key, view_key, plan_key, model_key = jax.random.split(key, 4)
+        members, model = data["buckets"][variant], nnx.merge(graph, params)
+        index = spread(members[jax.random.randint(draw_key, (config.batch,), 0, len(members))])
+        view = jax.random.randint(view_key, (config.batch,), 0, config.views)
+        condition = {"z": data["z"][index, view], "picture": data["picture"][index, view].astype(jnp.float32) / 255.0}
+        value, parts = stroke_rnn.loss(model, data["axes"], data["strokes"][index, :lengths[variant]], data["count"][index], condition, model_key)
+        pick = spread(jax.random.randint(plan_key, (config.plan_batch,), 0, len(data["z"]) * config.views))
+        glyph, view = pick // config.views, pick % config.views
+        planned, more = stroke_rnn.plan_loss(model, data["z"][glyph, view], data["count"][glyph])
+        return value + planned, parts | more
+
+    held = held_out_drawings(corpus, folder, forms, density, picture_of, lambda glyphs: stroke_codes(corpus, glyphs, config))
+
+    @jax.jit
+    def measure(params, strokes, count, condition):
+        model = nnx.merge(graph, params)
+        planned = model.plan(condition["z"]).argmax(-1)
+        return stroke_rnn.negative_log_likelihood(model, axes, strokes, count, condition), planned == count
+
+    def evaluate(params):
+        values = {}
+        for name, (strokes, count, condition) in held.items():
+            for suffix, shift in (("", 0), ("_wrong_z", 1)):
+                shifted = {k: np.roll(v, shift, 0) for k, v in condition.items()}
+                parts = [measure(params, strokes[at:at + 64], count[at:at + 64], {k: v[at:at + 64] for k, v in shifted.items()})
+                         for at in range(0, len(strokes), 64)]
+                values[f"{name}_nll_per_stroke{suffix}"] = float(sum(float(p[0].sum()) for p in parts) / count.sum())
+                if not suffix:
+                    values[f"{name}_count_right"] = float(np.concatenate([np.asarray(p[1]) for p in parts]).mean())
+        return values
+
+    def picture(params, path):
+        drawings, of, conditions = held["val" if "val" in held else "gallery"]
+        condition = {k: jnp.asarray(v[:48]) for k, v in conditions.items()}
+        drawn, many, *_ = stroke_rnn.draw(graph, params, axes, condition, jax.random.split(jax.random.key(0), len(condition["z"])),
+                                         jnp.float32(config.temperature))
+        raster = lambda strokes, count: np.stack([rasterise(list(s[:n])) / 255.0 for s, n in zip(np.asarray(strokes), count)])
+        image_grid([raster(drawings[:48], of[:48]), np.asarray(condition["picture"]), raster(drawn, many)], path)
+
+    provenance = corpus_provenance(corpus) | {"upstream": upstream(folder, "vae_new")}
+    optimizer = optax.chain(optax.clip_by_global_norm(config.clip), adamw(config))
+    return Task("sketch_rnn", config, lambda key: nnx.to_pure_dict(nnx.split(build(key))[1]), loss, data, evaluate, picture,
+                export=lambda params: {f"stroke_{k}": getattr(axes, k) for k in ("mean", "axes", "deviation")},
+                provenance=provenance, variant=bucket, optimizer=optimizer)
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoder:
+    """A trained decoder of strokes: configuration, model graph, parameters and, of the kind that writes whole strokes, their axes."""
+
+    config: sketch_rnn.SketchRNNConfig | stroke_rnn.StrokeRNNConfig
+    graph: nnx.GraphDef
+    params: dict
+    axes: stroke_rnn.Axes | None
+
+    @property
+    def sees(self) -> bool:
+        """Whether its condition holds the new VAE's picture beside z."""
+        return self.axes is not None or self.config.glimpse
+
+
+def load_decoder(folder: Path) -> Decoder:
+    """The decoder of a runs or weights folder. Raises WeightsError."""
+    params, arrays, described = weights.load(weights.find(folder, "sketch_rnn"))
+    if "stroke_points" in described["config"]:
+        config = weights.config(stroke_rnn.StrokeRNNConfig, described)
+        build, axes = stroke_rnn.StrokeRNN, stroke_rnn.Axes(*(jnp.asarray(arrays[f"stroke_{k}"]) for k in ("mean", "axes", "deviation")))
+    else:
+        config = weights.config(sketch_rnn.SketchRNNConfig, described)
+        build, axes = sketch_rnn.SketchRNN, None
+    graph, _ = nnx.split(nnx.eval_shape(lambda: build(config, nnx.Rngs(0))))
+    return Decoder(config, graph, params, axes)
+
+
 def painter(folder: Path):
     """A function from z_new (n, 64) to the new VAE's pictures (n, 64, 64) float32 in [0, 1]."""
     graph, params, _, _ = load_vae(folder, "new")
@@ -572,11 +712,11 @@ def predicted_views(folder, corpus, forms, density, keys) -> np.ndarray:
     return np.stack(views, 1).astype(np.float32)
 
 
-def held_out_drawings(config, corpus, folder, forms, density, picture_of, limit: int = 256) -> dict:
-    """name -> (stroke-3, counts, condition): variant glyphs on their own z_new, the gallery on its own (trained on), and, where a
+def held_out_drawings(corpus, folder, forms, density, picture_of, strokes_of, limit: int = 256) -> dict:
+    """name -> (strokes, counts, condition), strokes and counts as `strokes_of` gives them for glyphs: variant glyphs on their own z_new, the gallery on its own (trained on), and, where a
     density is there, val images on their predicted z_new."""
     def conditions(z):
-        return {"z": z} | ({"picture": picture_of(z)} if config.glimpse else {})
+        return {"z": z} | ({"picture": picture_of(z)} if picture_of else {})
 
     random = np.random.default_rng(0)
     gallery, held = corpus.new.gallery(), {}
@@ -584,14 +724,14 @@ def held_out_drawings(config, corpus, folder, forms, density, picture_of, limit:
     others = random.permutation(others)[:limit]
     if len(others):
         mean, _ = encode_images(folder, "new", corpus.new.images[others])
-        held["variants"] = (*stroke_arrays(corpus, others, config), conditions(mean))
+        held["variants"] = (*strokes_of(others), conditions(mean))
     known = np.sort(random.permutation(len(gallery))[:limit])
-    held["gallery"] = (*stroke_arrays(corpus, gallery[known], config), conditions(forms.mean[known]))
+    held["gallery"] = (*strokes_of(gallery[known]), conditions(forms.mean[known]))
     if density:
         graph, params, anchors, _, _ = density
         z_old, _, label = old_latents(folder, corpus, "val", forms.code_points)
         chosen = random.permutation(len(label))[:limit]
         model = nnx.merge(graph, params)
         z_new = np.asarray(mdn.sample(model, z_old[chosen], anchors, jax.random.key(0), min(0.25, model.config.temperature)))
-        held["val"] = (*stroke_arrays(corpus, gallery[label[chosen]], config), conditions(z_new))
+        held["val"] = (*strokes_of(gallery[label[chosen]]), conditions(z_new))
     return held

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from data import DataError
-from data.strokes import distance_to_segment, from_stroke3, from_stroke5, simplify, to_stroke3, to_stroke5
+from data.strokes import distance_to_segment, from_stroke3, from_stroke5, resample, simplify, to_stroke3, to_stroke5
 
 
 def deviation(points, kept):
@@ -82,3 +82,27 @@ def test_bad_input_is_one_clear_line(call):
     with pytest.raises(DataError) as error:
         call()
     assert str(error.value) and "\n" not in str(error.value)
+
+
+def test_resample_keeps_ends_and_gives_corners_points_of_their_own():
+    corner = np.array([[0, 0], [40, 0], [40, 40]], np.float32)
+    found = resample(corner, 12)
+    assert found.shape == (12, 2) and found.dtype == np.float32
+    np.testing.assert_array_equal(found[[0, -1]], corner[[0, -1]])
+    assert (abs(found - [40, 0]).max(1) < 1e-5).any()
+    even = resample(np.array([[0, 0], [10, 0], [11, 0]], np.float32), 12)
+    np.testing.assert_allclose(even[:, 0], np.arange(12), atol=1e-5)
+
+
+def test_resample_moves_little_when_the_line_does():
+    line = np.cumsum(np.random.default_rng(0).normal(2, 3, (9, 2)), 0).astype(np.float32)
+    near = line + np.float32(1e-3)
+    assert abs(resample(line, 12) - resample(near, 12)).max() < 0.02
+
+
+def test_resample_of_a_dot_and_of_nonsense():
+    np.testing.assert_array_equal(resample([[3, 4], [3, 4]], 5), np.full((5, 2), [3, 4]))
+    with pytest.raises(DataError, match="2 or more"):
+        resample([[0, 0], [1, 1]], 1)
+    with pytest.raises(DataError):
+        resample([[0, 0]], 5)

@@ -34,7 +34,7 @@ def test_sample_evaluation_is_whole_and_quick(report):
     assert summary["about"]["images"] == 24 and summary["about"]["sample_corpus"] is True
     reader = summary["about"]["reader"]
     for metric in (f"{reader}: true glyph, top-1", f"{reader}: single drawing, top-1", f"{reader}: best of 4, top-1", "candidates, top-1",
-                   "HOG: predicted pixels, top-1", "stroke count exact", "stroke order agreement", "AIoU", "NLL per point",
+                   "HOG: predicted pixels, top-1", "stroke count exact", "stroke order agreement", "AIoU", "NLL per stroke",
                    "1-NN in z_old, same class"):
         mean, low, high, n = summary["metrics"][metric]
         assert n > 0 and low <= mean <= high, metric

@@ -153,3 +153,23 @@ def test_wrong_numbers_are_refused(model, argument):
 def test_folder_without_weights_is_one_clear_line(tmp_path):
     with pytest.raises(WeightsError, match="vae_old"):
         KuzushijiTransfer.load(tmp_path)
+
+
+def test_write_draws_a_latent_as_transfer_does_and_what_lies_between_two(model, images):
+    results = model.transfer(images, samples=1, seed=0)
+    written = model.write(np.stack([r.z_new for r in results]), seed=0)
+    assert [len(w) for w in written] == [1] * len(results)
+    # The picture comes from another compiled function: a rounding may turn one of its drawings another way.
+    same = [len(w[0]) == len(r.strokes[0]) and all(a.shape == b.shape and np.abs(a - b).max() < 0.1 for a, b in zip(w[0], r.strokes[0]))
+            for w, r in zip(written, results)]
+    assert np.mean(same) > 0.8, same
+    [three] = model.write((results[0].z_new + results[1].z_new) / 2, samples=3)
+    assert len(three) == 3 and all(s.dtype == np.float32 and s.shape[1] == 2 and np.isfinite(s).all() for d in three for s in d)
+    assert model.write(np.zeros((0, 64))) == []
+
+
+@pytest.mark.parametrize("z_new, arguments", [(np.zeros(32), {}), (np.zeros((1, 1, 64)), {}), (np.full(64, np.nan), {}),
+                                              (np.zeros(64), {"samples": 0}), (np.zeros(64), {"temperature": 2.0})])
+def test_write_refuses_other_arrays_and_numbers(model, z_new, arguments):
+    with pytest.raises(ValueError, match="give"):
+        model.write(z_new, **arguments)

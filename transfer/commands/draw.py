@@ -102,7 +102,7 @@ def work(chosen, bar) -> tuple[list[dict], list[dict]]:
                     part = stack.enter_context(whole(chosen.out / "drawings.ndjson"))
                     lines = stack.enter_context(part.open("w", encoding="utf-8"))
             results = batch.transfer_pictures(model, pictures, chosen.samples, chosen.seed, chosen.temperature, chosen.top)
-            about = {"seed": chosen.seed, "temperature": chosen.temperature or model.sketch_config.temperature}
+            about = {"seed": chosen.seed, "temperature": chosen.temperature or model.temperature}
             bases = [chosen.out / names.new(Path(picture.source).stem) for picture in pictures]
             tasks = [writers.submit(save, result, base, {"image": picture.source} | about, chosen)
                      for picture, base, result in zip(pictures, bases, results)]

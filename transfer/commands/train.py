@@ -70,16 +70,16 @@ def stages(preset: str, corpus, runs: Path, seed: int, steps: int | None = None)
     from transfer.classifier import ClassifierConfig
     from transfer.evaluation.judges import baseline_task
     from transfer.mdn import MDNConfig
-    from transfer.sketch_rnn import SketchRNNConfig
-    from transfer.stages import mdn_task, sketch_rnn_task, vae_task
+    from transfer.stages import alone_task, decoder_preset, decoder_task, mdn_task, vae_task
     from transfer.vae import VAEConfig
 
     def stepped(config):
         return config if steps is None else dataclasses.replace(config, steps=steps)
 
     old, new = (stepped(getattr(VAEConfig, preset)(domain)) for domain in ("old", "new"))
-    density, decoder = (stepped(getattr(kind, preset)()) for kind in (MDNConfig, SketchRNNConfig))
+    density, decoder = stepped(getattr(MDNConfig, preset)()), stepped(decoder_preset(preset))
     # A pretrained encoder starts from a classifier of the same images.
     first = [lambda: baseline_task(stepped(ClassifierConfig.baseline()), corpus, seed)] if old.pretrained else []
     return [*first, lambda: vae_task(old, corpus, "old", runs), lambda: vae_task(new, corpus, "new", runs),
-            lambda: mdn_task(density, corpus, runs, seed), lambda: sketch_rnn_task(decoder, corpus, runs, seed)]
+            *([lambda: alone_task(density, corpus, runs, seed)] if density.together and density.alone else []),
+            lambda: mdn_task(density, corpus, runs, seed), lambda: decoder_task(decoder, corpus, runs, seed)]

@@ -5,23 +5,24 @@ import jax
 import numpy as np
 from flax import nnx
 
-from transfer import sketch_rnn
+from transfer import sketch_rnn, stroke_rnn
 from transfer.evaluation.calibration import auroc, bootstrap, expected_calibration_error
 from transfer.evaluation.cases import Cases, Measures
 from transfer.evaluation.stroke_quality import derangement
-from transfer.stages import stroke_arrays
+from transfer.stages import stroke_arrays, stroke_codes
 
 
 def measure(cases: Cases) -> Measures:
-    """NLL per point of the true strokes given the predicted z_new, and given another image's; how many kanji the k drawings of an image
+    """NLL per point or stroke of the true strokes given the predicted z_new, and given another image's; how many kanji the k drawings of an image
     look like; whether the candidates' probabilities hold (ECE); whether uncertainty is high where the prediction is wrong (AUROC: of
     the best candidate's doubt and the pixels' mean uncertainty for wrong images, and of each pixel's for wrong pixels)."""
     confidence, hit = confidences(cases)
     doubt = np.array([r.uncertainty.mean() for r in cases.results])
     pixel_doubt, pixel_wrong = pixels(cases)
+    unit = "point" if cases.model.decoder.axes is None else "stroke"
     found = {
-        "NLL per point": stroke_nll(cases, np.arange(len(cases.results))),
-        "NLL per point, another image's z": stroke_nll(cases, derangement(cases.code_points, cases.seed)),
+        f"NLL per {unit}": stroke_nll(cases, np.arange(len(cases.results))),
+        f"NLL per {unit}, another image's z": stroke_nll(cases, derangement(cases.code_points, cases.seed)),
         f"different kanji among {cases.samples} drawings": np.array([len(set(a)) for a in cases.readings.answers], float),
         "confidence of the best candidate": confidence,
         "pixel uncertainty, right": np.where(hit, doubt, np.nan), "pixel uncertainty, wrong": np.where(hit, np.nan, doubt),
@@ -54,22 +55,27 @@ def pixels(cases: Cases, limit: int = 200_000) -> tuple[np.ndarray, np.ndarray]:
 
 
 def stroke_nll(cases: Cases, conditioned_on: np.ndarray) -> np.ndarray:
-    """NLL per point, in nats, of each image's true strokes given the z_new predicted for image conditioned_on[i]: (N,)."""
-    model = cases.model
-    rows, count = stroke_arrays(cases.corpus, cases.glyphs, model.sketch_config)
+    """NLL of each image's true strokes given the z_new predicted for image conditioned_on[i], in nats: (N,), a point where the decoder
+    writes points, a stroke's code where it writes strokes."""
+    decoder = cases.model.decoder
     results = [cases.results[i] for i in conditioned_on]
     condition = {"z": np.stack([r.z_new for r in results])}
-    if model.sketch_config.glimpse:
+    if decoder.sees:
         condition["picture"] = np.stack([r.pixels for r in results])
+    points = decoder.axes is None
+    rows, count = (stroke_arrays if points else stroke_codes)(cases.corpus, cases.glyphs, decoder.config)
 
     @jax.jit
     def nll(params, rows, count, condition):
-        move, pen = sketch_rnn.negative_log_likelihood(nnx.merge(model.sketch_graph, params), rows, count, condition)
-        return (move + pen) / count
+        model = nnx.merge(decoder.graph, params)
+        if points:
+            move, pen = sketch_rnn.negative_log_likelihood(model, rows, count, condition)
+            return (move + pen) / count
+        return stroke_rnn.negative_log_likelihood(model, decoder.axes, rows, count, condition) / count
 
     out = []
     for at in range(0, len(rows), 64):
         index = np.minimum(np.arange(at, at + 64), len(rows) - 1)  # the last one again fills the batch
-        part = nll(model.sketch_params, rows[index], count[index], {k: v[index] for k, v in condition.items()})
+        part = nll(decoder.params, rows[index], count[index], {k: v[index] for k, v in condition.items()})
         out.append(np.asarray(part)[:len(rows) - at])
     return np.concatenate(out).astype(float)

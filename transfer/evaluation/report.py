@@ -91,7 +91,7 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
                     "wrong kanji at random.",
                     ("stroke count exact", "stroke count within 1", "stroke count error", "strokes matched", "stroke order agreement",
                      "stroke direction agreement", "length-independent DTW", "AIoU", "Chamfer distance", "Chamfer distance between two drawings")),
-        "Distribution": ("", ("NLL per point", "NLL per point, another image's z", f"different kanji among {k} drawings",
+        "Distribution": ("", ("NLL per stroke", "NLL per stroke, another image's z", "NLL per point", "NLL per point, another image's z", f"different kanji among {k} drawings",
                               "confidence of the best candidate", "pixel uncertainty, right", "pixel uncertainty, wrong")),
         "Latents": ("", ("KL of z_old, nats", "KL of z_new, nats", "1-NN in z_old, same class", "linear probe of z_old")),
     }

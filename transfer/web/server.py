@@ -61,7 +61,7 @@ def build(model, host: str = "127.0.0.1", hosts: tuple[str, ...] = (), max_bytes
 
     def health(request: Request) -> JSONResponse:
         return JSONResponse({"status": "ready", "version": version(), "waiting": line.waiting, "limits": limits,
-                             "temperature": model.sketch_config.temperature})
+                             "temperature": model.temperature})
 
     def shown(request: Request) -> JSONResponse:
         return JSONResponse(examples())
@@ -103,7 +103,7 @@ def think(model, content: bytes, asked: dict) -> bytes:
         except images.ImageError as error:
             raise HTTPException(status(content), str(error)) from None
     [result] = model.transfer(read.image, **asked)
-    temperature = model.sketch_config.temperature if asked["temperature"] is None else asked["temperature"]
+    temperature = model.temperature if asked["temperature"] is None else asked["temperature"]
     return encode(answer(result, read, asked["seed"], temperature))
 
 

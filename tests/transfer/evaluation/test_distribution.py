@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from transfer import sketch_rnn
+from transfer import sketch_rnn, stroke_rnn
 from transfer.evaluation import distribution
 from transfer.evaluation.stroke_quality import derangement
-from transfer.stages import stroke_arrays
+from transfer.stages import Decoder, stroke_arrays, stroke_codes
 
 
 @pytest.fixture
@@ -15,19 +15,32 @@ def with_decoder(cases):
     """The cases with a small decoder of random weights."""
     config = sketch_rnn.SketchRNNConfig(units=8, mixtures=2, glimpse=True, embed=8, head=0)
     graph, state = nnx.split(sketch_rnn.SketchRNN(config, nnx.Rngs(0)))
-    object.__setattr__(cases, "model", types.SimpleNamespace(sketch_config=config, sketch_graph=graph, sketch_params=state))
+    object.__setattr__(cases, "model", types.SimpleNamespace(decoder=Decoder(config, graph, state, None)))
     return cases
 
 
 def test_stroke_nll_is_each_images_own(with_decoder):
     cases = with_decoder
-    model = nnx.merge(cases.model.sketch_graph, cases.model.sketch_params)
+    model = nnx.merge(cases.model.decoder.graph, cases.model.decoder.params)
     swapped = distribution.stroke_nll(cases, np.array([1, 0, 3, 2]))
     for i, other in ((0, 1), (3, 2)):
-        rows, count = stroke_arrays(cases.corpus, cases.glyphs[i:i + 1], cases.model.sketch_config)
+        rows, count = stroke_arrays(cases.corpus, cases.glyphs[i:i + 1], cases.model.decoder.config)
         condition = {"z": cases.results[other].z_new[None], "picture": cases.results[other].pixels[None]}
         move, pen = sketch_rnn.negative_log_likelihood(model, rows, count, condition)
         assert swapped[i] == pytest.approx(float((move + pen)[0]) / len(np.concatenate(cases.truth[i])), rel=1e-4)
+
+
+def test_stroke_nll_of_a_decoder_of_whole_strokes(cases):
+    config = stroke_rnn.StrokeRNNConfig.tiny()
+    graph, state = nnx.split(stroke_rnn.StrokeRNN(config, nnx.Rngs(0)))
+    strokes, count = stroke_codes(cases.corpus, cases.glyphs, config)
+    axes = stroke_rnn.Axes.of(np.concatenate([s[:n] for s, n in zip(strokes, count)]))
+    object.__setattr__(cases, "model", types.SimpleNamespace(decoder=Decoder(config, graph, state, axes)))
+    swapped = distribution.stroke_nll(cases, np.array([1, 0, 3, 2]))
+    condition = {"z": cases.results[1].z_new[None], "picture": cases.results[1].pixels[None]}
+    alone = stroke_rnn.negative_log_likelihood(nnx.merge(graph, state), axes, strokes[:1], count[:1], condition)
+    assert swapped[0] == pytest.approx(float(alone[0]) / count[0], rel=1e-4)
+    assert "NLL per stroke" in distribution.measure(cases).per_image
 
 
 def test_certainty_is_set_against_hits(with_decoder):

@@ -67,7 +67,7 @@ def test_answer_is_what_the_model_makes_of_the_picture(first, model, examples):
     read = read_image(examples[0])
     [result] = model.transfer(read.image, samples=3, seed=5)
     assert first.status_code == 200 and first.headers["content-type"] == "application/json"
-    assert first.content == encode(answer(result, read, 5, model.sketch_config.temperature))
+    assert first.content == encode(answer(result, read, 5, model.temperature))
     found = first.json()
     assert np.array_equal(found["image"], result.image) and found["samples"] == 3 and found["seed"] == 5
     assert found["verdict"] == result.verdict in ("sure", "not sure", "not a kanji")
@@ -104,7 +104,7 @@ def test_many_at_once_get_what_each_gets_alone(address, model, examples):
     for content, found in zip(examples * 2, answers):
         read = read_image(content)
         [result] = model.transfer(read.image, samples=3)
-        assert found == encode(answer(result, read, 0, model.sketch_config.temperature))
+        assert found == encode(answer(result, read, 0, model.temperature))
 
 
 def test_health_and_examples(client):
@@ -255,7 +255,7 @@ class Slow:
     """The real model, but it waits for `go` and counts how many are at work at once."""
 
     def __init__(self, model):
-        self.model, self.sketch_config = model, model.sketch_config
+        self.model, self.temperature = model, model.temperature
         self.go, self.begun, self.lock = threading.Event(), threading.Semaphore(0), threading.Lock()
         self.at_work = self.most = 0
 

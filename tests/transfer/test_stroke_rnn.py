@@ -1,0 +1,186 @@
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from scipy import stats
+
+from transfer import stroke_rnn
+from transfer.stroke_rnn import Axes, StrokeRNN, StrokeRNNConfig
+
+TINY = StrokeRNNConfig(stroke_points=4, latent=6, units=12, embed=10, width=16, blocks=1, heads=2, channels=24, mixtures=3, plan_hidden=8, most=5)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    random = np.random.default_rng(0)
+    start = random.uniform(10, 100, (4, 5, 1, 2))
+    strokes = np.float32(start + np.cumsum(random.normal(0, 8, (4, 5, 4, 2)), 2))
+    count = np.array([5, 3, 1, 4], np.int32)
+    condition = {"z": np.float32(random.normal(size=(4, 6))), "picture": np.float32(random.random((4, 64, 64)))}
+    axes = Axes.of(np.concatenate([s[:n] for s, n in zip(strokes, count)]))
+    # The scales are sigmoids: a model from scratch is smooth enough for differences.
+    graph, state = nnx.split(StrokeRNN(TINY, nnx.Rngs(0)))
+    return graph, nnx.to_pure_dict(state), axes, strokes, count, condition
+
+
+@partial(jax.jit, static_argnums=0)
+def likelihood(graph, params, axes, strokes, count, condition, key):
+    return stroke_rnn.negative_log_likelihood(nnx.merge(graph, params), axes, strokes, count, condition, key)
+
+
+def nll(tiny, strokes=None, count=None, key=None):
+    graph, params, axes, its, many, condition = tiny
+    return likelihood(graph, params, axes, its if strokes is None else strokes, many if count is None else count, condition, key)
+
+
+def test_codes_lead_back_to_the_strokes_and_are_standardised():
+    strokes = np.float32(np.random.default_rng(1).uniform(0, 109, (500, 4, 2)))
+    axes = Axes.of(strokes)
+    codes = axes.encode(strokes)
+    np.testing.assert_allclose(axes.decode(codes), strokes, atol=2e-3)
+    np.testing.assert_allclose(np.cov(np.asarray(codes).T), np.eye(8), atol=0.01)
+
+
+def test_mixture_is_scipys(tiny):
+    axes = tiny[2]
+    out = np.random.default_rng(2).normal(size=(3, 3 * 17)).astype(np.float32)
+    codes = np.random.default_rng(3).normal(size=(3, 8)).astype(np.float32)
+    weights, means, log_scales = parameters = stroke_rnn.mixture(TINY, axes, jnp.asarray(out))
+    expected = [np.logaddexp.reduce([w + stats.multivariate_normal.logpdf(x, m, np.diag(np.exp(2 * s))) for w, m, s in zip(*row)])
+                for x, row in zip(codes, zip(*map(np.asarray, (weights, means, log_scales))))]
+    np.testing.assert_allclose(stroke_rnn.log_prob(parameters, jnp.asarray(codes)), expected, rtol=1e-4)
+    np.testing.assert_allclose(np.exp(weights).sum(-1), 1, rtol=1e-5)
+    # Never finer than `finest` box units, where the strokes differ by more than that.
+    wide = axes.deviation > TINY.finest * 2
+    assert (np.exp(log_scales) * axes.deviation >= TINY.finest * 0.999)[..., wide].all()
+
+
+def test_gradient_is_that_of_finite_differences(tiny):
+    graph, state, axes, strokes, count, condition = tiny
+    with jax.enable_x64():
+        wide = lambda tree: jax.tree.map(lambda a: jnp.asarray(a, jnp.float64) if np.issubdtype(np.asarray(a).dtype, np.floating) else a, tree)
+        params, axes, strokes, condition = wide(state), wide(axes), wide(strokes), wide(condition)
+        value = jax.jit(lambda p: stroke_rnn.loss(nnx.merge(graph, p), axes, strokes, count, condition, jax.random.key(0))[0])
+        gradient = jax.grad(value)(params)
+        for seed in range(3):
+            leaves, tree = jax.tree.flatten(params)
+            random = np.random.default_rng(seed)
+            direction = tree.unflatten([jnp.asarray(random.normal(size=leaf.shape)) for leaf in leaves])
+            moved = lambda by: value(jax.tree.map(lambda p, d: p + by * d, params, direction))
+            along = sum(jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), gradient, direction)))
+            # The plan's layers take no part in this loss, and the rectifiers are smooth almost everywhere.
+            assert float(along) == pytest.approx(float(moved(1e-6) - moved(-1e-6)) / 2e-6, rel=2e-4)
+
+
+def test_strokes_beyond_the_count_do_not_matter(tiny):
+    strokes = tiny[3].copy()
+    strokes[1, 3:] = 77.0
+    np.testing.assert_array_equal(nll(tiny), nll(tiny, strokes))  # the same program: to the last bit
+    longer = np.concatenate([tiny[3], np.full((4, 2, 4, 2), 50, np.float32)], 1)
+    np.testing.assert_allclose(nll(tiny, longer), nll(tiny), rtol=1e-5)
+
+
+def test_a_stroke_depends_on_those_before_it_and_not_on_those_after(tiny):
+    def added(strokes, index):
+        """What stroke `index` of the first drawing adds, of drawings of always 5 strokes."""
+        return stroke_by_stroke(tiny, strokes)[0, index]
+
+    strokes = tiny[3].copy()
+    before = added(strokes, 1)
+    strokes[0, 3] += 5
+    assert added(strokes, 1) == before and added(strokes, 4) != stroke_by_stroke(tiny, tiny[3])[0, 4]
+
+
+def stroke_by_stroke(tiny, strokes):
+    graph, state, axes, _, _, condition = tiny
+    model = nnx.merge(graph, state)
+    one = lambda strokes: jax.jacfwd(lambda on: _masked(model, axes, strokes, on, condition))(jnp.ones(5))
+    return np.asarray(one(jnp.asarray(strokes)))
+
+
+def _masked(model, axes, strokes, on, condition):
+    """NLL as a linear function of which strokes count: its derivative is each stroke's share."""
+    config, original = model.config, stroke_rnn.log_prob
+    stroke_rnn.log_prob = lambda parameters, codes: original(parameters, codes) * on
+    try:
+        return stroke_rnn.negative_log_likelihood(model, axes, strokes, jnp.full(len(strokes), config.most), condition)
+    finally:
+        stroke_rnn.log_prob = original
+
+
+def test_noise_changes_what_is_told_and_never_the_target(tiny):
+    noisy = nll(tiny, key=jax.random.key(0))
+    assert (abs(noisy - nll(tiny)) > 1e-4).sum() >= 3
+    # A drawing of one stroke has nothing before it.
+    assert noisy[2] == nll(tiny)[2]
+
+
+def test_ink_is_length_times_width():
+    line = jnp.asarray([[[20.0, 30.0], [60.0, 30.0], [60.0, 70.0]]])
+    cell = (109 / 16) ** 2
+    assert float(stroke_rnn.ink_of(line).sum() * cell) == pytest.approx(80 * stroke_rnn.INK_WIDTH, rel=1e-3)
+    assert float(stroke_rnn.ink_of(jnp.zeros((1, 4, 2))).sum()) < 1e-4
+
+
+def test_likeness_is_1_for_the_same_ink_and_0_without_common_ink():
+    drawing = jnp.asarray([[[[20.0, 20.0], [20.0, 90.0]], [[20.0, 50.0], [90.0, 50.0]]]])
+    page = np.minimum(np.asarray(stroke_rnn.ink_of(drawing, grid=32)).sum(1), 1).reshape(1, 32, 32).repeat(2, 1).repeat(2, 2)
+    assert float(stroke_rnn.likeness(drawing, jnp.asarray(page))[0]) == pytest.approx(1, abs=1e-3)
+    assert float(stroke_rnn.likeness(drawing, jnp.asarray(page[:, :, ::-1] * (page == 0)))[0]) < 0.35
+    assert np.isfinite(stroke_rnn.likeness(drawing * 0, jnp.zeros((1, 64, 64)))).all()
+
+
+def draw(tiny, index, temperature=0.5, seed=0):
+    graph, state, axes, _, _, condition = tiny
+    index = np.asarray(index)
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(jnp.asarray(index))
+    return [np.asarray(a) for a in stroke_rnn.draw(graph, state, axes, {k: v[index] for k, v in condition.items()}, keys, jnp.float32(temperature))]
+
+
+def test_a_drawing_has_the_planned_strokes_and_does_not_depend_on_its_neighbours(tiny):
+    strokes, count, score, alike = draw(tiny, [0, 1, 2, 3])
+    planned = np.clip(np.asarray(nnx.merge(tiny[0], tiny[1]).plan(tiny[5]["z"])).argmax(-1), 1, TINY.most)
+    np.testing.assert_array_equal(count, planned)
+    assert strokes.shape == (4, 5, 4, 2) and all((s[n:] == 0).all() and np.isfinite(s).all() for s, n in zip(strokes, count))
+    np.testing.assert_allclose(draw(tiny, [2, 1, 0, 3])[0][0], strokes[2], atol=1e-4)
+    np.testing.assert_array_equal(draw(tiny, [0, 1, 2, 3])[0], strokes)
+    assert (draw(tiny, [0, 1, 2, 3], seed=1)[0] != strokes).any()
+    assert np.isfinite(score).all() and np.isfinite(alike).all()
+
+
+def test_drawing_scores_are_the_likelihood_that_training_sees(tiny):
+    strokes, count, score, _ = draw(tiny, [0, 1, 2, 3])
+    np.testing.assert_allclose(-nll(tiny, strokes[:, :max(count)], count), score, rtol=1e-3, atol=1e-2)
+
+
+def test_it_learns_to_write_what_z_says(tiny):
+    """Two drawings told apart by z and picture: written again after a few hundred steps."""
+    config = dataclasses.replace(TINY, units=32, embed=32, width=48, mixtures=1, plan_hidden=32, noise=0.2)
+    random = np.random.default_rng(5)
+    strokes = np.float32(random.uniform(15, 95, (2, 3, 1, 2)) + np.array([0, 9, 18, 27])[:, None])
+    count, axes = np.array([3, 2], np.int32), Axes.of(np.float32(random.uniform(0, 109, (200, 4, 2))))
+    condition = {"z": np.float32([[1] * 6, [-1] * 6]), "picture": np.float32(random.random((2, 64, 64)))}
+    graph, state = nnx.split(StrokeRNN(config, nnx.Rngs(1)))
+    params, optimizer = nnx.to_pure_dict(state), optax.adam(1e-3)
+
+    @jax.jit
+    def step(params, state, key):
+        def value(p):
+            model = nnx.merge(graph, p)
+            return stroke_rnn.loss(model, axes, jnp.asarray(strokes), count, condition, key)[0] + stroke_rnn.plan_loss(model, condition["z"], count)[0]
+
+        updates, state = optimizer.update(jax.grad(value)(params), state)
+        return optax.apply_updates(params, updates), state
+
+    state = optimizer.init(params)
+    for number in range(500):
+        params, state = step(params, state, jax.random.key(number))
+    drawn, many, *_ = stroke_rnn.draw(graph, params, axes, condition, jax.random.split(jax.random.key(0), 2), jnp.float32(0.01))
+    np.testing.assert_array_equal(many, count)
+    for written, true, n in zip(np.asarray(drawn), strokes, count):
+        assert abs(written[:n] - true[:n]).mean() < 2.5

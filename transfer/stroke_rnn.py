@@ -1,0 +1,322 @@
+"""Sketch-RNN whose step is a whole stroke: a modern latent z_new becomes the strokes of a kanji, one after another.
+
+The paper's decoder (`transfer.sketch_rnn`) moves the pen point by point, some fifty steps a kanji, and errors add up on the way. Here a
+stroke is a fixed number of points in the page's own coordinates (as BézierSketch has a curve for a step, arXiv 2007.02190), some twelve
+steps a kanji, each drawn from a mixture of Gaussians over the whole stroke. The LSTM remembers what has been written and how many
+strokes are left of a number that is read off z; after it, two layers of attention look at the picture that the new VAE paints of z
+and at the ink of it that is still to be written.
+
+Strokes are *codes*: a stroke's points along the principal axes of all strokes, each divided by its standard deviation (`Axes`).
+`condition` is a dict: "z" (B, latent) and "picture" (B, 64, 64) float32 in [0, 1], ink 1. Lengths are in KanjiVG's box units (109).
+"""
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from transfer.sketch_rnn import BOX, GRID, INK_WIDTH, LOG_2PI, MOST_STROKES, coarse_picture, fourier, lstm, strokes_left
+from transfer.sketch_rnn import _gates as gates
+
+
+@dataclasses.dataclass(frozen=True)
+class StrokeRNNConfig:
+    """Model, loss and training settings of the decoder. Use a preset and override fields."""
+
+    stroke_points: int = 12
+    """Points of a stroke, closer where it turns (`data.strokes.resample`)."""
+    latent: int = 64
+    units: int = 512
+    """Of the LSTM."""
+    embed: int = 256
+    """Width of the layer between a step's inputs and the LSTM."""
+    width: int = 384
+    """Of the layers after the LSTM."""
+    blocks: int = 2
+    """Layers of attention to the picture, each followed by a dense layer."""
+    heads: int = 6
+    channels: int = 64
+    """Of the picture's 16x16 feature map."""
+    mixtures: int = 8
+    finest: float = 0.3
+    """Smallest standard deviation of a mixture component along any axis, box units: finer detail is not worth learning."""
+    noise: float = 0.8
+    """Standard deviation, box units, of the error added while training to where the strokes before lie."""
+    plan_hidden: int = 512
+    plan_batch: int = 1024
+    """Glyphs that a training step learns to count the strokes of: it costs next to nothing, and takes hundreds of passes."""
+    most: int = 36
+    """Strokes that a drawing can have."""
+    buckets: int = 5
+    """Numbers of strokes that are compiled for; an example goes to the smallest that holds it."""
+    views: int = 4
+    """Draws of every glyph's posterior that training goes through, its mean the first."""
+    temperature: float = 0.3
+    """Of drawing: divides the mixture's logits and scales the variances."""
+    steps: int = 6_000
+    batch: int = 64
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    """Gradient clipping by global norm."""
+    ema: float = 0.998
+
+    @classmethod
+    def small(cls) -> "StrokeRNNConfig":
+        """About 25 minutes on two CPU cores."""
+        return cls(steps=4_500)
+
+    @classmethod
+    def base(cls) -> "StrokeRNNConfig":
+        """For one H100."""
+        return cls(units=1024, embed=512, width=768, heads=12, channels=128, views=8, steps=60_000, batch=256, ema=0.9995)
+
+    @classmethod
+    def tiny(cls) -> "StrokeRNNConfig":
+        """For the sample corpus: a minute."""
+        return cls(units=128, embed=64, width=96, heads=3, channels=32, mixtures=4, plan_hidden=128, plan_batch=256, buckets=2, steps=800,
+                   batch=32, warmup=50, ema=0.98)
+
+
+# Strokes as codes -----------------------------------------------------------------------------------------------------
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Axes:
+    """Principal axes of strokes (n, P, 2): mean (2P,), axes (2P, 2P) orthonormal columns, deviation (2P,) along each, box units."""
+
+    mean: jax.Array
+    axes: jax.Array
+    deviation: jax.Array
+
+    @classmethod
+    def of(cls, strokes: np.ndarray) -> "Axes":
+        """Those of the strokes (n, P, 2)."""
+        x = strokes.reshape(len(strokes), -1).astype(np.float64)
+        mean = x.mean(0)
+        values, vectors = np.linalg.eigh((x - mean).T @ (x - mean) / len(x))
+        # Few strokes leave axes without any spread.
+        deviation = np.sqrt(np.maximum(values[::-1], 1e-4))
+        return cls(*(np.float32(a) for a in (mean, vectors[:, ::-1], deviation)))
+
+    def encode(self, strokes: jax.Array) -> jax.Array:
+        """(…, P, 2) in box units -> (…, 2P) codes."""
+        return (strokes.reshape(*strokes.shape[:-2], -1) - self.mean) @ self.axes / self.deviation
+
+    def decode(self, codes: jax.Array) -> jax.Array:
+        """(…, 2P) codes -> (…, P, 2) in box units."""
+        return ((codes * self.deviation) @ self.axes.T + self.mean).reshape(*codes.shape[:-1], -1, 2)
+
+
+def ink_of(strokes: jax.Array, samples: int = 4, grid: int = GRID) -> jax.Array:
+    """Ink that strokes (…, P, 2), box units, leave on a grid x grid page: (…, grid * grid) mean ink."""
+    start, end = strokes[..., :-1, :], strokes[..., 1:, :]
+    t = ((jnp.arange(samples) + 0.5) / samples)[:, None]
+    points = start[..., None, :] + t * (end - start)[..., None, :]  # (…, P - 1, samples, 2)
+    length = jnp.sqrt(((end - start) ** 2).sum(-1) + 1e-12)[..., None] / samples
+    place = points.reshape(*strokes.shape[:-2], -1, 2) * (grid / BOX) - 0.5
+    near = jnp.maximum(0.0, 1.0 - jnp.abs(place[..., None] - jnp.arange(grid)))  # (…, points, 2, grid)
+    amount = jnp.broadcast_to(length, points.shape[:-1]).reshape(*strokes.shape[:-2], -1) * (INK_WIDTH * (grid / BOX) ** 2)
+    return jnp.einsum("...si,...sj->...ij", near[..., 1, :] * amount[..., None], near[..., 0, :]).reshape(*strokes.shape[:-2], -1)
+
+
+# Model ----------------------------------------------------------------------------------------------------------------
+
+class Look(nnx.Module):
+    """Attention of steps (B, T, width) to the picture's features, drawn to ink that is still to be written as each head likes."""
+
+    def __init__(self, config: StrokeRNNConfig, rngs: nnx.Rngs):
+        self.heads = config.heads
+        width, inner = config.width, config.heads * 32
+        self.norm, self.norm_dense = nnx.LayerNorm(width, rngs=rngs), nnx.LayerNorm(width, rngs=rngs)
+        self.query, self.pull = nnx.Linear(width, inner, rngs=rngs), nnx.Linear(width, config.heads, rngs=rngs)
+        self.key, self.value = nnx.Linear(config.channels, inner, rngs=rngs), nnx.Linear(config.channels, inner, rngs=rngs)
+        self.back = nnx.Linear(inner, width, rngs=rngs)
+        self.first, self.second = nnx.Linear(width, 2 * width, rngs=rngs), nnx.Linear(2 * width, width, rngs=rngs)
+
+    def prepare(self, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Keys and values (B, 256, heads, 32) of features (B, 256, channels), the same at every step."""
+        shape = (*features.shape[:2], self.heads, 32)
+        return self.key(features).reshape(shape), self.value(features).reshape(shape)
+
+    def __call__(self, x: jax.Array, left: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
+        """x (B, T, width), left (B, T, 256) -> (B, T, width)."""
+        inner = self.norm(x)
+        query = self.query(inner).reshape(*x.shape[:2], self.heads, 32) / 32**0.5
+        score = jnp.einsum("bthd,bjhd->bhtj", query, keys) + self.pull(inner).transpose(0, 2, 1)[..., None] * left[:, None]
+        seen = jnp.einsum("bhtj,bjhd->bthd", jax.nn.softmax(score), values)
+        x = x + self.back(seen.reshape(*x.shape[:2], -1))
+        return x + self.second(nnx.relu(self.first(self.norm_dense(x))))
+
+
+class StrokeRNN(nnx.Module):
+    """The decoder. A step's inputs are the stroke before, where it ended, the strokes and the ink that are left, and z."""
+
+    def __init__(self, config: StrokeRNNConfig, rngs: nnx.Rngs):
+        self.config = config
+        units, codes, positions = config.units, 2 * config.stroke_points, GRID**2
+        self.plan_hidden = nnx.Linear(config.latent, config.plan_hidden, rngs=rngs)
+        self.plan_out = nnx.Linear(config.plan_hidden, MOST_STROKES + 1, rngs=rngs)
+        self.first_layer = nnx.Conv(16, config.channels, (3, 3), rngs=rngs)
+        self.second_layer = nnx.Conv(config.channels, config.channels, (3, 3), rngs=rngs)
+        # Where a feature lies is told in numbers that a stroke's points can be made of: attention then averages positions.
+        centre = jnp.stack(jnp.meshgrid(*2 * [(jnp.arange(GRID) + 0.5) * (BOX / GRID)], indexing="xy"), -1).reshape(positions, 2)
+        place = jnp.concatenate([centre * (2 / BOX) - 1, fourier(centre)], -1)
+        rest = 0.1 * jax.random.normal(rngs.params(), (positions, config.channels - place.shape[-1]))
+        self.place = nnx.Param(jnp.concatenate([place, rest], -1))
+        self.context = nnx.Linear(config.latent + positions, 256, rngs=rngs)
+        self.start = nnx.Linear(256, 2 * units, rngs=rngs)
+        self.embed = nnx.Linear(codes + 16 + 1 + 5 + positions + 256, config.embed, rngs=rngs)
+        orthogonal = nnx.initializers.orthogonal()
+        self.kernel = nnx.Param(jnp.concatenate([orthogonal(rngs.params(), (units, units)) for _ in range(4)], 1))
+        self.inputs = nnx.Linear(config.embed, 4 * units, rngs=rngs)
+        self.enter = nnx.Linear(units + config.embed, config.width, rngs=rngs)
+        self.looks = nnx.List([Look(config, rngs) for _ in range(config.blocks)])
+        self.norm = nnx.LayerNorm(config.width, rngs=rngs)
+        self.out = nnx.Linear(config.width, config.mixtures * (1 + 2 * codes), rngs=rngs)
+
+    def plan(self, z: jax.Array) -> jax.Array:
+        """Logits of the number of strokes, (B, MOST_STROKES + 1)."""
+        return self.plan_out(nnx.relu(self.plan_hidden(z)))
+
+    def see(self, condition: dict) -> dict:
+        """What every step is told: context (B, 256), coarse picture (B, 256), initial h and c (B, units), each layer's keys and values."""
+        picture = condition["picture"]
+        batch = picture.shape[0]
+        blocks = picture.reshape(batch, GRID, 4, GRID, 4).transpose(0, 1, 3, 2, 4).reshape(batch, GRID, GRID, 16)
+        features = nnx.relu(self.second_layer(nnx.relu(self.first_layer(blocks)))).reshape(batch, GRID**2, -1) + self.place[...]
+        coarse = coarse_picture(picture).reshape(batch, -1)
+        context = jnp.tanh(self.context(jnp.concatenate([condition["z"], 3.0 * coarse], -1)))
+        h, c = jnp.split(jnp.tanh(self.start(context)), 2, -1)
+        return {"context": context, "coarse": coarse, "h": h, "c": c, "looks": [look.prepare(features) for look in self.looks]}
+
+    def embedded(self, before: jax.Array, end: jax.Array, first: jax.Array, count_left: jax.Array, ink_left: jax.Array, seen: dict) -> jax.Array:
+        """Codes of the stroke before (B, T, 2P), its last point (B, T, 2), whether there is none (B, T), strokes left (B, T) and ink
+        left (B, T, 256) -> (B, T, embed)."""
+        context = jnp.broadcast_to(seen["context"][:, None], (*before.shape[:2], seen["context"].shape[-1]))
+        inputs = [before, fourier(end), first[..., None], strokes_left(count_left), 2.0 * ink_left, context]
+        return nnx.relu(self.embed(jnp.concatenate(inputs, -1)))
+
+    def read(self, hidden: jax.Array, embedded: jax.Array, ink_left: jax.Array, seen: dict) -> jax.Array:
+        """LSTM output (B, T, units) and the step's inputs -> mixture parameters (B, T, M * (1 + 4P))."""
+        x = self.enter(jnp.concatenate([hidden, embedded], -1))
+        for look, (keys, values) in zip(self.looks, seen["looks"]):
+            x = look(x, 2.0 * ink_left, keys, values)
+        return self.out(self.norm(x))
+
+
+def mixture(config: StrokeRNNConfig, axes: Axes, out: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(…, M * (1 + 4P)) -> log weights (…, M), means (…, M, 2P) and log standard deviations (…, M, 2P) of codes."""
+    codes = 2 * config.stroke_points
+    out = out.reshape(*out.shape[:-1], config.mixtures, 1 + 2 * codes)
+    # Never finer than `finest`, never wider than all strokes' spread (times 1.6); smooth in between.
+    finest = jnp.minimum(jnp.log(config.finest / axes.deviation), -0.5)
+    log_scales = finest + (0.5 - finest) * jax.nn.sigmoid(out[..., 1 + codes:] + 1.0)
+    return jax.nn.log_softmax(out[..., 0]), out[..., 1:1 + codes], log_scales
+
+
+def log_prob(parameters: tuple, codes: jax.Array) -> jax.Array:
+    """log density of codes (…, 2P) under `mixture` parameters, (…), in nats."""
+    weights, means, log_scales = parameters
+    z = (codes[..., None, :] - means) * jnp.exp(-log_scales)
+    return jax.nn.logsumexp(weights - 0.5 * (z**2).sum(-1) - log_scales.sum(-1) - 0.5 * LOG_2PI * codes.shape[-1], -1)
+
+
+# Loss -----------------------------------------------------------------------------------------------------------------
+
+def negative_log_likelihood(model: StrokeRNN, axes: Axes, strokes: jax.Array, count: jax.Array, condition: dict, key=None) -> jax.Array:
+    """NLL of drawings, (B,), in nats summed over their strokes' codes.
+
+    strokes (B, T, P, 2) in box units, of which count (B,) are there. With a key, where the strokes before lie is not quite right, as it
+    will be in drawing.
+    """
+    config = model.config
+    number = jnp.arange(strokes.shape[1])
+    valid = number < count[:, None]
+    written = strokes
+    if key is not None:
+        shift_key, shape_key = jax.random.split(key)
+        written = written + config.noise * jax.random.normal(shift_key, (*strokes.shape[:2], 1, 2))
+        written = written + 0.3 * config.noise * jax.random.normal(shape_key, strokes.shape)
+    before = jnp.pad(written[:, :-1], ((0, 0), (1, 0), (0, 0), (0, 0)))
+    first = jnp.broadcast_to(number == 0, valid.shape)
+    told = jnp.where(first[..., None], 0.0, axes.encode(before))
+    done = jnp.cumsum(jnp.where(first[..., None], 0.0, ink_of(before)), 1)
+    seen = model.see(condition)
+    left = seen["coarse"][:, None] - done
+    embedded = model.embedded(told, before[:, :, -1], first.astype(jnp.float32), jnp.maximum(count[:, None] - number, 0), left, seen)
+    gate_inputs = model.inputs(embedded).transpose(1, 0, 2)
+    hidden = lstm(gate_inputs, jnp.ones((1, 1, 1)), model.kernel[...], seen["h"], seen["c"]).transpose(1, 0, 2)
+    parameters = mixture(config, axes, model.read(hidden, embedded, left, seen))
+    return -(log_prob(parameters, axes.encode(strokes)) * valid).sum(1)
+
+
+def loss(model: StrokeRNN, axes: Axes, strokes, count, condition, key):
+    """Mean NLL a stroke, in nats, and its parts."""
+    value = negative_log_likelihood(model, axes, strokes, count, condition, key).sum() / count.sum()
+    return value, {"nll_per_stroke": value}
+
+
+def plan_loss(model: StrokeRNN, z: jax.Array, strokes: jax.Array):
+    """Mean NLL of the numbers of strokes (B,) int32 of z (B, latent), in nats, and its parts."""
+    logits = jax.nn.log_softmax(model.plan(z))
+    value = -jnp.take_along_axis(logits, strokes[:, None], 1).mean()
+    return value, {"plan": value, "plan_right": (logits.argmax(-1) == strokes).mean()}
+
+
+# Drawing --------------------------------------------------------------------------------------------------------------
+
+@partial(jax.jit, static_argnums=(0,))
+def draw(graph, params, axes: Axes, condition: dict, keys: jax.Array, temperature: jax.Array):
+    """Write one drawing for each condition.
+
+    condition: dict of (B, …); keys (B,) one random key a drawing, so that no drawing depends on its neighbours; temperature (): divides
+    logits and scales variances. Returns strokes (B, most, P, 2) float32 in box units, how many of them there are (B,) int32, the
+    drawings' log-likelihoods at temperature 1, (B,), and their `likeness` to the pictures, (B,). Stops when the longest drawing is done.
+    """
+    model = nnx.merge(graph, params)
+    config, batch = model.config, keys.shape[0]
+    seen = model.see(condition)
+    wanted = jnp.clip(model.plan(condition["z"]).argmax(-1), 1, config.most).astype(jnp.int32)
+    start = {"strokes": jnp.zeros((batch, config.most, config.stroke_points, 2)), "score": jnp.zeros(batch), "h": seen["h"], "c": seen["c"],
+             "code": jnp.zeros((batch, 2 * config.stroke_points)), "end": jnp.zeros((batch, 2)), "done": jnp.zeros((batch, GRID**2))}
+
+    def step(carry):
+        number, s = carry
+        left = (seen["coarse"] - s["done"])[:, None]
+        first = jnp.full((batch, 1), number == 0, jnp.float32)
+        embedded = model.embedded(s["code"][:, None], s["end"][:, None], first, jnp.maximum(wanted - number, 0)[:, None], left, seen)
+        i, f, g, o = gates(model.inputs(embedded)[:, 0], s["h"], model.kernel[...])
+        c = f * s["c"] + i * g
+        h = o * jnp.tanh(c)
+        weights, means, log_scales = parameters = mixture(config, axes, model.read(h[:, None], embedded, left, seen)[:, 0])
+
+        def one(key, weights, means, log_scales):
+            mixture_key, normal_key = jax.random.split(jax.random.fold_in(key, number))
+            chosen = jax.random.categorical(mixture_key, weights / temperature)
+            return means[chosen] + jnp.sqrt(temperature) * jnp.exp(log_scales[chosen]) * jax.random.normal(normal_key, means.shape[1:])
+
+        code = jax.vmap(one)(keys, weights, means, log_scales)
+        stroke = axes.decode(code)
+        writing = number < wanted
+        return number + 1, {
+            "strokes": s["strokes"].at[:, number].set(stroke * writing[:, None, None]),
+            "score": s["score"] + jnp.where(writing, log_prob(parameters, code), 0.0), "h": h, "c": c,
+            "code": code, "end": stroke[:, -1], "done": s["done"] + ink_of(stroke)}
+
+    _, end = jax.lax.while_loop(lambda carry: carry[0] < wanted.max(), step, (jnp.int32(0), start))
+    return end["strokes"], wanted, end["score"], likeness(end["strokes"], condition["picture"])
+
+
+def likeness(strokes: jax.Array, pictures: jax.Array) -> jax.Array:
+    """Cosine between the ink of drawings (B, T, P, 2), strokes that are not there being 0, and pictures (B, 64, 64), both on a 32x32
+    page: (B,), 1 where they are alike, 0 without common ink."""
+    batch = len(pictures)
+    page = pictures.reshape(batch, 32, 2, 32, 2).mean((2, 4)).reshape(batch, -1)
+    written = jnp.minimum(jax.lax.map(lambda s: ink_of(s, grid=32).sum(0), strokes), 1.0)
+    return (written * page).sum(-1) * jax.lax.rsqrt((written**2).sum(-1) * (page**2).sum(-1) + 1e-6)
