@@ -19,6 +19,7 @@ COPY = "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/KMNIST"
 ARCHIVE = "https://web.archive.org/web/2023id_"  # the Internet Archive's nearest copy of the address that follows
 RELEASES = "https://github.com/KanjiVG/kanjivg/releases/download"
 RELEASE = "20260714"
+_LARGEST_UNPACKED = 1 << 28  # bytes that a published .gz unpacks to; k49's and KanjiVG's stay below 200 million
 
 NAMES = ("kmnist", "k49", "kkanji", "kanjivg")
 TITLES = {"kmnist": "Kuzushiji-MNIST (10 classes, 28x28, 70,000 images)",
@@ -133,15 +134,18 @@ def looks_right(path: Path, name: str) -> bool:
                 return bool(archive.namelist())
         if name.endswith(".gz"):
             with gzip.open(path) as stream:
-                while stream.read(1 << 20):
-                    pass
+                size = 0
+                while block := stream.read(1 << 20):
+                    size += len(block)
+                    if size > _LARGEST_UNPACKED:
+                        return False
             return True
         if name.endswith(".tar"):
             with tarfile.open(path, "r:") as archive:
                 return archive.next() is not None and _ends_as_tar(path)
         with open(path, "rb") as file:
             return file.read(16).startswith(b"index,codepoint,")
-    except (OSError, EOFError, ValueError, tarfile.TarError, zipfile.BadZipFile, zlib.error):
+    except (OSError, EOFError, ValueError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error):
         return False
 
 

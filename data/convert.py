@@ -22,10 +22,12 @@ import numpy as np
 from . import kanjivg, quickdraw, sketch_npz, svg
 from .errors import DataError
 from .strokes import from_stroke3, simplify, to_stroke3
+from .untrusted import BROKEN, opened_zip
 
 EPSILON = 0.15  # box units: with flattening (0.01) and int16 rounding (0.08) less than 0.25 from the curve
 INT_SCALE = 9.0  # box units become at most 981: Sketch-RNN programs cut movements off at 1000
 SPLIT = (0.9, 0.05, 0.05)
+_MAX_ZIP = 1 << 28  # bytes, unpacked
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def read(path, epsilon: float | None = None, scale: float | None = None) -> list
             drawings = [_of_svg(content, name, where, epsilon) for name, content, where in _svgs(path)]
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path}: no such file or folder") from None
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except BROKEN as error:
         raise DataError(f"{path}: cannot be read, or damaged ({_line(error)}); fetch it again") from None
     if not drawings:
         raise DataError(f"{path}: holds no drawings")
@@ -229,7 +231,7 @@ def _svgs(path: Path) -> Iterator[tuple[str, bytes, str]]:
     elif path.suffix.lower() == ".svg":
         yield path.name, _bounded(path), str(path)
     else:
-        with zipfile.ZipFile(path) as archive:
+        with opened_zip(path, _MAX_ZIP, "split it") as archive:
             for member in sorted(archive.infolist(), key=lambda m: m.filename[:-4]):
                 name = Path(member.filename).name
                 if not name.lower().endswith(".svg") or name.startswith(".") or member.filename.startswith("__MACOSX/"):

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pooch
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from .catalogue import Published, looks_right
 from .errors import DataError
+from .locks import locked
 
 TIMEOUT = 30.0  # seconds for a connection and for each wait for bytes
 TRIES = 3  # attempts at one address that bring nothing new
@@ -129,23 +130,13 @@ def _writing(target: Path):
 
 @contextmanager
 def _alone(target: Path):
-    """One process at a time appends to a .part; the lock goes with the process, however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: it refuses to replace a file that another process has open
-        yield
-        return
-    with open(target.with_name(f".{target.name}.lock"), "w") as lock:
+    """One process at a time appends to a .part."""
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(target.with_name(f".{target.name}.lock")))
         except BlockingIOError:
             raise DataError(f"{target}: another download of it is running; wait for it") from None
-        except OSError:  # a file system without locks
-            pass
-        try:
-            yield
-        finally:
-            Path(lock.name).unlink(missing_ok=True)
+        yield
 
 
 def _from_address(url: str, file: Published, target: Path, progress: bool, timeout: float, pause: float) -> Path:

@@ -6,8 +6,6 @@ path commands M m C c S s only; anything else is an error here.
 import gzip
 import math
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +15,18 @@ from lxml import etree
 
 from .errors import DataError
 from .strokes import simplify_many
+from .untrusted import BROKEN, opened_zip
 
 BOX = 109.0
 _MAX_SVG = 1 << 20  # bytes; the largest published one has 40 kB
-_MAX_XML = 1 << 28
+_MAX_XML = 1 << 27  # unpacked; the published zip has 53 MB, the published XML 14
+_MAX_MARKUP = 4_000_000  # elements and attributes of the single file; the published one has 580,000
+_MAX_STROKES = 1_000_000  # of all glyphs; the published ones have 140,000
+_MAX_POINTS = 2_000_000  # of what is flattened at once, before it is simplified
+_TOGETHER = 1000  # glyphs; published ones have 400,000 points then
 _MAX_ATTRIBUTE = 64
 _NAMESPACE = "{http://kanjivg.tagaini.net}"
-_NUMBER_TEXT = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_NUMBER_TEXT = r"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?"
 _NUMBER = re.compile(_NUMBER_TEXT, re.ASCII)
 # Possessive: a path that fits nowhere must not be tried in all ways.
 _RUN = re.compile(rf"[ \t\r\n\f]*+((?:{_NUMBER_TEXT}[ \t\r\n\f]*+,?+[ \t\r\n\f]*+)*+)", re.ASCII)
@@ -124,17 +127,20 @@ def parse_path(d: str, where: str = "path") -> np.ndarray:
 def flatten(d: str | np.ndarray, tolerance: float = 0.02, where: str = "path") -> np.ndarray:
     """Path data (or its (n, 4, 2) curves) into a polyline (k, 2) float64, k >= 2, never further off than `tolerance`.
 
-    Each cubic is cut into equal parameter steps, as many as |B''| <= 6 max|second difference| asks for.
+    Each cubic is cut into equal parameter steps, as many as |B''| <= 6 max|second difference| asks for. Raises DataError where that
+    makes millions of points.
     """
     curves = parse_path(d, where) if isinstance(d, str) else d
-    return _flatten_many(curves, np.array([len(curves)]), tolerance)[0]
+    return _flatten_many(curves, np.array([len(curves)]), tolerance, where)[0]
 
 
-def _flatten_many(curves: np.ndarray, count: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+def _flatten_many(curves: np.ndarray, count: np.ndarray, tolerance: float, where: str) -> tuple[np.ndarray, np.ndarray]:
     """`flatten` for many strokes: curves (N, 4, 2), `count` (S,) of them a stroke -> points (P, 2) and bounds (S + 1,)."""
     bend = curves[:, :-2] - 2 * curves[:, 1:-1] + curves[:, 2:]
     steps = np.sqrt(0.75 * np.hypot(bend[..., 0], bend[..., 1]).max(axis=1) / tolerance)
     steps = np.clip(np.ceil(steps), 1, 1000).astype(int)
+    if steps.sum() > _MAX_POINTS:
+        raise DataError(f"{where}: more than {_MAX_POINTS:,} points; simplify the drawing")
     curve = np.repeat(np.arange(len(curves)), steps)
     t = ((np.arange(len(curve)) - (np.cumsum(steps) - steps)[curve] + 1) / steps[curve])[:, None]
     s, control = 1 - t, curves[curve]
@@ -160,12 +166,17 @@ def polylines_many(glyphs: list[Glyph], epsilon: float = 0.25, where: str = "",
 
     Four times faster than glyph by glyph. epsilon: as in `strokes.simplify`; tolerance: as in `flatten`. Raises DataError naming file, glyph and stroke.
     """
-    curves = [parse_path(stroke.path, f"{where}: {glyph.id} stroke {i}" if where else f"{glyph.id} stroke {i}")
-              for glyph in glyphs for i, stroke in enumerate(glyph.strokes, 1)]
-    points, bounds = _flatten_many(np.concatenate(curves), np.array([len(c) for c in curves]), tolerance)
-    keep = simplify_many(points, bounds, epsilon)
-    kept = np.concatenate([[0], np.cumsum(keep)])
-    return points[keep].astype(np.float32), kept[bounds]
+    pieces, lengths = [np.zeros((0, 2), np.float32)], [np.zeros(1, np.int64)]
+    for at in range(0, len(glyphs), _TOGETHER):
+        some = glyphs[at:at + _TOGETHER]
+        curves = [parse_path(stroke.path, f"{where}: {glyph.id} stroke {i}" if where else f"{glyph.id} stroke {i}")
+                  for glyph in some for i, stroke in enumerate(glyph.strokes, 1)]
+        points, bounds = _flatten_many(np.concatenate(curves), np.array([len(c) for c in curves]), tolerance,
+                                       f"{where}: {some[0].id} and after" if where else some[0].id)
+        keep = simplify_many(points, bounds, epsilon)
+        pieces.append(points[keep].astype(np.float32))
+        lengths.append(np.diff(np.concatenate([[0], np.cumsum(keep)])[bounds]))
+    return np.concatenate(pieces), np.cumsum(np.concatenate(lengths))
 
 
 def read(path, progress: Callable[[int, int], None] | None = None) -> list[Glyph]:
@@ -180,7 +191,7 @@ def read(path, progress: Callable[[int, int], None] | None = None) -> list[Glyph
         if path.is_dir():
             glyphs = _read_svgs(path, *_folder_members(path), progress)
         elif path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive:
+            with opened_zip(path, _MAX_XML, "this is not a KanjiVG release") as archive:
                 glyphs = _read_svgs(path, *_zip_members(path, archive), progress)
         else:
             glyphs = _read_single(path)
@@ -188,7 +199,7 @@ def read(path, progress: Callable[[int, int], None] | None = None) -> list[Glyph
         raise DataError(f"{path}: no such file; download it from https://github.com/KanjiVG/kanjivg/releases") from None
     except PermissionError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); give yourself the right to") from None
-    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError, OSError) as error:
+    except BROKEN as error:
         raise DataError(f"{path}: cut short or damaged ({_line(error)}); download it again from "
                         "https://github.com/KanjiVG/kanjivg/releases") from None
     if not glyphs:
@@ -204,13 +215,22 @@ def _line(error) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _parse(content: bytes, where) -> etree._Element:
+def parse_xml(content: bytes, where, mend: str = "download it again", encoding: str | None = "utf-8") -> etree._Element:
+    """The root element of a file; nothing is fetched, entities are refused. encoding: None believes the file's own declaration.
+
+    Raises DataError, with `mend` as what to do, for what is not well-formed, nested deeper than 256 or declares or uses entities.
+    """
     parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False, load_dtd=False,
-                             remove_comments=True, remove_pis=True)
+                             remove_comments=True, remove_pis=True, encoding=encoding)
     try:
-        return etree.fromstring(content, parser)
-    except (etree.XMLSyntaxError, ValueError) as error:
-        raise DataError(f"{where}: not well-formed XML ({_line(error)}); download it again") from None
+        root = etree.fromstring(content, parser)
+    except (etree.XMLSyntaxError, ValueError, LookupError) as error:
+        raise DataError(f"{where}: not well-formed XML ({_line(error)}); {mend}") from None
+    declared = root.getroottree().docinfo.internalDTD
+    # They are expanded in attributes whatever the parser is told.
+    if declared is not None and any(declared.iterentities()) or next(root.iter(etree.Entity), None) is not None:
+        raise DataError(f"{where}: declares or uses XML entities; {mend}")
+    return root
 
 
 def _attribute(element, name: str, where) -> str:
@@ -263,8 +283,11 @@ def _read_single(path: Path) -> list[Glyph]:
             content += chunk
             if len(content) > _MAX_XML:
                 raise DataError(f"{path}: more than {_MAX_XML >> 20} MB of XML; this is not a KanjiVG release")
+    # An element of four bytes takes a hundred in memory.
+    if content.count(b"<") + content.count(b"=") > _MAX_MARKUP:
+        raise DataError(f"{path}: more than {_MAX_MARKUP:,} elements and attributes; this is not a KanjiVG release")
     glyphs = []
-    for kanji in _parse(bytes(content), path).iter("kanji"):
+    for kanji in parse_xml(bytes(content), path).iter("kanji"):
         name = kanji.get("id", "")
         glyphs.append(_glyph(name.removeprefix("kvg:kanji_"), kanji, f"{path}: {name or 'a <kanji> without id'}"))
     return glyphs
@@ -278,7 +301,7 @@ def _folder_members(path: Path):
     return [(f.name, f) for f in files], lambda f: f.read_bytes()
 
 
-def _zip_members(path: Path, archive: zipfile.ZipFile):
+def _zip_members(path: Path, archive):
     members = [m for m in archive.infolist() if m.filename.endswith(".svg")
                and not m.filename.startswith("__MACOSX/") and not Path(m.filename).name.startswith(".")]
     for member in members:
@@ -288,11 +311,14 @@ def _zip_members(path: Path, archive: zipfile.ZipFile):
 
 
 def _read_svgs(path: Path, members, get, progress) -> list[Glyph]:
-    glyphs = []
+    glyphs, strokes = [], 0
     for done, (name, member) in enumerate(members):
         where = f"{path}: {name}"
-        root = _parse(get(member), where)
+        root = parse_xml(get(member), where)
         group = next((g for g in root.iter("{*}g") if g.get("id", "").startswith("kvg:StrokePaths_")), root)
         glyphs.append(_glyph(Path(name).stem, group, where))
+        strokes += len(glyphs[-1].strokes)
+        if strokes > _MAX_STROKES:
+            raise DataError(f"{where}: more than {_MAX_STROKES:,} strokes up to here; this is not a KanjiVG release")
         progress(done + 1, len(members))
     return glyphs

@@ -69,7 +69,7 @@ def _decode(content: bytes, where: str) -> np.ndarray:
 
 def _parts(name: str, where: str) -> tuple[str, str] | None:
     """(class folder, file name) of a member; None for leftovers of file managers, to be skipped."""
-    parts = PurePosixPath(name).parts
+    parts = PurePosixPath(name).parts or ("",)
     if parts[-1].startswith(".") or "__MACOSX" in parts:
         return None
     if len(parts) < 2 or not parts[-1].lower().endswith(".png"):
@@ -103,14 +103,18 @@ def _tar_files(path: Path, progress) -> Iterator[tuple[str, str, bytes, str]]:
                 progress(tar.offset, total)
             # tarfile takes a broken header, and a cut between two members, for the end
             file.seek(tar.offset)
-            rest = file.read()
-            if len(rest) < tarfile.BLOCKSIZE or rest.strip(b"\0"):
+            rest = 0
+            while block := file.read(1 << 20):
+                rest += len(block)
+                if block.strip(b"\0"):
+                    raise DataError(damaged)
+            if rest < tarfile.BLOCKSIZE:
                 raise DataError(damaged)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; download it from {URL}") from None
     except PermissionError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); give yourself the right to") from None
-    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RuntimeError) as error:  # headers nested without end, too
         raise DataError(f"{damaged} ({' '.join(str(error).split())})") from None
 
 

@@ -9,8 +9,6 @@ import csv
 import gzip
 import math
 import struct
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import numpy as np
 from .errors import DataError
 from .folder import data_folder
 from .kkanji import code_point_of
+from .untrusted import BROKEN, npy_header, opened_zip
 
 SIZE = 28
 CHARACTERS = {"kmnist": "おきすつなはまやれを",
@@ -26,7 +25,8 @@ CHARACTERS = {"kmnist": "おきすつなはまやれを",
 COUNTS = {("kmnist", "train"): 60_000, ("kmnist", "test"): 10_000, ("k49", "train"): 232_365, ("k49", "test"): 38_547}
 _LARGEST = 1 << 28  # bytes of one array; k49's train images have 182 million
 _OTHER = "this is not the published file"
-_BAD = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError)
+_LARGEST_TABLE = 1 << 16  # bytes of a class map; k49's has 697
+_BAD = (*BROKEN, struct.error)
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ def class_map(name: str, data=None) -> tuple[np.ndarray, tuple[str, ...]]:
     if path is None:
         return np.array([ord(c) for c in known], np.int32), tuple(known)
     try:
+        if path.stat().st_size > _LARGEST_TABLE:
+            raise ValueError("too large")
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
         characters = tuple(row["char"] for row in rows)
@@ -142,15 +144,13 @@ def read(path: Path, ndim: int) -> np.ndarray:
 
 def _npz(path: Path, ndim: int) -> np.ndarray:
     """The array `arr_0`; its header is judged before any memory is asked for."""
-    with zipfile.ZipFile(path) as archive:
+    with opened_zip(path, _LARGEST + (1 << 16), _OTHER) as archive:
         if archive.namelist() != ["arr_0.npy"]:
             raise DataError(f"{path}: holds {', '.join(archive.namelist()[:3]) or 'nothing'} instead of the one array "
                             f"arr_0; {_OTHER}")
         info = archive.infolist()[0]
         with archive.open(info) as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(file)
+            shape, fortran, dtype = npy_header(file)
             if dtype.hasobject:
                 raise DataError(f"{path}: holds pickled objects, which could run a program; {_OTHER}")
             _judge(path, shape, dtype, ndim, fortran)

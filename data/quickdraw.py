@@ -10,7 +10,7 @@ import numpy as np
 from .errors import DataError
 
 UNITS = 255 / 109  # of the simplified drawings, to one box unit: they lie in 0 … 255
-_MAX_LINE = 32 << 20
+_MAX_LINE = 4 << 20  # bytes; the longest published drawing has some 100 kB
 
 
 def read(file, where):

@@ -5,6 +5,7 @@ from .errors import DataError
 from .kanjivg import BOX
 
 _FAR = 1e4  # pixels
+_SEGMENTS = 256  # at once: each costs several images of memory
 
 
 def rasterise(polylines, size: int = 64, width: float = 3.0) -> np.ndarray:
@@ -28,19 +29,21 @@ def rasterise(polylines, size: int = 64, width: float = 3.0) -> np.ndarray:
         if not np.isfinite(points).all():
             raise DataError(f"stroke {number + 1}: holds NaN or infinite coordinates; give finite numbers")
         points = np.clip(points * scale, -_FAR, _FAR)  # squares must not overflow
-        start, end = (points[:-1], points[1:]) if len(points) > 1 else (points, points)
-        ux, uy = (end - start).T[:, :, None, None]
-        dx = centre[None, None, :] - start[:, 0, None, None]
-        dy = centre[None, :, None] - start[:, 1, None, None]
-        length2 = ux * ux + uy * uy
-        along = dx * (ux / np.maximum(length2, 1e-12)) + dy * (uy / np.maximum(length2, 1e-12))
-        np.clip(along, 0, 1, out=along)
-        across_x = dx - along * ux
-        across_y = dy - along * uy
-        across_x *= across_x
-        across_y *= across_y
-        across_x += across_y
-        np.minimum(nearest2, across_x.min(axis=0), out=nearest2)
+        starts, ends = (points[:-1], points[1:]) if len(points) > 1 else (points, points)
+        for first in range(0, len(starts), _SEGMENTS):
+            start, end = starts[first:first + _SEGMENTS], ends[first:first + _SEGMENTS]
+            ux, uy = (end - start).T[:, :, None, None]
+            dx = centre[None, None, :] - start[:, 0, None, None]
+            dy = centre[None, :, None] - start[:, 1, None, None]
+            length2 = ux * ux + uy * uy
+            along = dx * (ux / np.maximum(length2, 1e-12)) + dy * (uy / np.maximum(length2, 1e-12))
+            np.clip(along, 0, 1, out=along)
+            across_x = dx - along * ux
+            across_y = dy - along * uy
+            across_x *= across_x
+            across_y *= across_y
+            across_x += across_y
+            np.minimum(nearest2, across_x.min(axis=0), out=nearest2)
     distance = np.sqrt(nearest2)
     radius = width * scale / 2
     cover = np.minimum(distance + 0.5, radius) - np.maximum(distance - 0.5, -radius)

@@ -12,19 +12,18 @@ import math
 import pickle
 import pickletools
 import re
-import warnings
 import zipfile
-import zlib
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.lib import format as npy
 
 from .errors import DataError
+from .untrusted import BROKEN, npy_header, opened_zip
 
 SPLITS = ("train", "valid", "test")
-_MAX_BYTES = 2 << 30
-_DAMAGED = (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError, OSError)
+_MAX_BYTES = 1 << 29  # unpacked; the largest published set has 100 MB
+_MAX_STEPS = 10_000_000  # instructions of one pickle, some thirty a drawing
 
 
 @dataclass
@@ -62,18 +61,16 @@ def write(file, drawings: Set, layout: str = "sketch-rnn") -> None:
 def read(path) -> Set:
     """Read either layout. Raises DataError for what is damaged, too large, no stroke-3, or any other pickle."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            sizes = {m.filename.removesuffix(".npy"): m.file_size for m in archive.infolist()}
-            if sum(sizes.values()) > _MAX_BYTES:
-                raise DataError(f"{path}: larger than {_MAX_BYTES >> 30} GB unpacked; split the file")
+        with opened_zip(path, _MAX_BYTES, "split the file") as archive:
+            names = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
 
             def get(name):
-                return _array(archive.read(f"{name}.npy"), f"{path}: {name}") if name in sizes else None
+                return _array(archive.read(f"{name}.npy"), f"{path}: {name}") if name in names else None
 
-            return _flat(path, get) if "rows" in sizes else _sketch_rnn(path, get, sizes)
+            return _flat(path, get) if "rows" in names else _sketch_rnn(path, get, names)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except _DAMAGED as error:
+    except BROKEN as error:
         reason = " ".join(str(error).split())[:100]
         raise DataError(f"{path}: cannot be read, or damaged ({reason}); fetch it again") from None
 
@@ -165,33 +162,25 @@ def _array(content: bytes, where: str):
     """A .npy member into a NumPy array, or a list of arrays where it holds objects."""
     file = io.BytesIO(content)
     try:
-        shape, fortran, dtype = _header(file)
+        shape, fortran, dtype = npy_header(file)
         if dtype.hasobject:
             array = _Pickle(content[file.tell():]).load()
             if array.dtype != "O" or len(array.shape) != 1:
                 raise ValueError("not a list of arrays")
             arrays = [item.array() if isinstance(item, _Array) else None for item in array.content]
             if sum(a.nbytes for a in arrays if a is not None) > _MAX_BYTES:  # a small pickle can repeat one array
-                raise ValueError(f"more than {_MAX_BYTES >> 30} GB")
+                raise ValueError(f"more than {_MAX_BYTES >> 20} MB")
             return arrays
         if dtype.kind not in "iufU" or math.prod(shape) * dtype.itemsize != len(content) - file.tell():
             raise ValueError("its size or type is not what its header says")
         flat = np.frombuffer(content, dtype, offset=file.tell())
         array = flat.reshape(shape, order="F" if fortran else "C")
+        if array.ndim == 3 and len(array) > len(content):  # drawings without points cost nothing there, but much here
+            raise ValueError(f"{len(array)} empty drawings")
         return list(array) if array.ndim == 3 else array  # equally long drawings may be stored as one array
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, MemoryError) as error:
         raise DataError(f"{where}: no plain array, or damaged ({' '.join(str(error).split())[:120]}); "
                         "nothing of it was run") from None
-
-
-def _header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
-    try:
-        version = npy.read_magic(file)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version](file)
-    except Exception as error:  # it is Python source that NumPy tokenizes and evaluates: errors of many kinds
-        raise ValueError(f"header: {error}") from None
 
 
 class _Array:
@@ -200,7 +189,7 @@ class _Array:
     def build(self, state) -> None:
         _, self.shape, dtype, self.fortran, self.content = state
         self.dtype = dtype.code if isinstance(dtype, _Type) else None
-        if not isinstance(self.shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in self.shape):
+        if not isinstance(self.shape, tuple) or len(self.shape) > 3 or not all(isinstance(n, int) and 0 <= n <= _MAX_BYTES for n in self.shape):
             raise ValueError("an array without a shape")
         if self.dtype == "O" and not (isinstance(self.content, list) and len(self.content) == math.prod(self.shape)):
             raise ValueError("an array of objects without objects")
@@ -217,7 +206,8 @@ class _Type:
     def __init__(self, code):
         match = re.fullmatch(r"(O|[iuf])([1248]?)", code) if isinstance(code, str) else None
         if not match or match[1] != "O" and not match[2]:
-            raise ValueError(f"type {code!r}")
+            # Other than text is not shown: nested tuples that share their parts can be endless as text.
+            raise ValueError(f"type {code[:40]!r}" if isinstance(code, str) else "a type that is no text")
         self.code = "O" if match[1] == "O" else code
 
     def build(self, state) -> None:
@@ -241,9 +231,11 @@ class _Pickle:
         self.spent = 0
 
     def load(self) -> _Array:
-        for opcode, argument, _ in pickletools.genops(self.content):
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(self.content)):
             if opcode.name == "STOP":
                 break
+            if number > _MAX_STEPS:
+                raise ValueError(f"more than {_MAX_STEPS:,} instructions")
             self.step(opcode.name, argument)
         if len(self.stack) != 1 or not isinstance(self.stack[0], _Array):
             raise ValueError("a pickle that is no array")
@@ -285,7 +277,11 @@ class _Pickle:
             stack[-1].extend(items)
         elif name in ("GLOBAL", "STACK_GLOBAL"):
             if name == "STACK_GLOBAL":
-                argument = "{1} {0}".format(stack.pop(), stack.pop())
+                names = stack[-2:]
+                if not all(isinstance(part, str) for part in names):
+                    raise ValueError("a name that is no text")
+                del stack[-2:]
+                argument = " ".join(names)
             if argument not in self.NAMES:
                 raise ValueError(f"it asks for {argument.replace(' ', '.')!r}")
             stack.append(_Name(self.NAMES[argument]))

@@ -21,8 +21,10 @@ TOLERANCE = 0.01  # box units, of flattened curves
 MARGIN = 3.0  # box units round a drawing that says nothing of its page
 MAX_BYTES = 4 << 20
 _MAX_DEPTH, _MAX_ELEMENTS, _MAX_CURVES, _MAX_POINTS, _FAR = 250, 50_000, 200_000, 2_000_000, 1e5
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-_LENGTH = re.compile(rf"\s*({_NUMBER.pattern})\s*(px|pt|pc|mm|cm|in|%)?\s*", re.ASCII)
+_MAX_PARTS = 50_000  # numbers and letters of path data that takes the library to read: a second
+# Possessive: what fits nowhere must not be tried in all ways.
+_NUMBER = re.compile(r"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?", re.ASCII)
+_LENGTH = re.compile(rf"\s*+({_NUMBER.pattern})\s*+(px|pt|pc|mm|cm|in|%)?+\s*+", re.ASCII)
 _UNITS = {None: 1, "px": 1, "pt": 96 / 72, "pc": 16, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96}
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _GROUPS = ("g", "a", "switch")
@@ -63,7 +65,7 @@ def read(content: bytes, where="SVG") -> Picture:
     for curves in drawing.curves:
         if not (np.abs(curves) < _FAR).all():  # NaN included
             raise DataError(f"{where}: a coordinate is not finite or lies far outside the page; mend the file")
-        strokes.append(kanjivg.flatten(curves, TOLERANCE))
+        strokes.append(kanjivg.flatten(curves, TOLERANCE, where))
         points += len(strokes[-1])
         if points > _MAX_POINTS:
             raise DataError(f"{where}: more than {_MAX_POINTS:,} points; simplify the drawing")
@@ -113,15 +115,7 @@ def to_svg(strokes, word: str = "", key: str = "") -> str:
 
 def parse(content: bytes, where) -> etree._Element:
     """The root <svg> of a file; nothing is fetched and no entity expanded. Raises DataError as `read` does."""
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False, load_dtd=False,
-                             remove_comments=True, remove_pis=True)
-    try:
-        root = etree.fromstring(content, parser)
-    except (etree.XMLSyntaxError, ValueError) as error:
-        raise DataError(f"{where}: not well-formed XML ({kanjivg._line(error)}); save it again as SVG") from None
-    declared = root.getroottree().docinfo.internalDTD
-    if any(isinstance(e, etree._Entity) for e in root.iter()) or declared is not None and any(declared.iterentities()):
-        raise DataError(f"{where}: declares or uses XML entities; save it as plain SVG")
+    root = kanjivg.parse_xml(content, where, "save it again as plain SVG", encoding=None)
     if etree.QName(root).localname != "svg":
         raise DataError(f"{where}: its root is <{etree.QName(root).localname}>, not <svg>; give an SVG file")
     return root
@@ -146,7 +140,7 @@ class _Drawing:
 
     def __init__(self, root, where):
         self.root, self.where, self.curves = root, where, []
-        self.elements = self.count = 0
+        self.elements = self.count = self.parts = self.characters = 0
         self.ids = {e.get("id"): e for e in root.iter(etree.Element) if e.get("id")}
 
     def fail(self, text: str):
@@ -219,6 +213,9 @@ class _Drawing:
         self.elements += 1
         if self.elements > _MAX_ELEMENTS:
             self.fail(f"more than {_MAX_ELEMENTS:,} elements, each <use> counted; simplify the drawing")
+        self.characters += sum(map(len, element.values()))
+        if self.characters > MAX_BYTES:
+            self.fail(f"more than {MAX_BYTES >> 20} MB of attributes, each <use> counted; simplify the drawing")
         style = (element.get("style") or "").replace(" ", "")
         if element.get("display") == "none" or "display:none" in style:
             return
@@ -284,7 +281,10 @@ class _Drawing:
             return [kanjivg.parse_path(d)]  # most strokes; strict, and many times quicker
         except DataError:
             pass
-        left = _NUMBER.sub("", d)
+        left, numbers = _NUMBER.subn("", d)
+        self.parts += numbers + len(re.sub(r"[\s,]+", "", left))
+        if self.parts > _MAX_PARTS:
+            self.fail(f"more than {_MAX_PARTS:,} numbers and letters of path data beside plain M, C and S; simplify the drawing")
         if (odd := re.search(r"[^\s,MmZzLlHhVvCcSsQqTtAa]", left)):
             self.fail(f"path data holds {odd[0]!r}, which is no path command and no number; mend the file")
         d = re.sub(r"(\d)\.(?!\d)", r"\1", d.strip())  # the library does not know "1.e3"

@@ -10,6 +10,7 @@ import dataclasses
 import io
 import os
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from transfer.ink import find_ink, ink_box
 SIZE = 64
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 30_000  # pixels; nothing written by hand is this long, and resizing such strips is slow
+MAX_WHOLE = 40_000_000  # pixels of WebP and JPEG 2000, whose decoders hold the picture several times over
+MAX_PLAIN = 1_000_000  # bytes of PNM written as text, which is read number by number
 WORK_SIDE = 1024  # pixels; larger pictures are reduced to this before the ink is looked for
 # Raster formats only: Pillow would hand EPS to an external program.
 FORMATS = "PNG JPEG TIFF WEBP BMP DIB GIF PPM ICO JPEG2000 TGA AVIF".split()
@@ -124,6 +127,8 @@ def _decode(content: bytes, name: str) -> tuple[np.ndarray, tuple[int, int]]:
     head = content[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith(b"<") and b"<svg" in head:
         raise ImageError(f"{name}: SVG is not supported; export the picture as PNG")
+    if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN:
+        raise ImageError(f"{name}: is too large for a picture written as text; save it as PNG")
     try:
         with warnings.catch_warnings():
             # Pillow warns from 89 Mpixel on; the limit here is ours, and metadata warnings help nobody.
@@ -132,7 +137,10 @@ def _decode(content: bytes, name: str) -> tuple[np.ndarray, tuple[int, int]]:
             # Some builds of Pillow lack AVIF, WebP or JPEG 2000.
             formats = ["HEIF"] if heif else [f for f in FORMATS if f in Image.OPEN]
             with Image.open(io.BytesIO(content), formats=formats) as image:
-                _check_size(image.size, name)
+                _check_size(image.size, name, most_pixels(image.format))
+                if image.format == "ICO":  # a PNG inside may be larger than the file says
+                    image.load()
+                    _check_size(image.size, name)
                 size = _upright_size(image)
                 image.draft(None, (WORK_SIDE, WORK_SIDE))
                 return _pixels(image, name), size
@@ -143,8 +151,13 @@ def _decode(content: bytes, name: str) -> tuple[np.ndarray, tuple[int, int]]:
     except Image.DecompressionBombError:
         raise ImageError(_too_large(name)) from None
     except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, … on broken files
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ImageError(f"{name}: is damaged or cut short ({reason}); save or download it again") from None
+
+
+def most_pixels(format: str | None) -> int:
+    """How many pixels a picture of a format (Pillow's name) may have."""
+    return MAX_WHOLE if format in ("WEBP", "JPEG2000") else MAX_PIXELS
 
 
 def heif_can_be_read() -> bool:
@@ -162,16 +175,16 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
     return image.size[::-1] if turned else image.size
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
+def _check_size(size: tuple[int, int], name: str, most: int = MAX_PIXELS) -> None:
     if min(size) < 1:
         raise ImageError(f"{name}: has no pixels ({size[0]}x{size[1]}); give a picture of one character")
-    if size[0] * size[1] > MAX_PIXELS or max(size) > MAX_SIDE:
-        raise ImageError(_too_large(name, f" ({size[0]}x{size[1]})"))
+    if size[0] * size[1] > most or max(size) > MAX_SIDE:
+        raise ImageError(_too_large(name, f" ({size[0]}x{size[1]})", most))
 
 
-def _too_large(name: str, size: str = "") -> str:
+def _too_large(name: str, size: str = "", most: int = MAX_PIXELS) -> str:
     return (
-        f"{name}: is too large{size}: at most {MAX_PIXELS // 1_000_000} million pixels and {MAX_SIDE} a side;"
+        f"{name}: is too large{size}: at most {most // 1_000_000} million pixels and {MAX_SIDE} a side;"
         " crop it to one character"
     )
 
@@ -182,25 +195,57 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
         image = ImageOps.exif_transpose(image)
     if image.mode in ("F", "I") or image.mode.startswith("I;16"):
         _check_size(image.size, name)
-        return _from_array(np.asarray(image), name, deep=True)
+        return _deep(image, name)
     if image.has_transparency_data:
         # Reducing RGBA would mix in the colour hidden under transparent pixels; premultiplied RGBa does not.
-        image = image.convert("RGBA")
         if max(image.size) > WORK_SIDE:
-            image = _reduced(image.convert("RGBa")).convert("RGBA")
+            image = _reduced(image, lambda part: part.convert("RGBA").convert("RGBa"))
+        image = image.convert("RGBA")
     elif image.mode in ("1", "L"):
-        image = _reduced(image if image.mode == "L" else image.convert("L"))
+        image = _reduced(image, lambda part: part.convert("L"))
     else:
-        image = _reduced(image if image.mode == "RGB" else image.convert("RGB"))
+        image = _reduced(image, lambda part: part.convert("RGB"))
     return np.atleast_3d(np.asarray(image))
 
 
-def _reduced(image: Image.Image) -> Image.Image:
+def _deep(image: Image.Image, name: str) -> np.ndarray:
+    """Pixels of a picture of more than 8 bits; a large one is never in memory as floats as a whole."""
+    if max(image.size) <= 6 * WORK_SIDE:
+        return _from_array(np.asarray(image), name, deep=True)
+    low, high = np.inf, -np.inf
+    for part in map(np.asarray, _strips(image, 256)):
+        low, high = min(low, float(part.min())), max(high, float(part.max()))
+        if not np.isfinite(part).all():
+            low = -np.inf
+    if low < 0 or high > 65535:
+        raise ImageError(f"{name}: pixel values must be finite and lie in 0 to 1, or 0 to 65535; rescale the picture")
+    white = 1.0 if high <= 1 else max(high, 255.0)
+    image = _reduced(image, lambda part: Image.fromarray(np.asarray(part).astype(np.float32) / np.float32(white)))
+    return np.atleast_3d(np.asarray(image))
+
+
+def _strips(image: Image.Image, height: int) -> Iterator[Image.Image]:
+    for top in range(0, image.height, height):
+        yield image.crop((0, top, image.width, min(top + height, image.height)))
+
+
+def _reduced(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """The converted picture, its longer side at most WORK_SIDE pixels. As `Image.resize` with reducing_gap=3 makes it of the whole, but
+    strip by strip: pictures of a few kB can unpack to 100 million pixels, and several copies of those to gigabytes."""
     if max(image.size) <= WORK_SIDE:
-        return image
+        return convert(image)
     scale = WORK_SIDE / max(image.size)
     size = tuple(max(1, round(s * scale)) for s in image.size)
-    return image.resize(size, Image.Resampling.BOX, reducing_gap=3.0)
+    factor = tuple(int(s / new / 3) or 1 for s, new in zip(image.size, size))
+    if max(factor) == 1:
+        return convert(image).resize(size, Image.Resampling.BOX)
+    parts = [convert(strip).reduce(factor) for strip in _strips(image, 64 * factor[1])]
+    small = Image.new(parts[0].mode, (parts[0].width, sum(part.height for part in parts)))
+    top = 0
+    for part in parts:
+        small.paste(part, (0, top))
+        top += part.height
+    return small.resize(size, Image.Resampling.BOX, (0, 0, image.width / factor[0], image.height / factor[1]))
 
 
 def _from_array(array: np.ndarray, name: str, deep: bool = False) -> np.ndarray:
@@ -232,7 +277,7 @@ def _from_array(array: np.ndarray, name: str, deep: bool = False) -> np.ndarray:
         array = array[..., [0, 0, 0, 1]]
     if array.dtype == np.uint8:
         return _pixels(Image.fromarray(array[..., 0] if array.shape[2] == 1 else array), name)
-    return np.stack([np.asarray(_reduced(Image.fromarray(c))) for c in np.moveaxis(array, 2, 0)], axis=2)
+    return np.stack([np.asarray(_reduced(Image.fromarray(c), lambda part: part)) for c in np.moveaxis(array, 2, 0)], axis=2)
 
 
 def _as_published(pixels: np.ndarray) -> np.ndarray | None:

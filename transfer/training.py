@@ -8,11 +8,15 @@ bitwise the same weights: every random number is a function of (seed, step) and 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-import signal
+import os
+import re
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +26,17 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
+from data.locks import locked
 from transfer import devices, weights
 from transfer.files import whole
+from transfer.stopping import Stopping
 
 GROUP = 10
 """Steps that share one compiled variant, and that an accelerator runs in one dispatch."""
+WINDOW = 50
+"""Steps whose losses are looked at and written down together."""
+DIVERGED = 10.0
+"""A run has diverged when half its last WINDOW losses exceed the mean of its first by so many times their size (at least 1)."""
 
 
 class TrainingError(Exception):
@@ -87,12 +97,27 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
     """Run `task` in `folder` to its last step, from wherever it stands; returns the weights file. A checkpoint is kept every
     `checkpoint_seconds`, which has no influence on the result.
 
-    Raises TrainingError for a folder started with other settings, one that cannot be written, or a loss that is not finite;
-    Interrupted after Ctrl-C or SIGTERM, with the state saved.
+    Raises TrainingError for a folder started with other settings, one that another process trains in or that cannot be written, or a
+    loss that is not finite or has diverged: then the last good checkpoint stays, and ``failure.json`` tells step, random key and
+    losses. Interrupted after Ctrl-C or SIGTERM, with the state saved.
     """
+    folder = Path(folder).absolute()
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if devices.first():
+                stack.enter_context(locked(folder))
+        except BlockingIOError:
+            raise TrainingError(f"{folder}: another process is training in it; wait for it, or choose another folder with --runs") from None
+        except OSError as error:
+            raise _unwritable(folder, error) from None
+        return _train(task, folder, seed, checkpoint_seconds)
+
+
+def _train(task: Task, folder: Path, seed: int, checkpoint_seconds: float) -> Path:
     import orbax.checkpoint as ocp
 
-    folder, config = Path(folder).absolute(), task.config
+    config = task.config
     say = print if devices.first() else lambda line: None
     described = {"stage": task.name, "config": dataclasses.asdict(config), "seed": seed, **task.provenance}
     _claim(folder, described)
@@ -140,77 +165,141 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
     dispatch = jax.jit(dispatch, donate_argnums=0, static_argnums=3, out_shardings=devices.replicated())
     steps = -(-config.steps // stride) * stride
 
-    # Not asynchronous: the state is donated to the next step, and a full disk is an error at once instead of a wait for minutes.
-    manager = ocp.CheckpointManager(folder / "checkpoints", options=ocp.CheckpointManagerOptions(
-        max_to_keep=2, enable_async_checkpointing=False))
-    state, start = _restore(manager, state, task.name)
-    save = lambda at: (manager.save(at, args=ocp.args.StandardSave(state)), manager.wait_until_finished())
     chosen = lambda: task.settle(devices.here(state["average"] if config.ema else state["params"]))
-    metrics = _Metrics(folder / "metrics.jsonl", start)
     evaluate_every = max(stride, config.steps // 8 // stride * stride)
-    stop, handlers = [], {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            handlers[number] = signal.signal(number, lambda *_: stop.append(1))
-        except ValueError:  # not in the main thread, e.g. in a notebook's executor
-            pass
-    saved, pending = time.monotonic(), []
-    bar = tqdm(total=steps, initial=start, desc=task.name, unit="step", disable=None if devices.first() else True, smoothing=0.05, file=sys.stderr)
+
+    def evaluate(reached: int) -> None:
+        settled = chosen()
+        values = task.evaluate(settled)
+        if task.picture and devices.first():
+            (folder / "samples").mkdir(exist_ok=True)
+            task.picture(settled, folder / "samples" / f"step_{reached:07d}.png")
+        metrics.write(step=reached, **{f"val/{k}": v for k, v in values.items()})
+        if devices.first():
+            bar.write(f"{task.name} step {reached}: " + ", ".join(f"{k} {v:.4g}" for k, v in values.items()), file=sys.stderr)
+
     try:
-        for at in range(start, steps, stride):
-            state, parts = dispatch(state, data, np.int32(at), task.variant(at // GROUP))
-            jax.block_until_ready(parts)  # else many steps queue up, and a stop would wait for all of them
-            pending.append(parts)
-            bar.update(stride)
-            reached = at + stride
-            stopping = due = False
-            if devices.alone() or reached % GROUP == 0:  # clocks and signals are each process's own: several agree, but not at every step
-                stopping, due = devices.agreed(bool(stop), time.monotonic() - saved > checkpoint_seconds)
-            saving = reached == steps or stopping or due
-            if len(pending) * stride >= 50 or saving:
-                means = {k: float(np.mean([float(p[k]) for p in pending])) for k in pending[0]}
+        with ExitStack() as stack:
+            # Not asynchronous: the state is donated to the next step, and a full disk is an error at once instead of a wait for minutes.
+            manager = stack.enter_context(ocp.CheckpointManager(folder / "checkpoints", options=ocp.CheckpointManagerOptions(
+                max_to_keep=2, enable_async_checkpointing=False)))
+            state, start = _restore(manager, state, task.name)
+            metrics = _Metrics(folder / "metrics.jsonl", start)
+            bar = stack.enter_context(tqdm(total=steps, initial=start, desc=task.name, unit="step", disable=None if devices.first() else True,
+                                           smoothing=0.05, file=sys.stderr))
+            stop = stack.enter_context(Stopping(task.name))
+            stopped = lambda at: Interrupted(f"{task.name}: stopped at step {at}, saved; run the same command again to go on")
+            saved, pending, recent = time.monotonic(), [], deque(maxlen=WINDOW // stride)
+
+            def look(reached: int, saving: bool) -> None:
+                """Judge the losses since the last look, and the weights before they are saved, and write the losses' means."""
                 # A loss is of the weights before its step: what is saved is looked at itself.
-                if not np.isfinite(means["loss"]) or saving and not _finite(state["params"]):
-                    raise TrainingError(f"{folder}: loss or weights are not finite near step {reached} (seed {seed}); the last good "
-                                        f"checkpoint is kept; lower --learning-rate and start in a new folder")
-                rate = bar.format_dict["rate"] or 0.0
-                bar.set_postfix_str(f"loss {means['loss']:.4g}, {rate * config.batch:.0f} examples/s")
-                metrics.write(step=reached, **means)
-                pending = []
-            if reached == steps or reached % evaluate_every == 0:
-                settled = chosen()
-                values = task.evaluate(settled)
-                metrics.write(step=reached, **{f"val/{k}": v for k, v in values.items()})
-                if devices.first():
-                    bar.write(f"{task.name} step {reached}: " + ", ".join(f"{k} {v:.4g}" for k, v in values.items()), file=sys.stderr)
-                if task.picture and devices.first():
-                    (folder / "samples").mkdir(exist_ok=True)
-                    task.picture(settled, folder / "samples" / f"step_{reached:07d}.png")
-            if saving:
-                save(reached)
-                saved = time.monotonic()
-            if stopping and reached < steps:
-                raise Interrupted(f"{task.name}: stopped at step {reached}, saved; run the same command again to go on")
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    finally:
-        bar.close()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        manager.close()
-    try:
+                recent.extend(float(p["loss"]) for p in pending)
+                if wrong := _wrong(pending, recent, reached, stride, metrics.first_loss, saving and state["params"]):
+                    raise _failure(folder, task.name, seed, *wrong, stride, step_key, pending, manager.latest_step())
+                if pending:
+                    means = {k: float(np.mean([float(p[k]) for p in pending])) for k in pending[0]}
+                    rate = bar.format_dict["rate"] or 0.0
+                    bar.set_postfix_str(f"loss {means['loss']:.4g}, {rate * config.batch:.0f} examples/s")
+                    metrics.write(step=reached, **means)
+                    pending.clear()
+
+            # Of several processes none leaves an evaluation that the others wait for.
+            during = stop.during if devices.alone() else lambda work: work() is None
+            due = lambda at: at == steps or at and at % evaluate_every == 0
+            if due(start) and start not in metrics.evaluated and not during(lambda: evaluate(start)):
+                raise stopped(start)
+            for at in range(start, steps, stride):
+                state, parts = dispatch(state, data, np.int32(at), task.variant(at // GROUP))
+                jax.block_until_ready(parts)  # else many steps queue up, and a stop would wait for all of them
+                stop.alive()
+                pending.append(parts)
+                bar.update(stride)
+                reached = at + stride
+                asked = late = False
+                if devices.alone() or reached % GROUP == 0:  # clocks and signals are each process's own: several agree, but not at every step
+                    asked, late = devices.agreed(stop.asked, time.monotonic() - saved > checkpoint_seconds)
+                saving = reached == steps or asked or late
+                if len(pending) * stride >= WINDOW or saving:
+                    look(reached, saving)
+                # A run that is asked to stop leaves the evaluation to whoever goes on with it.
+                evaluated = not due(reached) or during(lambda: evaluate(reached))
+                asked = asked or devices.alone() and stop.asked  # by now, in the evaluation
+                if saving or asked:
+                    if not saving:
+                        look(reached, True)
+                    with stop.saving():
+                        _save(manager, reached, state)
+                    saved = time.monotonic()
+                if asked and (reached < steps or not evaluated):
+                    raise stopped(reached)
         final = chosen()
         if devices.first():
             weights.save(done, final, task.export(final), described)
     except OSError as error:
         raise _unwritable(folder, error) from error
+    if devices.first():
+        (folder / "failure.json").unlink(missing_ok=True)
     devices.meet(f"{done} written")  # the next stage reads them
     say(f"{task.name}: trained, weights in {done}")
     return done
 
 
-def _finite(params) -> bool:
-    return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params))
+def _wrong(pending: list[dict], recent: deque, reached: int, stride: int, first: float | None, params) -> tuple[str, int] | None:
+    """What is wrong with the losses before step `reached`, or with the weights (if given), and the step it came up in; None: nothing.
+
+    pending: what the steps since the last look said; recent: the last losses, as many as a window has; first: the mean of the first ones.
+    """
+    losses = np.array([float(p["loss"]) for p in pending])
+    step = lambda index: reached - (len(losses) - 1 - int(index)) * stride
+    if not np.isfinite(losses).all():
+        return "the loss is not finite", step(np.argmin(np.isfinite(losses)))
+    if params and not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)):
+        return "weights are not finite", reached
+    if first is not None and len(recent) == recent.maxlen and np.median(recent) > first + DIVERGED * max(abs(first), 1.0):
+        return f"the loss has diverged, from {first:.4g} to {np.median(recent):.4g}", reached
+    return None
+
+
+def _failure(folder: Path, name: str, seed: int, what: str, step: int, stride: int, step_key, pending, checkpoint: int | None) -> TrainingError:
+    """Write failure.json, and say where a run went wrong and how to see it again."""
+    first = step - stride  # steps are counted from 1, their random numbers from 0
+    key = [int(v) for v in np.ravel(jax.random.key_data(jax.random.fold_in(step_key, first)))]
+    losses = [{k: repr(float(v)) for k, v in p.items()} for p in pending]
+    text = json.dumps({"stage": name, "wrong": what, "step": step, "seed": seed, "key": key, "last good checkpoint": checkpoint or 0,
+                       "losses up to where it was noticed": losses}, indent=1)
+    try:
+        if devices.first():
+            with whole(folder / "failure.json") as part:
+                part.write_text(text + "\n")
+    except OSError:
+        pass  # the line below says the most of it
+    where = f"step {step}" if stride == 1 else f"steps {first + 1} to {step}"
+    return TrainingError(f"{folder}: {what} in {where} (seed {seed}, key {key} of its batch, see failure.json); the checkpoint of step "
+                         f"{checkpoint or 0} is kept, and the same command comes to it again from there; lower --learning-rate and start "
+                         "in a new folder")
+
+
+def _digest(state) -> str:
+    """SHA-256 of all arrays of a state: Orbax does not notice changed bytes in the middle of a large array."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(devices.here(state)):
+        array = np.asarray(leaf)
+        found.update(f"{array.dtype} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+def _save(manager, step: int, state) -> None:
+    import orbax.checkpoint as ocp
+
+    try:
+        manager.save(step, args=ocp.args.StandardSave(state), custom_metadata={"sha256": _digest(state)})
+        manager.wait_until_finished()
+    except ValueError as error:  # TensorStore's way to say that the disk is full
+        if not (number := re.search(r"os_error_code='(\d+)'", str(error))):
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def _named_loss(params, loss, data, key, variant):
@@ -225,15 +314,15 @@ def _claim(folder: Path, described: dict) -> None:
     try:
         if path.exists():
             try:
-                there = json.loads(path.read_text())
-            except ValueError as error:
+                there = _flat(json.loads(path.read_text()))
+            except (ValueError, RecursionError) as error:
                 raise TrainingError(f"{path}: not valid JSON ({error}); delete the folder to start again") from None
-            mine = json.loads(text)
-            differing = sorted(k for k in _flat(there) | _flat(mine) if _flat(there).get(k) != _flat(mine).get(k))
+            mine = _flat(json.loads(text))
+            differing = sorted(k for k in there | mine if there.get(k) != mine.get(k))
             if differing:
                 key = differing[0]
-                raise TrainingError(f"{folder}: this run was started with {key} = {_flat(there).get(key)!r}, now it is "
-                                    f"{_flat(mine).get(key)!r}; use the same settings, another --runs folder, or delete it")
+                was, now = (repr(values.get(key))[:80] for values in (there, mine))
+                raise TrainingError(f"{folder}: this run was started with {key[:80]} = {was}, now it is {now}; use the same settings, another --runs folder, or delete it")
             return
         if not devices.first():
             return
@@ -273,6 +362,9 @@ def _restore(manager, state, name: str):
     for step in steps:
         try:
             restored = manager.restore(step, args=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state)))
+            kept = (manager.metadata(step).custom_metadata or {}).get("sha256")  # None: saved by an earlier version
+            if kept is not None and kept != _digest(restored):
+                raise ValueError("its checksum is another")
         except Exception as error:  # Orbax raises many kinds for a damaged checkpoint
             print(f"{name}: checkpoint {step} cannot be read ({type(error).__name__}); trying an older one", file=sys.stderr)
             manager.delete(step)
@@ -283,23 +375,35 @@ def _restore(manager, state, name: str):
 
 
 class _Metrics:
-    """metrics.jsonl, of the process that writes: one JSON object a line; lines beyond the resumed step are dropped."""
+    """metrics.jsonl, of the process that writes: one JSON object a line; lines beyond the resumed step are dropped.
+
+    first_loss: mean loss of the run's first window, None before it. evaluated: steps whose evaluation is written.
+    """
 
     def __init__(self, path: Path, start: int):
-        self.path, self.begin = path, time.time()
-        if not devices.first():
-            return
+        self.path, self.begin, self.first_loss, self.evaluated = path, time.time(), None, set()
         kept = []
         if path.exists():
-            for line in path.read_text().splitlines():
+            for line in path.read_text(errors="replace").splitlines():
                 try:
-                    if json.loads(line)["step"] <= start:
+                    found = json.loads(line)
+                    if found["step"] <= start:
                         kept.append(line)
-                except (ValueError, KeyError):
+                        self._note(found)
+                except (ValueError, KeyError, TypeError, RecursionError):
                     pass  # the line that was being written when the run was killed
-        path.write_text("".join(line + "\n" for line in kept))
+        if devices.first():
+            with whole(path) as part:
+                part.write_text("".join(line + "\n" for line in kept))
+
+    def _note(self, values: dict) -> None:
+        if self.first_loss is None and "loss" in values:
+            self.first_loss = float(values["loss"])
+        if any(name.startswith("val/") for name in values):
+            self.evaluated.add(values["step"])
 
     def write(self, **values) -> None:
+        self._note(values)
         if not devices.first():
             return
         with self.path.open("a") as file:

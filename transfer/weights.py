@@ -8,6 +8,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
+import types
+import typing
 from pathlib import Path
 
 import jax
@@ -16,6 +19,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from transfer.files import whole
+
+
+DEEPEST = 32
+"""Names between slashes: deeper trees than any model's would run the recursion of those who walk them aground."""
 
 
 class WeightsError(Exception):
@@ -62,24 +69,44 @@ def load(path: Path) -> tuple[dict, dict, dict]:
         described = json.loads(metadata["config"])
         if not isinstance(described, dict) or not isinstance(described.get("config"), dict):
             raise ValueError("its metadata holds no configuration")
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise WeightsError(f"{path}: not a weights file of this project ({error}); restore or retrain it") from None
+        params, arrays = _trees(tensors)
+    # TypeError, AttributeError: types that NumPy has not, such as bfloat16; RecursionError: JSON of brackets only
+    except (SafetensorError, KeyError, ValueError, OSError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{path}: not a weights file of this project ({_line(error)}); restore or retrain it") from None
+    return params, arrays, described
+
+
+def _line(error) -> str:
+    return "".join(c if c.isprintable() else " " for c in str(error))[:200]
+
+
+def _trees(tensors: dict[str, np.ndarray]) -> tuple[dict, dict]:
+    """Parameters and arrays by their names in the file. Raises ValueError for names and scales that do not fit together."""
     params, arrays = {}, {}
     scales = {name: tensors.pop(name) for name in list(tensors) if name.startswith("scales/")}
     for name, value in tensors.items():
         if f"scales/{name}" in scales:
-            value = value.astype(np.float32) * scales[f"scales/{name}"].astype(np.float32)
+            scale = scales[f"scales/{name}"].astype(np.float32)
+            if scale.shape != value.shape[-1:]:  # broadcast, small arrays could become huge ones
+                raise ValueError(f"the scale of {name} has shape {scale.shape}")
+            value = value.astype(np.float32) * scale
         value = value.astype(np.float32) if np.issubdtype(value.dtype, np.floating) else value
         kind, _, rest = name.partition("/")
         if kind == "arrays":
             arrays[rest] = value
             continue
         at = params
-        *parents, leaf = rest.split("/")
+        *parents, leaf = [int(part) if part.isascii() and part.isdecimal() and len(part) < 10 else part for part in rest.split("/")]
+        if len(parents) > DEEPEST:
+            raise ValueError(f"parameters nested deeper than {DEEPEST}")
         for parent in parents:
-            at = at.setdefault(int(parent) if parent.isdigit() else parent, {})
-        at[int(leaf) if leaf.isdigit() else leaf] = value
-    return params, arrays, described
+            at = at.setdefault(parent, {})
+            if not isinstance(at, dict):
+                raise ValueError(f"{name} lies inside an array")
+        if leaf in at:
+            raise ValueError(f"{name} is there twice")
+        at[leaf] = value
+    return params, arrays
 
 
 def checksum(path: Path) -> str:
@@ -106,7 +133,28 @@ def find(folder: Path, name: str) -> Path:
 
 
 def config(kind, described: dict):
-    """The frozen configuration `kind` that a file was trained with; lists become tuples again."""
-    fields = {f.name for f in dataclasses.fields(kind)}
+    """The frozen configuration `kind` that a file was trained with; lists become tuples again. Raises WeightsError where a value is not of
+    its field's type; fields that a file does not have keep their defaults, and what `kind` does not know is left out."""
+    fields = typing.get_type_hints(kind)
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in described["config"].items() if k in fields}
+    for name, value in given.items():
+        if not _fits(value, fields[name]):
+            raise WeightsError(f"a weights file says {name} = {str(value)[:80]!r}, which {kind.__name__} cannot have; restore or retrain it")
     return kind(**given)
+
+
+def _fits(value, hint) -> bool:
+    """Whether a value from JSON may stand in a field of a type such as int, float, Literal["a", "b"], tuple[int, int] or int | None."""
+    origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return isinstance(value, str) and value in inside
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, part) for part in inside)
+    if origin is tuple:
+        inside = inside[:1] * len(value) if isinstance(value, tuple) and inside[-1] is ... else inside
+        return isinstance(value, tuple) and len(value) == len(inside) and all(map(_fits, value, inside))
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    if hint is int:
+        return type(value) is int and abs(value) < 2**53
+    return isinstance(value, hint)

@@ -21,7 +21,8 @@ import numpy as np
 import optax
 import pytest
 
-from transfer import training, weights
+from data.locks import locked
+from transfer import stopping, training, weights
 from transfer.training import Interrupted, Task, TrainingError, train
 
 
@@ -60,6 +61,7 @@ def one_step_a_dispatch():
     """As on a CPU, whatever the tests run on: they stop runs at single steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "default_backend", lambda: "cpu")
+        patch.setattr(stopping, "PATIENCE", 600.0)  # a slow machine must not end the tests' own process
         yield
 
 
@@ -222,6 +224,117 @@ def test_a_damaged_checkpoint_gives_way_to_an_older_one(tmp_path, unbroken, caps
     assert "checkpoint 6 cannot be read" in capsys.readouterr().err
 
 
+def test_a_flipped_byte_in_a_checkpoint_gives_way_to_an_older_one(tmp_path, capsys):
+    """In an array so large that Orbax keeps it apart, where it looks at no checksum."""
+    heavy = {"init": lambda key: {"at": {0: jax.random.normal(key, (3,))}, "ballast": jax.random.normal(key, (200, 200))}}
+    unbroken = train(quadratic(**heavy), tmp_path / "unbroken").read_bytes()
+    folder = tmp_path / "run"
+    with pytest.raises(Stop):
+        train(stopped_at(6, raising, **heavy), folder, checkpoint_seconds=EACH_STEP)
+    largest = max((p for p in (folder / "checkpoints" / "6").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    assert len(content) > 100_000
+    content[len(content) // 2] ^= 4
+    largest.write_bytes(content)
+    assert train(quadratic(**heavy), folder).read_bytes() == unbroken
+    assert "checkpoint 6 cannot be read" in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_checksum_is_taken(tmp_path, unbroken, monkeypatch, capsys):
+    """As earlier versions left them."""
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(training, "_digest", lambda state: None)
+        train(stopped_at(6, raising), tmp_path / "run", checkpoint_seconds=EACH_STEP)
+    assert train(stopped_at(99, raising), tmp_path / "run").read_bytes() == unbroken
+    assert "cannot be read" not in capsys.readouterr().err
+
+
+def test_a_run_folder_has_one_trainer(tmp_path, unbroken):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with locked(folder), pytest.raises(TrainingError) as error:
+        train(quadratic(), folder)
+    assert "another process" in one_line(error) and list(folder.iterdir()) == []
+    assert train(quadratic(), folder).read_bytes() == unbroken
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, and a function to change it: "size=…", "ro", "rw"."""
+    mounts = lambda *arguments: subprocess.run(["mount", *arguments, tmp_path], capture_output=True, text=True)
+    if not hasattr(os, "getuid") or os.getuid() != 0:
+        pytest.skip("only root mounts file systems")
+    if (done := mounts("-t", "tmpfs", "-o", "size=64k", "tmpfs")).returncode:
+        pytest.skip(f"no tmpfs here: {done.stderr.strip()}")
+    try:
+        yield lambda options: mounts("-o", f"remount,{options}")
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)
+
+
+def test_a_full_and_a_read_only_disk_are_one_line_and_lose_nothing(tmp_path, unbroken, small_disk):
+    heavy = quadratic(init=lambda key: {"at": {0: jax.random.normal(key, (3,))}, "ballast": jax.random.normal(key, (200, 200))})
+    folder = tmp_path / "run"
+    with pytest.raises(TrainingError) as error:
+        train(heavy, folder)
+    assert "No space left" in one_line(error) and not (folder / "weights").exists()
+    small_disk("size=20m")
+    shutil.rmtree(folder)
+    with pytest.raises(Stop):
+        train(stopped_at(6, raising), folder, checkpoint_seconds=EACH_STEP)
+    small_disk("ro")
+    with pytest.raises(TrainingError) as error:
+        train(quadratic(), folder)
+    assert "Read-only" in one_line(error) and str(folder) in str(error.value)
+    small_disk("rw")
+    (tmp_path / "filling").write_bytes(bytes(os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize))
+    with pytest.raises(TrainingError) as error:
+        train(quadratic(), folder, checkpoint_seconds=EACH_STEP)
+    assert "No space left" in one_line(error)
+    (tmp_path / "filling").unlink()
+    assert train(quadratic(), folder).read_bytes() == unbroken
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_long_evaluation_does_not_keep_a_run_from_stopping(tmp_path, unbroken, number):
+    folder, begun = tmp_path / "run", []
+
+    def evaluate(params):
+        threading.Timer(0.2, os.kill, (os.getpid(), number)).start()
+        begun.append(time.monotonic())
+        time.sleep(60)
+
+    with pytest.raises(Interrupted) as error:
+        train(quadratic(evaluate=evaluate), folder)
+    assert time.monotonic() - begun[0] < 30, "one or two seconds on an idle machine"
+    assert "step 7" in one_line(error) and steps_in(folder) == [7] and len(begun) == 1
+    assert train(quadratic(), folder).read_bytes() == unbroken
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "val/error" in line] == list(range(7, 57, 7)) + [60]  # made up for
+    assert [line["step"] for line in lines if "loss" in line] == [7, 57, 60]
+
+
+def test_a_busy_process_is_ended_and_goes_on_from_its_checkpoint(tmp_path, unbroken):
+    """As while XLA compiles, when Python runs no handlers."""
+    folder = tmp_path / "run"
+    program = ("import sys, time\nfrom pathlib import Path\nsys.path.insert(0, str(Path(sys.argv[1]).parent))\nimport test_training as t\n"
+               "busy = lambda: (print('busy', flush=True), time.sleep(100))\n"
+               "t.train(t.stopped_at(9, busy), Path(sys.argv[2]), checkpoint_seconds=-1)")
+    with subprocess.Popen([sys.executable, "-c", program, __file__, folder], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}) as process:
+        try:
+            assert process.stdout.readline() == "busy\n", process.stderr.read()
+            begun = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 130
+            assert stopping.PATIENCE <= 600 and time.monotonic() - begun < 30, "less than five on an idle machine"
+            assert "go on from the last checkpoint" in process.stderr.read()
+        finally:
+            process.kill()
+    assert steps_in(folder)[-1] == 9
+    assert train(quadratic(), folder).read_bytes() == unbroken
+
+
 @pytest.mark.parametrize("field, value", [("learning_rate", 0.2), ("steps", 80), ("sizes", (1, 3))])
 def test_other_settings_in_the_same_folder_are_refused(tmp_path, field, value):
     with pytest.raises(Stop):
@@ -264,6 +377,45 @@ def test_a_loss_that_is_not_finite_ends_the_run_without_weights(tmp_path, often)
         assert "not finite" in one_line(error) and str(folder) in str(error.value)
         assert not (folder / "weights").exists()
         assert steps_in(folder) == ([9, 10] if often else [])
+
+
+def test_a_loss_that_is_not_finite_can_be_seen_again(tmp_path):
+    """failure.json has the step and its random key; with the checkpoint before it, that is all the step was made of."""
+    folder = tmp_path / "run"
+
+    def loss(params, data, key, variant):
+        batch = jax.random.normal(key, (3,))
+        return jnp.where(jax.random.uniform(key) < 0.05, jnp.inf, 1.0) * ((params["at"][0] - batch) ** 2).sum(), {"first": batch[0]}
+
+    task = quadratic(Config(steps=400), loss=loss)
+    with pytest.raises(TrainingError) as error:
+        train(task, folder, checkpoint_seconds=EACH_STEP)
+    found = json.loads((folder / "failure.json").read_text())
+    assert f"step {found['step']} (seed 0, key {found['key']}" in one_line(error)
+    assert steps_in(folder)[-1] == found["step"] - 1 == found["last good checkpoint"]
+    key = jax.random.wrap_key_data(jnp.array(found["key"], jnp.uint32))
+    assert not np.isfinite(loss({"at": {0: jnp.zeros(3)}}, None, key, 0)[0])
+    assert float(found["losses up to where it was noticed"][-1]["first"]) == pytest.approx(float(jax.random.normal(key, (3,))[0]), rel=1e-5)
+    with pytest.raises(TrainingError) as again:
+        train(task, folder)
+    assert str(again.value) == str(error.value)
+
+
+def test_a_run_that_diverges_is_stopped(tmp_path):
+    away = quadratic(Config(steps=2000, ema=0.0), optimizer=optax.sgd(-0.01))
+    with pytest.raises(TrainingError) as error:
+        train(away, tmp_path / "run")
+    assert "diverged" in one_line(error) and not (tmp_path / "run" / "weights").exists()
+    assert 100 <= json.loads((tmp_path / "run" / "failure.json").read_text())["step"] <= 300
+
+
+def test_however_often_it_is_saved_a_run_that_diverges_is_stopped(tmp_path):
+    with pytest.raises(Stop):
+        train(stopped_at(3, raising), tmp_path / "run", checkpoint_seconds=EACH_STEP)
+    huge = lambda params, data, key, variant: (params["at"][0].sum() * 0 + 1e6, {})
+    with pytest.raises(TrainingError) as error:
+        train(quadratic(loss=huge), tmp_path / "run", checkpoint_seconds=EACH_STEP)
+    assert "diverged" in one_line(error) and json.loads((tmp_path / "run" / "failure.json").read_text())["step"] == 3 + training.WINDOW
 
 
 def test_weights_that_turned_nan_in_the_last_step_are_not_exported(tmp_path):

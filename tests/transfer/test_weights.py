@@ -142,3 +142,31 @@ def test_config_comes_back_from_its_json():
     config = VAEConfig.paper()
     described = json.loads(json.dumps({"config": dataclasses.asdict(config) | {"a_field_of_a_later_version": 1}}))
     assert weights.config(VAEConfig, described) == config
+
+
+def foreign(tensors: dict, config: str = '{"config": {}}'):
+    return lambda path: save_file({name: np.asarray(value) for name, value in tensors.items()}, path, metadata={"config": config})
+
+
+@pytest.mark.parametrize("write, words", [
+    (foreign({"params/" + "a/" * 40 + "b": np.ones(1)}), "deeper"),
+    (foreign({"params/a": np.ones(1), "params/a/b": np.ones(1)}), "inside"),
+    (foreign({"params/0": np.ones(1), "params/00": np.ones(1)}), "twice"),
+    (foreign({"params/w": np.ones((1, 50), np.float32), "scales/params/w": np.ones((50, 1), np.float16)}), "scale"),
+    (foreign({"params/w": np.ones(1)}, "[" * 100_000), "recursion"),
+    (lambda path: path.write_bytes(b"A\0\0\0\0\0\0\0" + b'{"params/w":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}   ' + b"\0\0"), "m.safetensors"),
+], ids=["deep", "an array in an array", "one index twice", "a scale that broadcasts", "deep JSON", "bfloat16"])
+def test_a_hostile_file_is_one_line(tmp_path, write, words):
+    write(tmp_path / "m.safetensors")
+    with pytest.raises(weights.WeightsError, match=words) as error:
+        weights.load(tmp_path / "m.safetensors")
+    assert "m.safetensors" in one_line(error)
+
+
+@pytest.mark.parametrize("field, value", [("latent", "64"), ("latent", 1.5), ("latent", True), ("encoder", [1, 2]), ("encoder", [1, 2, "3"]), ("architecture", "other"),
+                                          ("architecture", ["paper"]), ("kl_floor", float("nan")), ("pretrained", 1), ("latent", 10**400)])
+def test_a_config_of_other_types_is_one_line(field, value):
+    described = {"config": dataclasses.asdict(VAEConfig.paper()) | {field: value}}
+    with pytest.raises(weights.WeightsError, match=field) as error:
+        weights.config(VAEConfig, described)
+    one_line(error)

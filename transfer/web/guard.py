@@ -59,7 +59,7 @@ class Guard:
             return None
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         # A browser says where the page comes from; programs such as curl send neither header.
-        if site not in (None, "same-origin", "none") or (origin is not None and urlsplit(origin).netloc.lower() != hosts[0].lower()):
+        if site not in (None, "same-origin", "none") or (origin is not None and _netloc(origin) != hosts[0].lower()):
             return JSONResponse({"error": "requests from other sites' pages are refused"}, 403)
         return None
 
@@ -78,3 +78,11 @@ class Guard:
         except ValueError:
             return False
         return True
+
+
+def _netloc(origin: str) -> str:
+    """Host and port of an Origin, lower case; "" where it has none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""

@@ -29,6 +29,7 @@ from transfer.web.line import Busy, Line
 
 STATIC = Path(__file__).parent / "static"
 UPLOAD_SECONDS = 60
+MAX_PARTS = 100  # of a form; each costs the parser microseconds
 # Some systems' tables say text/plain, and with nosniff a browser then runs nothing.
 for kind, suffix in (("text/javascript", ".js"), ("text/css", ".css"), ("image/svg+xml", ".svg")):
     mimetypes.add_type(kind, suffix)
@@ -112,7 +113,7 @@ def status(content: bytes) -> int:
         return 400
     try:
         with Image.open(io.BytesIO(content), formats=[f for f in images.FORMATS if f in Image.OPEN]) as image:
-            return 413 if image.width * image.height > images.MAX_PIXELS or max(image.size) > images.MAX_SIDE else 400
+            return 413 if image.width * image.height > images.most_pixels(image.format) or max(image.size) > images.MAX_SIDE else 400
     except UnidentifiedImageError:
         return 415
     except Image.DecompressionBombError:
@@ -161,7 +162,9 @@ async def upload(request: Request, limit: int) -> bytes:
         raise HTTPException(413, f"the upload is larger than {limit / 1e6:g} MB; crop the picture to one character")
     content = b"".join(kept)
     kind, options = parse_options_header(request.headers.get("content-type"))
-    return from_form(content, options.get(b"boundary"), limit) if kind == b"multipart/form-data" else content
+    if kind != b"multipart/form-data":
+        return content
+    return from_form(content, options.get(b"boundary"), limit)
 
 
 def from_form(content: bytes, boundary: bytes | None, limit: int) -> bytes:
@@ -172,6 +175,8 @@ def from_form(content: bytes, boundary: bytes | None, limit: int) -> bytes:
         file.file_object.seek(0)
         files.append(file.file_object.read())
 
+    if boundary and content.count(b"--" + boundary) > MAX_PARTS + 1:
+        raise HTTPException(400, f"the form has more than {MAX_PARTS} parts; send one file")
     try:
         # Starlette's own forms put uploads above a megabyte on disk.
         parser = FormParser("multipart/form-data", lambda field: None, keep, boundary=boundary, config={"MAX_MEMORY_FILE_SIZE": limit + 1})

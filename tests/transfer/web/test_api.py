@@ -165,6 +165,11 @@ def test_broken_form_is_one_line(client, body, kind):
     assert "form" in one_line(client.post("/api/transfer", content=body, headers={"content-type": kind}), 400)
 
 
+def test_form_of_many_parts_is_not_read(client):
+    body = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nhi\r\n' * 200 + b"--x--\r\n"
+    assert "parts" in one_line(client.post("/api/transfer", content=body, headers={"content-type": "multipart/form-data; boundary=x"}), 400)
+
+
 def test_upload_over_the_limit_is_refused_declared_or_not(client):
     large = bytes(2_000_001)
     assert "2 MB" in one_line(client.post("/api/transfer", content=large), 413)
@@ -206,7 +211,7 @@ def test_no_way_out_of_the_static_folder(address, path):
     assert response.status == 404 and list(described) == ["error"]
 
 
-@pytest.mark.parametrize("headers", [{"origin": "https://evil.example"}, {"origin": "null"}, {"origin": "http://127.0.0.1:9000"},
+@pytest.mark.parametrize("headers", [{"origin": "https://evil.example"}, {"origin": "null"}, {"origin": "http://["}, {"origin": "http://127.0.0.1:9000"},
                                      {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"},
                                      {"origin": HERE, "sec-fetch-site": "cross-site"}])
 def test_posts_from_other_pages_are_refused(client, examples, headers):

@@ -1,0 +1,47 @@
+"""Locks that go with their process, however it ends."""
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold `path` alone: a folder that is there, or the name of a file that is made for this and removed afterwards.
+
+    Raises BlockingIOError where somebody else holds it, OSError where it cannot be opened. Where operating system or file system
+    know no locks, there is none.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows: it refuses to replace a file that another process has open
+        yield
+        return
+    folder = path.is_dir()
+    while True:
+        handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise
+            except OSError:  # a file system without locks
+                pass
+            # Whoever held it before may have removed the file that was opened here: then this lock keeps nobody out.
+            if not folder and not _still_there(path, handle):
+                continue
+            try:
+                yield
+            finally:
+                if not folder:
+                    path.unlink(missing_ok=True)
+            return
+        finally:
+            os.close(handle)
+
+
+def _still_there(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False
