@@ -243,7 +243,8 @@ def in_parts(function, images: np.ndarray, batch: int = 256) -> np.ndarray:
 def log_probabilities(config: BaselineConfig, network: Network, params: dict, images: np.ndarray) -> np.ndarray:
     """(N, S, S) uint8 -> (N, C) float32, natural logarithms; with `views` of the mean over shifted images."""
     def ask(images):
-        seen = jnp.stack([jax.nn.log_softmax(network.logits(params, shifted(images, *shift))) for shift in SHIFTS[:config.views]])
+        views = jnp.concatenate([shifted(images, *shift) for shift in SHIFTS[:config.views]])
+        seen = jax.nn.log_softmax(network.logits(params, views)).reshape(config.views, len(images), -1)
         return jax.nn.logsumexp(seen, 0) - np.log(config.views).astype(np.float32)
 
     return in_parts(ask, images)

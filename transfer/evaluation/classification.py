@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 
 from transfer.evaluation.calibration import balanced_accuracy, bootstrap, expected_calibration_error
-from transfer.evaluation.cases import Measures, rank
+from transfer.evaluation.cases import Measures
 from transfer.evaluation.report import FREQUENCY
 
 
@@ -29,9 +29,10 @@ def measure(cases: Answers) -> Measures:
     """accuracy, top-5 and top-10 (1 or 0 an image), cross-entropy (nats); overall: balanced accuracy, accuracy weighted by training
     images (what is right of text as it is written, where the held-out images are not drawn that way), expected calibration error."""
     labels, chosen, log = cases.labels, cases.chosen, cases.log_probabilities
-    right, ranks = (chosen == labels).astype(np.float64), rank(log, labels)
+    right, own = (chosen == labels).astype(np.float64), log[np.arange(len(labels)), labels]
+    ranks = (log >= own[:, None]).sum(1) - 1  # equal ones count against it: of nearest neighbours most classes have no vote at all
     found = {"accuracy": right} | {f"top-{k}": (ranks < k).astype(np.float64) for k in (5, 10) if k < log.shape[1]}
-    found["cross-entropy"] = -log[np.arange(len(labels)), labels].astype(np.float64)
+    found["cross-entropy"] = -own.astype(np.float64)
     rows = np.stack([labels, chosen], 1)
     weight = cases.train_count[labels] / np.bincount(labels, minlength=len(cases.train_count))[labels]
     weighted = lambda r: float(np.average(r[:, 0], weights=r[:, 1])) if r[:, 1].sum() else float("nan")

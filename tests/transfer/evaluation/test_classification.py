@@ -36,6 +36,13 @@ def test_measures(cases):
     assert interval.low <= interval.estimate <= interval.high
 
 
+def test_classes_without_a_vote_are_no_hit_in_the_first_five():
+    shares = np.full((2, 20), 1e-12)
+    shares[:, 3], shares[:, 7] = 0.75, 0.25
+    found = measure(Answers(np.log(shares), np.array([7, 9]), np.full(20, 5)))
+    assert found.per_image["top-5"].tolist() == [1, 0] and found.per_image["top-10"].tolist() == [1, 0]
+
+
 def test_bands_and_confusions(cases):
     bands = by_frequency(cases)
     assert list(bands) == ["1–4", "10–49", "50–199"]
