@@ -1,4 +1,5 @@
-"""The models again in PyTorch, as one would write them there: the yardstick of the training benchmarks.
+"""The models again in PyTorch, as one would write them there: the yardstick of the benchmarks. `twins_strokes` has the decoders,
+`twins_baselines` the classifiers of the paper's other half.
 
 `from_flax` copies parameters, so that both frameworks can be shown to compute the same loss.
 """
@@ -38,55 +39,14 @@ class PaperVAE(nn.Module):
 
     def from_flax(self, params: dict) -> None:
         for conv, (_, p) in zip(self.down, sorted(params["encoder"]["convs"].items())):
-            _set(conv.weight, np.asarray(p["kernel"]).transpose(3, 2, 0, 1))
-            _set(conv.bias, p["bias"])
+            copy(conv.weight, np.asarray(p["kernel"]).transpose(3, 2, 0, 1))
+            copy(conv.bias, p["bias"])
         for conv, (_, p) in zip(self.up, sorted(params["decoder"]["convs"].items())):
             # Flax correlates the spread-out input, PyTorch takes the gradient of a correlation: turned by 180 degrees.
-            _set(conv.weight, np.asarray(p["kernel"])[::-1, ::-1].transpose(2, 3, 0, 1))
-            _set(conv.bias, p["bias"])
+            copy(conv.weight, np.asarray(p["kernel"])[::-1, ::-1].transpose(2, 3, 0, 1))
+            copy(conv.bias, p["bias"])
         for linear, p in ((self.mean, params["mean"]), (self.log_variance, params["log_variance"]), (self.dense, params["decoder"]["dense"])):
-            _linear(linear, p)
-
-
-class Decoder(nn.Module):
-    """`transfer.sketch_rnn.SketchRNN` without glimpse: one LSTM layer, z at every input, bivariate mixtures."""
-
-    def __init__(self, units: int, mixtures: int = 20, latent: int = 64):
-        super().__init__()
-        self.mixtures = mixtures
-        self.start = nn.Linear(latent, 2 * units)
-        self.lstm = nn.LSTM(5 + latent, units, batch_first=True)
-        self.out = nn.Linear(units, 3 + 6 * mixtures)
-
-    def loss(self, movement, target, valid, z) -> torch.Tensor:
-        """movement (B, T, 5), target (B, T, 3) offsets and pen class, valid (B, T) bool, z (B, 64): mean NLL per point."""
-        h, c = torch.tanh(self.start(z)).chunk(2, -1)
-        told = z[:, None].expand(-1, movement.shape[1], -1)
-        x, _ = self.lstm(torch.cat([movement, told], -1), (h[None].contiguous(), c[None].contiguous()))
-        out = self.out(x)
-        pen, rest = out[..., :3], out[..., 3:].unflatten(-1, (self.mixtures, 6))
-        weight, rho = F.log_softmax(rest[..., 0], -1), 0.95 * torch.tanh(rest[..., 1])
-        scale = rest[..., 4:6].clamp(-6, 4)
-        u = (target[..., None, :2] - rest[..., 2:4]) * torch.exp(-scale)
-        free = 1 - rho**2
-        quadratic = (u[..., 0] ** 2 + u[..., 1] ** 2 - 2 * rho * u[..., 0] * u[..., 1]) / free
-        component = -0.5 * quadratic - scale.sum(-1) - 0.5 * torch.log(free) - math.log(2 * math.pi)
-        state = target[..., 2].long()
-        move = -torch.logsumexp(weight + component, -1) * (valid & (state != 2))
-        pens = F.cross_entropy(pen.transpose(1, 2), state, reduction="none") * valid
-        return (move.sum() + pens.sum()) / (valid & (state != 2)).sum()
-
-    def from_flax(self, params: dict) -> None:
-        _linear(self.start, params["start"])
-        _linear(self.out, params["out"])
-        inputs, told = (np.asarray(params[k][0]["kernel"]) for k in ("inputs", "conditions"))
-        _set(self.lstm.weight_ih_l0, np.concatenate([inputs, told]).T)
-        _set(self.lstm.weight_hh_l0, np.asarray(params["kernels"][0]).T)
-        units = self.lstm.hidden_size
-        bias = np.array(params["inputs"][0]["bias"])
-        bias[units:2 * units] += 1.0  # ours adds 1 to the forget gate
-        _set(self.lstm.bias_ih_l0, bias)
-        _set(self.lstm.bias_hh_l0, np.zeros_like(bias))
+            copy_linear(linear, p)
 
 
 class MDN(nn.Module):
@@ -111,73 +71,259 @@ class MDN(nn.Module):
 
     def from_flax(self, params: dict) -> None:
         for layer, (_, p) in zip(self.layers, sorted(params["trunk"]["layers"].items())):
-            _linear(layer, p)
-        _linear(self.out, params["trunk"]["out"])
+            copy_linear(layer, p)
+        copy_linear(self.out, params["trunk"]["out"])
+
+
+class Trunk(nn.Module):
+    """`transfer.mdn.Trunk`."""
+
+    def __init__(self, inputs: int, hidden: int, layers: int, outputs: int):
+        super().__init__()
+        widths = [inputs] + [hidden] * layers
+        self.layers, self.out = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:])), nn.Linear(hidden, outputs)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x))
+        return self.out(x)
+
+    def from_flax(self, params: dict) -> None:
+        for layer, (_, p) in zip(self.layers, sorted(params["layers"].items())):
+            copy_linear(layer, p)
+        copy_linear(self.out, params["out"])
+
+
+class AnchoredMDN(nn.Module):
+    """`transfer.mdn.AnchoredMixture`."""
+
+    def __init__(self, config, anchors: int):
+        super().__init__()
+        self.config = config
+        self.query, self.key = Trunk(config.latent, config.hidden, config.layers, config.key), Trunk(config.latent, config.hidden, 1, config.key)
+        self.offset, self.log_sharpness = nn.Parameter(torch.zeros(anchors, config.key)), nn.Parameter(torch.tensor(math.log(16.0)))
+
+    def logits(self, z_old, means, keep=None):
+        """z_old (B, 64), anchors' means (G, 64), keep (G,) 0 or 1 -> (B, G)."""
+        offset = self.offset if keep is None else self.offset * keep[:, None]
+        keys = unit(unit(self.key(means)) + offset)
+        return torch.exp(self.log_sharpness) * (unit(self.query(z_old)) @ keys.T)
+
+    def loss(self, z_old, labels, means, seen, keep):
+        """z_old (B, 64), labels (B,), anchors' means (G, 64), seen (G,) bool, keep (G,) -> mean NLL of the right anchor, smoothed."""
+        log_weights = F.log_softmax(torch.where(seen, self.logits(z_old, means, keep), -torch.inf), 1)
+        chosen = log_weights.gather(1, labels[:, None])[:, 0]
+        spread = torch.where(seen, log_weights, 0.0).sum(1) / seen.sum()
+        smoothing = self.config.label_smoothing
+        return -((1 - smoothing) * chosen + smoothing * spread).mean()
+
+    def from_flax(self, params: dict) -> None:
+        self.query.from_flax(params["query"])
+        self.key.from_flax(params["key"])
+        copy(self.offset, params["offset"])
+        copy(self.log_sharpness, params["log_sharpness"])
+
+
+def unit(x):
+    return x * torch.rsqrt((x**2).sum(-1, keepdim=True) + 1e-6)
+
+
+class BatchNorm(nn.Module):
+    """`transfer.vae.BatchNorm` on (B, C, H, W)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.scale, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+
+    def forward(self, x, kept: bool = False):
+        """kept: by the statistics that are kept, else by the batch's own."""
+        statistics = (self.mean, self.variance) if kept else (None, None)
+        return F.batch_norm(x, *statistics, self.scale, self.bias, training=not kept, eps=1e-5)
+
+    def from_flax(self, params: dict) -> None:
+        for name in ("scale", "bias", "mean", "variance"):
+            copy(getattr(self, name), params[name])
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation of (B, C, H, W) over the channels."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, eps=1e-6)
+
+    def forward(self, x, kept: bool = False):
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def from_flax(self, params: dict) -> None:
+        copy(self.weight, params["scale"])
+        copy(self.bias, params["bias"])
 
 
 class Block(nn.Module):
-    def __init__(self, channels: int):
-        super().__init__()
-        self.norm = nn.LayerNorm(channels, eps=1e-6)
-        self.first, self.second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+    """`transfer.vae.Block`, or with `batch` its `BatchBlock`."""
 
-    def forward(self, x):
-        y = F.relu(self.norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
-        return x + self.second(F.relu(self.first(y)))
+    def __init__(self, channels: int, batch: bool = False):
+        super().__init__()
+        norm = BatchNorm if batch else ChannelNorm
+        self.norms = nn.ModuleList(norm(channels) for _ in range(2 if batch else 1))
+        self.first, self.second = (nn.Conv2d(channels, channels, 3, padding=1, bias=not batch) for _ in range(2))
+
+    def forward(self, x, kept: bool = False):
+        y = self.first(F.relu(self.norms[0](x, kept)))
+        y = self.norms[1](y, kept) if len(self.norms) == 2 else y
+        return x + self.second(F.relu(y))
+
+    def from_flax(self, params: dict) -> None:
+        copy_conv(self.first, params["first"])
+        copy_conv(self.second, params["second"])
+        for number, norm in enumerate(self.norms):
+            norm.from_flax(params["norms"][number] if "norms" in params else params["norm"])
+
+
+class Encoder(nn.Module):
+    """`transfer.vae.ResidualEncoder`."""
+
+    def __init__(self, config):
+        super().__init__()
+        widths, batch = config.encoder, getattr(config, "norm", "layer") == "batch"
+        self.patch, self.rectified, norm = 2 ** (5 - len(widths)), config.rectified_stem, BatchNorm if batch else ChannelNorm
+        self.stem = nn.Conv2d(self.patch**2, widths[0], 3, padding=1)
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, 2) for a, b in zip(widths, widths[1:]))
+        self.enter = nn.ModuleList(BatchNorm(w) for w in widths[:-1]) if batch else None
+        self.blocks = nn.ModuleList(nn.ModuleList(Block(w, batch) for _ in range(n)) for w, n in zip(widths, config.encoder_blocks))
+        self.norm = norm(widths[-1])
+        self.dense = nn.Linear(16 * widths[-1], config.hidden)
+
+    def forward(self, images, kept: bool = False):
+        """(B, 64, 64) in [0, 1] -> (B, hidden), before its normalisation and ReLU."""
+        x = self.stem(F.pixel_unshuffle(images[:, None], self.patch))
+        x = F.relu(x) if self.rectified else x
+        for level, blocks in enumerate(self.blocks):
+            if level:
+                x = F.relu(self.enter[level - 1](x, kept)) if self.enter is not None else x
+                x = self.down[level - 1](x)
+            for block in blocks:
+                x = block(x, kept)
+        return self.dense(F.relu(self.norm(x, kept)).permute(0, 2, 3, 1).flatten(1))
+
+    def from_flax(self, params: dict) -> None:
+        copy_conv(self.stem, params["stem"])
+        for layer, (_, p) in zip(self.down, sorted(params["down"].items())):
+            kernel = np.asarray(p["kernel"])  # a matrix over 2x2 blocks
+            copy(layer.weight, kernel.reshape(2, 2, -1, kernel.shape[1]).transpose(3, 2, 0, 1))
+            copy(layer.bias, p["bias"])
+        for norm, (_, p) in zip(self.enter or [], sorted(params.get("enter", {}).items())):
+            norm.from_flax(p)
+        copy_blocks(self.blocks, params["blocks"])
+        self.norm.from_flax(params["norm"])
+        copy_linear(self.dense, params["dense"])
+
+
+class PixelDecoder(nn.Module):
+    """`transfer.vae.ResidualDecoder`."""
+
+    def __init__(self, config):
+        super().__init__()
+        widths = config.decoder
+        self.dense = nn.Linear(config.latent, 16 * widths[0])
+        self.blocks = nn.ModuleList(nn.ModuleList(Block(w) for _ in range(n)) for w, n in zip(widths, config.decoder_blocks))
+        self.up = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in zip(widths, widths[1:]))
+        self.norm, self.pixels = ChannelNorm(widths[-1]), nn.Conv2d(widths[-1], 16, 3, padding=1)
+
+    def forward(self, z):
+        """(B, latent) -> (B, 64, 64) logits."""
+        x = self.dense(z).unflatten(1, (4, 4, -1)).permute(0, 3, 1, 2)
+        for level, blocks in enumerate(self.blocks):
+            x = F.pixel_shuffle(self.up[level - 1](x), 2) if level else x
+            for block in blocks:
+                x = block(x)
+        return F.pixel_shuffle(self.pixels(F.relu(self.norm(x))), 4)[:, 0]
+
+    def from_flax(self, params: dict) -> None:
+        copy_linear(self.dense, params["dense"])
+        copy_blocks(self.blocks, params["blocks"])
+        for layer, (_, p) in zip(self.up, sorted(params["up"].items())):
+            # Ours has a block's four pixels first, then channels; `pixel_shuffle` wants it the other way round.
+            order = np.arange(layer.weight.shape[0]).reshape(4, -1).T.ravel()
+            copy(layer.weight, np.asarray(p["kernel"]).T[order, :, None, None])
+            copy(layer.bias, np.asarray(p["bias"])[order])
+        self.norm.from_flax(params["norm"])
+        copy_conv(self.pixels, params["pixels"])
+
+
+class VAE(nn.Module):
+    """`transfer.vae.VAE` of the `residual` architecture."""
+
+    def __init__(self, config, classes: int):
+        super().__init__()
+        self.config, self.encoder, self.decoder = config, Encoder(config), PixelDecoder(config)
+        self.mean, self.log_variance = (nn.Linear(config.hidden, config.latent) for _ in range(2))
+        self.classifier = nn.Linear(config.latent, classes) if config.recognition else None
+
+    def encode(self, images, kept: bool = True):
+        """(B, 64, 64) -> mean and log-variance (B, 64). kept: by the statistics that are kept, as everywhere but in training."""
+        x = self.encoder(images, kept)
+        if self.config.standardise and not kept:
+            x = F.batch_norm(x, None, None, training=True, eps=1e-5)
+        x = F.relu(x)
+        return self.mean(x), self.log_variance(x).clamp(-12, 6)
+
+    def loss(self, images, labels, noise):
+        """images (B, 64, 64), labels (B,), noise (B, 64) normal: `transfer.vae.loss`."""
+        config = self.config
+        mean, log_variance = self.encode(images, kept=False)
+        z = mean + torch.exp(0.5 * log_variance) * noise
+        logits, shown = self.decoder(z[::config.decode_every]), images[::config.decode_every]
+        bce = F.binary_cross_entropy_with_logits(logits, shown, reduction="none").sum((1, 2)).mean()
+        kl = 0.5 * (torch.exp(log_variance) + mean**2 - 1 - log_variance).sum(1)
+        recognition = F.cross_entropy(self.classifier(z), labels, label_smoothing=config.label_smoothing)
+        return bce + torch.clamp(kl, min=config.kl_floor).mean() + config.recognition * recognition
+
+    def from_flax(self, params: dict) -> None:
+        self.encoder.from_flax(params["encoder"])
+        self.decoder.from_flax(params["decoder"])
+        for name in ("mean", "log_variance", *(["classifier"] if self.classifier is not None else [])):
+            copy_linear(getattr(self, name), params[name])
 
 
 class Classifier(nn.Module):
     """`transfer.classifier.Classifier`."""
 
-    def __init__(self, classes: int, widths=(32, 128, 256), blocks=(0, 2, 1), hidden: int = 256):
+    def __init__(self, config, classes: int):
         super().__init__()
-        self.stem = nn.Conv2d(16, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, 2) for a, b in zip(widths, widths[1:]))
-        self.blocks = nn.ModuleList(nn.ModuleList(Block(w) for _ in range(n)) for w, n in zip(widths, blocks))
-        self.norm = nn.LayerNorm(widths[-1], eps=1e-6)
-        self.dense = nn.Linear(16 * widths[-1], hidden)
-        self.scale, self.out = nn.Parameter(torch.ones(hidden)), nn.Linear(hidden, classes)
+        self.config, self.encoder = config, Encoder(config)
+        self.scale, self.out = nn.Parameter(torch.ones(config.hidden)), nn.Linear(config.hidden, classes)
 
-    def loss(self, images, labels, smoothing: float = 0.02) -> torch.Tensor:
+    def loss(self, images, labels) -> torch.Tensor:
         """images (B, 64, 64) in [0, 1], labels (B,)."""
-        b = len(images)
-        x = images.reshape(b, 16, 4, 16, 4).permute(0, 2, 4, 1, 3).reshape(b, 16, 16, 16)
-        x = F.relu(self.stem(x))
-        for level, blocks in enumerate(self.blocks):
-            x = self.down[level - 1](x) if level else x
-            for block in blocks:
-                x = block(x)
-        x = F.relu(self.norm(x.permute(0, 2, 3, 1)))
-        features = F.batch_norm(self.dense(x.flatten(1)), None, None, self.scale, training=True, eps=1e-5)
-        return F.cross_entropy(self.out(features), labels, label_smoothing=smoothing)
+        features = F.batch_norm(self.encoder(images), None, None, self.scale, training=True, eps=1e-5)
+        return F.cross_entropy(self.out(features), labels, label_smoothing=self.config.label_smoothing)
 
     def from_flax(self, params: dict) -> None:
-        encoder = params["encoder"]
-        conv = lambda layer, p: (_set(layer.weight, np.asarray(p["kernel"]).transpose(3, 2, 0, 1)), _set(layer.bias, p["bias"]))
-        conv(self.stem, encoder["stem"])
-        for layer, (_, p) in zip(self.down, sorted(encoder["down"].items())):
-            kernel = np.asarray(p["kernel"])  # a matrix over 2x2 blocks
-            _set(layer.weight, kernel.reshape(2, 2, -1, kernel.shape[1]).transpose(3, 2, 0, 1))
-            _set(layer.bias, p["bias"])
-        for level, ours in enumerate(self.blocks):
-            for number, block in enumerate(ours):
-                theirs = encoder["blocks"][level][number]
-                conv(block.first, theirs["first"])
-                conv(block.second, theirs["second"])
-                _set(block.norm.weight, theirs["norm"]["scale"])
-                _set(block.norm.bias, theirs["norm"]["bias"])
-        _set(self.norm.weight, encoder["norm"]["scale"])
-        _set(self.norm.bias, encoder["norm"]["bias"])
-        _linear(self.dense, encoder["dense"])
-        _set(self.scale, params["scale"])
-        _linear(self.out, params["out"])
+        self.encoder.from_flax(params["encoder"])
+        copy(self.scale, params["scale"])
+        copy_linear(self.out, params["out"])
 
 
-def _set(parameter: nn.Parameter, value) -> None:
+def copy_conv(layer: nn.Conv2d, p: dict) -> None:
+    copy(layer.weight, np.asarray(p["kernel"]).transpose(3, 2, 0, 1))
+    if layer.bias is not None:
+        copy(layer.bias, p["bias"])
+
+
+def copy_blocks(levels: nn.ModuleList, params: dict) -> None:
+    for level, blocks in enumerate(levels):
+        for number, block in enumerate(blocks):
+            block.from_flax(params[level][number])
+
+
+def copy(parameter: nn.Parameter, value) -> None:
     with torch.no_grad():
         parameter.copy_(torch.from_numpy(np.array(value, np.float32)))
 
 
-def _linear(layer: nn.Linear, p: dict) -> None:
-    _set(layer.weight, np.asarray(p["kernel"]).T)
-    _set(layer.bias, p["bias"])
+def copy_linear(layer: nn.Linear, p: dict) -> None:
+    copy(layer.weight, np.asarray(p["kernel"]).T)
+    copy(layer.bias, p["bias"])

@@ -52,20 +52,29 @@ def load(name: str, split: str = "train", data=None, form: str | None = None) ->
     and labels do not fit.
     """
     folder = data_folder(data)
-    images, labels = (_read(p, ndim) for p, ndim in zip(_paths(folder, name, split, form), (3, 1)))
+    images, labels = (read(p, ndim) for p, ndim in zip(_paths(folder, name, split, form), (3, 1)))
     code_points, characters = class_map(name, folder)
-    where = f"{name} {split} in {folder}"
+    check(f"{name} {split} in {folder}", images, labels, len(characters))
+    return Kana(images, labels, code_points, characters)
+
+
+def check(where: str, images: np.ndarray, labels: np.ndarray, classes: int) -> None:
+    """Raises DataError where images are not 28x28, or labels do not fit them or the classes."""
     if images.shape[1:] != (SIZE, SIZE) or len(images) != len(labels):
         raise DataError(f"{where}: images {images.shape} and labels {labels.shape} do not fit; download both again")
-    if len(labels) and labels.max() >= len(characters):
-        raise DataError(f"{where}: label {labels.max()} where there are {len(characters)} classes; "
-                        "download the labels again")
-    return Kana(images, labels, code_points, characters)
+    if len(labels) and labels.max() >= classes:
+        raise DataError(f"{where}: label {labels.max()} where there are {classes} classes; download the labels again")
+
+
+def present(name: str, split: str, data=None) -> bool:
+    """Whether images and labels are in the data folder, in some published format."""
+    folder = data_folder(data)
+    return any(all(_find(folder, file) for file in files) for files in _names(_known(name), split).values())
 
 
 def load_labels(name: str, split: str = "train", data=None) -> np.ndarray:
     """Only the labels, (N,) uint8, for counts; raises DataError as `load`."""
-    return _read(_paths(data_folder(data), name, split, None, (1,))[0], 1)
+    return read(_paths(data_folder(data), name, split, None, (1,))[0], 1)
 
 
 def class_map(name: str, data=None) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -125,7 +134,8 @@ def _paths(folder: Path, name: str, split: str, form: str | None, wanted=(0, 1))
                     f"`python -m data download {name} --data {folder}` gets what is not there")
 
 
-def _read(path: Path, ndim: int) -> np.ndarray:
+def read(path: Path, ndim: int) -> np.ndarray:
+    """An array of bytes with `ndim` axes from a published .npz or .gz (idx) file. Raises DataError."""
     try:
         return _npz(path, ndim) if path.suffix == ".npz" else _idx(path, ndim)
     except _BAD as error:

@@ -10,9 +10,8 @@ from transfer.mdn import MDNConfig
 
 
 def main(opts, config, corpus):
-    for make in (stages.alone_task, stages.mdn_task):
-        if task := make(config, corpus, opts.runs, opts.seed):
-            training.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
+    task = stages.mdn_task(config, corpus, opts.runs, opts.seed)
+    training.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
 
 
 if __name__ == "__main__":

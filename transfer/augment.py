@@ -1,6 +1,6 @@
 """Batches of uint8 images become augmented float32 images, inside the compiled training step.
 
-Everything is a pure function of a key, runs on the device and has static shapes.
+Everything is a pure function of a key, runs on the device and has static shapes. Images are 64x64; `warp` and `cutout` take any square.
 """
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ def to_float(images: jax.Array) -> jax.Array:
 
 
 def _sample(images: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
-    """Bilinear values of (B, 64, 64) uint8 at pixel-centre coordinates y, x (B, 64, 64); paper (0) outside."""
+    """Bilinear values of (B, S, S) uint8 at pixel-centre coordinates y, x (B, S, S); paper (0) outside."""
+    size = images.shape[1]
     padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1)))
     flat = padded.reshape(images.shape[0], -1)
-    stride = SIZE + 2
-    y, x = jnp.clip(y + 1.0, 0.0, SIZE + 0.999), jnp.clip(x + 1.0, 0.0, SIZE + 0.999)
+    stride = size + 2
+    y, x = jnp.clip(y + 1.0, 0.0, size + 0.999), jnp.clip(x + 1.0, 0.0, size + 0.999)
     y0, x0 = jnp.floor(y).astype(jnp.int32), jnp.floor(x).astype(jnp.int32)
     fy, fx = y - y0, x - x0
     corner = (y0 * stride + x0).reshape(images.shape[0], -1)
@@ -52,23 +53,24 @@ def resize_and_place(images: jax.Array, key: jax.Array, smallest: int = 48) -> j
 def warp(images: jax.Array, key: jax.Array, strength: float = 1.0, thickness: float = 0.5) -> jax.Array:
     """Random affine map, smooth displacement and stroke thickness, as writers and woodblocks vary.
 
-    At strength 1: scale ±12 % an axis, shift ±3 px, rotation ±6°, shear ±0.12, displacement of about 1.5 px on a 4x4 grid.
-    (B, 64, 64) uint8 -> (B, 64, 64) float32 in [0, 1].
+    At strength 1: scale ±12 % an axis, shift ±3 of 64 px, rotation ±6°, shear ±0.12, displacement of about 1.5 of 64 px on a 4x4 grid.
+    (B, S, S) uint8 -> (B, S, S) float32 in [0, 1].
     """
-    batch = images.shape[0]
+    batch, size = images.shape[:2]
+    unit = size / SIZE
     keys = jax.random.split(key, 6)
     uniform = lambda k, shape: jax.random.uniform(k, shape, minval=-1.0, maxval=1.0) * strength
     scale = jnp.exp(uniform(keys[0], (batch, 2)) * 0.12)
-    shift = uniform(keys[1], (batch, 2)) * 3.0
+    shift = uniform(keys[1], (batch, 2)) * (3.0 * unit)
     angle, shear = uniform(keys[2], (2, batch)) * jnp.array([[0.105], [0.12]])
-    centre = (SIZE - 1) / 2
-    v, u = jnp.meshgrid(jnp.arange(SIZE) - centre, jnp.arange(SIZE) - centre, indexing="ij")
+    centre = (size - 1) / 2
+    v, u = jnp.meshgrid(jnp.arange(size) - centre, jnp.arange(size) - centre, indexing="ij")
     cos, sin = jnp.cos(angle)[:, None, None], jnp.sin(angle)[:, None, None]
     x = (cos * u + (shear[:, None, None] * cos - sin) * v) * scale[:, 0, None, None] + shift[:, 0, None, None]
     y = (sin * u + (shear[:, None, None] * sin + cos) * v) * scale[:, 1, None, None] + shift[:, 1, None, None]
-    knots = jnp.linspace(0, SIZE - 1, 4)
-    basis = jnp.maximum(0.0, 1.0 - jnp.abs(jnp.arange(SIZE)[:, None] - knots) / (knots[1] - knots[0]))  # (64, 4)
-    bend = jnp.einsum("yi,bijc,xj->byxc", basis, jax.random.normal(keys[3], (batch, 4, 4, 2)) * 1.5 * strength, basis)
+    knots = jnp.linspace(0, size - 1, 4)
+    basis = jnp.maximum(0.0, 1.0 - jnp.abs(jnp.arange(size)[:, None] - knots) / (knots[1] - knots[0]))  # (S, 4)
+    bend = jnp.einsum("yi,bijc,xj->byxc", basis, jax.random.normal(keys[3], (batch, 4, 4, 2)) * (1.5 * unit) * strength, basis)
     warped = _sample(images, y + centre + bend[..., 1], x + centre + bend[..., 0])
     if not thickness:
         return warped
@@ -84,6 +86,15 @@ def _neighbourhood(images: jax.Array, pick) -> jax.Array:
     rows = pick(pick(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
     both = jnp.pad(rows, ((0, 0), (0, 0), (1, 1)), mode="edge")
     return pick(pick(both[:, :, :-2], both[:, :, 1:-1]), both[:, :, 2:])
+
+
+def cutout(images: jax.Array, key: jax.Array, side: int) -> jax.Array:
+    """A square of `side` pixels around a random pixel becomes paper; what lies outside the image is lost (arXiv 1708.04552). (B, H, W) float32."""
+    batch, height, width = images.shape
+    row_key, column_key = jax.random.split(key)
+    hidden = lambda key, n: abs(jnp.arange(n) - jax.random.randint(key, (batch, 1), 0, n) + (side % 2 == 0) * 0.5) < side / 2
+    square = hidden(row_key, height)[:, :, None] & hidden(column_key, width)[:, None, :]
+    return jnp.where(square, 0.0, images)
 
 
 def augment(images: jax.Array, key: jax.Array, kind: str, strength: float = 1.0) -> jax.Array:

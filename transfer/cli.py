@@ -5,7 +5,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from typing import NoReturn
 
 from transfer.commands import candidates, completion, draw, evaluate, info, serve, train
@@ -29,11 +28,25 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
+class Version(argparse.Action):
+    """Prints the installed version, and looks for it only then: metadata take time to find, and a checkout that runs may have none."""
+
+    def __call__(self, parser, *unused) -> NoReturn:
+        from importlib import metadata
+
+        try:
+            version = metadata.version("kuzushiji-transfer")
+        except metadata.PackageNotFoundError:
+            parser.error("not installed, so that there is no version (pip install .)")
+        print(f"{parser.prog} {version}")
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     top = Parser(prog="kuzushiji-transfer", description="From an image of one Kuzushiji character to the modern kanji, stroke by stroke.",
                  epilog=EXAMPLES, formatter_class=Help, allow_abbrev=False)
-    top.add_argument("--version", action="version", version=f"%(prog)s {metadata.version('kuzushiji-transfer')}")
+    top.add_argument("--version", action=Version, nargs=0, help="show the program's version and exit")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)

@@ -1,12 +1,17 @@
-"""The one place that knows about backends: how many steps go into a dispatch, and how a batch is spread over devices.
+"""The one place that knows about backends, devices and hosts: how many steps go into a dispatch, and how a batch is spread.
 
 Models and losses are written for one device. `spread` marks a batch as split over all of them, and XLA's partitioner does the
 rest: each device works on its part and the gradients are summed. Parameters and data stay whole on every device.
 `JAX_NUM_CPU_DEVICES=8` makes eight devices of one CPU, to try it.
+
+Several processes, on one host or many, run the same program after `connect`: their devices are one row, and each does all that is not
+in a step for itself, so that they stay alike. What is written, the `first` writes.
 """
 from __future__ import annotations
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "batch"
@@ -34,3 +39,67 @@ def spread(tree):
         return tree
     split = NamedSharding(mesh(), PartitionSpec(AXIS))
     return jax.tree.map(lambda x: x if x.shape[0] % devices else jax.lax.with_sharding_constraint(x, split), tree)
+
+
+# Several processes ----------------------------------------------------------------------------------------------------
+
+class ConnectionFailed(Exception):
+    """The processes that train together do not meet; the message is one line."""
+
+
+def connect(coordinator: str | None, processes: int | None = None, process: int | None = None, timeout: int = 300) -> None:
+    """Become one of several processes that train together; before jax is used for anything else.
+
+    coordinator: HOST:PORT at which process 0 is reached by all; "auto": Slurm, Open MPI, Kubernetes or a TPU pod has started the processes
+    and tells; None: this process is alone. processes: how many there are; process: which of them this is, from 0. timeout: seconds to
+    wait for the others. Raises ConnectionFailed where the arguments do not fit together or the others are not met.
+    """
+    if coordinator is None:
+        if processes is not None or process is not None:
+            raise ConnectionFailed("--num-processes and --process-id need --coordinator HOST:PORT, where process 0 is reached")
+        return
+    if coordinator != "auto":
+        host, _, port = coordinator.rpartition(":")
+        if not host or not port.isdigit():
+            raise ConnectionFailed(f"--coordinator {coordinator}: give HOST:PORT, or auto")
+        if processes is None or process is None or not 0 <= process < processes:
+            raise ConnectionFailed(f"--process-id {process} of --num-processes {processes}: give the number of processes, and of each its own from 0")
+    try:
+        jax.distributed.initialize(None if coordinator == "auto" else coordinator, processes, process, initialization_timeout=timeout)
+    except (RuntimeError, ValueError) as error:
+        raise ConnectionFailed(f"--coordinator {coordinator}: {str(error).splitlines()[0]}") from None
+
+
+def alone() -> bool:
+    """Whether no other process trains with this one."""
+    return jax.process_count() == 1
+
+
+def first() -> bool:
+    """Whether this process is the one that writes."""
+    return jax.process_index() == 0
+
+
+def everywhere(tree):
+    """The arrays of `tree` whole on every device; all processes give the same ones, which no network carries."""
+    if alone():
+        return jax.device_put(tree, replicated())
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(replicated(), np.asarray(x), np.shape(x)), tree)
+
+
+def here(tree):
+    """Arrays that are whole on every device as arrays of this process alone, to evaluate and write."""
+    return jax.tree.map(lambda x: x if x.is_fully_addressable else x.addressable_data(0), tree)
+
+
+def agreed(*flags: bool) -> list[bool]:
+    """Which of the flags is set in any process; all processes ask at the same point."""
+    if alone():
+        return list(flags)
+    return [bool(any_of) for any_of in multihost_utils.process_allgather(np.array(flags)).any(0)]
+
+
+def meet(where: str) -> None:
+    """Wait until all processes are here."""
+    if not alone():
+        multihost_utils.sync_global_devices(where)

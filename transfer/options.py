@@ -12,6 +12,7 @@ import tyro
 
 from data import DataError
 from data import corpus as corpora
+from transfer import devices
 from transfer.training import Interrupted, TrainingError
 from transfer.weights import WeightsError
 
@@ -31,6 +32,12 @@ class Options:
     seed: int = 0
     checkpoint_seconds: float = 90.0
     """Time between checkpoints; at most this much work is lost when a run is killed."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, where several processes, on one host or many, train together: the same command for each, but for
+    --process-id. auto: Slurm, Open MPI, Kubernetes or a TPU pod has started them and tells. All must see the same data and runs folders."""
+    num_processes: int | None = None
+    process_id: int | None = None
+    """From 0."""
 
 
 def carried(config, default, preset):
@@ -60,8 +67,9 @@ def run(script: Callable, presets: Callable, doc: str, **choices) -> int:
         arguments = tyro.cli(dataclasses.make_dataclass(
             "Arguments", [(n, k, dataclasses.field(default=d)) for n, k, d in fields], frozen=True), description=doc)
         options = dataclasses.replace(arguments.options, preset=preset, runs=arguments.options.runs or Path("runs") / preset)
+        devices.connect(options.coordinator, options.num_processes, options.process_id)
         script(options, arguments.config, corpus, **{name: getattr(arguments, name) for name in choices})
-    except (DataError, TrainingError, WeightsError) as error:
+    except (DataError, TrainingError, WeightsError, devices.ConnectionFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, Interrupted) as stopped:

@@ -322,11 +322,11 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     """The density of z_new given z_old, over the latents of the two VAEs trained in `folder`.
 
     With `together` the old VAE is trained on, through the density's likelihood, from where stage 1 left it; its ELBO stays in the
-    loss; the density starts from what `alone_task` left, if `alone` asks for it. Parameters are {"mdn": …} or {"mdn": …, "old": …}.
+    loss. Parameters are {"mdn": …} or {"mdn": …, "old": …}.
     """
     forms = modern_forms(folder, corpus, config.variants)
     gallery_size = len(forms.code_points)
-    old_graph, old_params, _, old_config = load_vae(folder, "old", refined=False)
+    old_graph, old_params, old_arrays, old_config = load_vae(folder, "old", refined=False)
     chosen, label = in_gallery(*old_examples(corpus, "train"), forms.code_points)
     images, classes, tables = with_fonts(corpus, chosen, forms.code_points[label], config.fonts, config.balance)
     data = {"tables": tables, "classes": np.searchsorted(forms.code_points, classes).astype(np.int32)}
@@ -344,10 +344,9 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
              "start": forms.start, "count": forms.count}
     build = lambda key: mdn.build(config, gallery_size, nnx.Rngs(params=key))
     graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
-    learned = weights.load(weights.find(folder, "mdn_alone"))[0]["mdn"] if config.together and config.alone else None
 
     def init(key):
-        params = {"mdn": nnx.to_pure_dict(nnx.split(build(key))[1]) if learned is None else jax.tree.map(jnp.asarray, learned)}
+        params = {"mdn": nnx.to_pure_dict(nnx.split(build(key))[1])}
         return params | ({"old": jax.tree.map(jnp.asarray, old_params)} if config.together else {})
 
     def loss(params, data, key, variant):
@@ -394,19 +393,55 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         return {"code_points": forms.code_points, "gallery_mean": gallery.mean, "gallery_log_variance": gallery.log_variance,
                 "seen": seen, "calibration": calibrate(scores(params)[1], held_label)}
 
-    before = ("vae_old", "vae_new") + (("mdn_alone",) if learned is not None else ())
-    provenance = corpus_provenance(corpus, config.fonts) | {"upstream": upstream(folder, *before)}
+    provenance = corpus_provenance(corpus, config.fonts) | {"upstream": upstream(folder, "vae_old", "vae_new")}
     settle_old = settler(old_config, old_graph, images)
-    settle = lambda params: params | ({"old": settle_old(params["old"])} if config.together else {})
+    rows = classifier_rows(old_params, old_arrays["classes"], forms.code_points) if config.direct else None
+
+    @jax.jit
+    def opinions(params, images):
+        z_old, _ = nnx.merge(old_graph, params.get("old", old_params)).encode(augment.to_float(images))
+        model = nnx.merge(graph, params["mdn"])
+        return jax.nn.log_softmax(model(z_old, model.keys(gallery.mean))), jax.nn.log_softmax(model.direct(z_old))
+
+    def settle(params):
+        params = params | ({"old": settle_old(params["old"])} if config.together else {})
+        if rows is None:
+            return params
+        params = params | {"mdn": params["mdn"] | rows}
+        parts = [opinions(params, jnp.asarray(held_images[i:i + 256])) for i in range(0, len(truth), 256)]
+        both = [np.concatenate([np.asarray(p[k]) for p in parts]) for k in (0, 1)]
+        prior = np.where(seen, 0.0, config.unseen)
+        return params | {"mdn": params["mdn"] | {"exponents": jnp.asarray(fit_exponents(*both, rows["told"], prior, held_label))}}
+
     return Task("mdn", config, init, loss, data, evaluate, export=export, provenance=provenance, settle=settle)
 
 
-def alone_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Task | None:
-    """The density on kept latents, for `alone` steps, which `mdn_task` starts from; None where there are none."""
-    if not (config.together and config.alone):
-        return None
-    alone = dataclasses.replace(config, together=False, steps=config.alone, batch=1024)
-    return dataclasses.replace(mdn_task(alone, corpus, folder, seed), name="mdn_alone")
+def classifier_rows(old_params: dict, classes: np.ndarray, code_points: np.ndarray) -> dict:
+    """The old VAE's classifier of z_old as `AnchoredMixture` holds it: a row for every anchor that it knows. Raises TrainingError where the
+    VAE has none."""
+    if "classifier" not in old_params:
+        raise TrainingError("the old VAE has no classifier that --direct could use: train it with --recognition above 0, or give --no-direct")
+    kernel, bias = (np.asarray(old_params["classifier"][k]) for k in ("kernel", "bias"))
+    known = np.isin(code_points, classes)
+    place = np.searchsorted(classes, code_points[known])
+    rows, offsets = np.zeros((len(kernel), len(code_points)), np.float32), np.full(len(code_points), -1e4, np.float32)
+    rows[:, known], offsets[known] = kernel[:, place], bias[place]
+    return {"direct": {"kernel": rows, "bias": offsets}, "told": known.astype(np.float32)}
+
+
+def fit_exponents(similar: np.ndarray, direct: np.ndarray, told: np.ndarray, prior: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Exponents (2,) float32 of `mdn.product` that make the labels likeliest: log probabilities (N, G) of both, prior log odds (G,)."""
+    def loss(exponents):
+        logits = mdn.product(similar, direct, told, exponents) + prior
+        return -jnp.take_along_axis(jax.nn.log_softmax(logits), label[:, None], 1).mean()
+
+    gradient, exponents = jax.jit(jax.value_and_grad(loss)), jnp.array([0.4, 0.6])
+    best = optax.adam(0.05)
+    state = best.init(exponents)
+    for _ in range(60):
+        updates, state = best.update(gradient(exponents)[1], state)
+        exponents = jnp.clip(optax.apply_updates(exponents, updates), 0.0, 3.0)
+    return np.asarray(exponents, np.float32)
 
 
 def upstream(folder: Path, *names: str) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 A run folder holds ``config.json`` (everything that decides the result), ``metrics.jsonl``, ``checkpoints/`` (Orbax), ``samples/``
 (PNG) and, when it is finished, ``weights/<name>.safetensors``. A run stopped at any instant goes on from its last checkpoint to
-bitwise the same weights: every random number is a function of (seed, step) and nothing else.
+bitwise the same weights: every random number is a function of (seed, step) and nothing else. Where several processes train together
+(`devices.connect`), all see the same run folder, and the first one writes.
 """
 from __future__ import annotations
 
@@ -60,8 +61,9 @@ class Task:
     export: params -> {name: array}, what the weights file holds beside the parameters (may be empty).
     provenance: what decides the result beside the config: data checksums, earlier stages' weights.
     variant: step group -> static argument of `loss` (Sketch-RNN's length bucket).
-    optimizer: overrides AdamW with warm-up and cosine decay.
+    optimizer: overrides AdamW with warm-up and cosine decay; one with extra arguments is given value, grad and value_fn.
     settle: params as they are trained -> as they are evaluated and exported, of the same structure.
+    feed: (data, step number) -> what `loss` gets as data: for batches that go through the data in an order.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Task:
     variant: Callable[[int], Any] = lambda group: 0
     optimizer: optax.GradientTransformation | None = None
     settle: Callable = lambda params: params
+    feed: Callable = lambda data, number: data
 
 
 def adamw(config) -> optax.GradientTransformation:
@@ -102,7 +105,8 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(folder))
+            if devices.first():
+                stack.enter_context(locked(folder))
         except BlockingIOError:
             raise TrainingError(f"{folder}: another process is training in it; wait for it, or choose another folder with --runs") from None
         except OSError as error:
@@ -114,27 +118,33 @@ def _train(task: Task, folder: Path, seed: int, checkpoint_seconds: float) -> Pa
     import orbax.checkpoint as ocp
 
     config = task.config
+    say = print if devices.first() else lambda line: None
     described = {"stage": task.name, "config": dataclasses.asdict(config), "seed": seed, **task.provenance}
     _claim(folder, described)
     done = folder / "weights" / f"{task.name}.safetensors"
+    devices.meet(f"{folder} claimed")
+    _claim(folder, described)  # by now it is there for all: whoever was started with other settings stops here
     if done.exists():
-        print(f"{task.name}: already trained, {done} is there (delete the folder {folder} to start again)")
+        say(f"{task.name}: already trained, {done} is there (delete the folder {folder} to start again)")
         return done
 
     _check_writable(folder)
-    optimizer = task.optimizer or adamw(config)
+    optimizer = optax.with_extra_args_support(task.optimizer or adamw(config))
     root = jax.random.key(seed)
     params = jax.jit(task.init)(jax.random.fold_in(root, 0))
-    state = {"params": params, "optimizer": optimizer.init(params),
+    # Copies: L-BFGS remembers the parameters themselves, and no buffer may be donated twice.
+    state = {"params": params, "optimizer": jax.tree.map(jnp.copy, optimizer.init(params)),
              "average": jax.tree.map(jnp.copy, params) if config.ema else {}}
-    state = jax.device_put(state, devices.replicated())
-    data = jax.device_put(task.data, devices.replicated())
+    state, data = devices.everywhere(state), devices.everywhere(task.data)
     step_key = jax.random.fold_in(root, 1)
 
     def step(state, data, number, variant):
         key = jax.random.fold_in(step_key, number)
-        (_, parts), grads = jax.value_and_grad(_named_loss, has_aux=True)(state["params"], task.loss, data, key, variant)
-        updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"])
+        fed = task.feed(data, number)
+        (value, parts), grads = jax.value_and_grad(_named_loss, has_aux=True)(state["params"], task.loss, fed, key, variant)
+        # The last three are for optimisers that search along a line, such as L-BFGS.
+        updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"], value=value, grad=grads,
+                                                    value_fn=lambda params: task.loss(params, fed, key, variant)[0])
         params = optax.apply_updates(state["params"], updates)
         average = state["average"]
         if config.ema:
@@ -155,17 +165,18 @@ def _train(task: Task, folder: Path, seed: int, checkpoint_seconds: float) -> Pa
     dispatch = jax.jit(dispatch, donate_argnums=0, static_argnums=3, out_shardings=devices.replicated())
     steps = -(-config.steps // stride) * stride
 
-    chosen = lambda: task.settle(state["average"] if config.ema else state["params"])
+    chosen = lambda: task.settle(devices.here(state["average"] if config.ema else state["params"]))
     evaluate_every = max(stride, config.steps // 8 // stride * stride)
 
     def evaluate(reached: int) -> None:
         settled = chosen()
         values = task.evaluate(settled)
-        if task.picture:
+        if task.picture and devices.first():
             (folder / "samples").mkdir(exist_ok=True)
             task.picture(settled, folder / "samples" / f"step_{reached:07d}.png")
         metrics.write(step=reached, **{f"val/{k}": v for k, v in values.items()})
-        bar.write(f"{task.name} step {reached}: " + ", ".join(f"{k} {v:.4g}" for k, v in values.items()), file=sys.stderr)
+        if devices.first():
+            bar.write(f"{task.name} step {reached}: " + ", ".join(f"{k} {v:.4g}" for k, v in values.items()), file=sys.stderr)
 
     try:
         with ExitStack() as stack:
@@ -174,7 +185,8 @@ def _train(task: Task, folder: Path, seed: int, checkpoint_seconds: float) -> Pa
                 max_to_keep=2, enable_async_checkpointing=False)))
             state, start = _restore(manager, state, task.name)
             metrics = _Metrics(folder / "metrics.jsonl", start)
-            bar = stack.enter_context(tqdm(total=steps, initial=start, desc=task.name, unit="step", disable=None, smoothing=0.05, file=sys.stderr))
+            bar = stack.enter_context(tqdm(total=steps, initial=start, desc=task.name, unit="step", disable=None if devices.first() else True,
+                                           smoothing=0.05, file=sys.stderr))
             stop = stack.enter_context(Stopping(task.name))
             stopped = lambda at: Interrupted(f"{task.name}: stopped at step {at}, saved; run the same command again to go on")
             saved, pending, recent = time.monotonic(), [], deque(maxlen=WINDOW // stride)
@@ -192,35 +204,44 @@ def _train(task: Task, folder: Path, seed: int, checkpoint_seconds: float) -> Pa
                     metrics.write(step=reached, **means)
                     pending.clear()
 
+            # Of several processes none leaves an evaluation that the others wait for.
+            during = stop.during if devices.alone() else lambda work: work() is None
             due = lambda at: at == steps or at and at % evaluate_every == 0
-            if due(start) and start not in metrics.evaluated and not stop.during(lambda: evaluate(start)):
+            if due(start) and start not in metrics.evaluated and not during(lambda: evaluate(start)):
                 raise stopped(start)
             for at in range(start, steps, stride):
-                state, parts = dispatch(state, data, jnp.int32(at), task.variant(at // GROUP))
+                state, parts = dispatch(state, data, np.int32(at), task.variant(at // GROUP))
                 jax.block_until_ready(parts)  # else many steps queue up, and a stop would wait for all of them
                 stop.alive()
                 pending.append(parts)
                 bar.update(stride)
                 reached = at + stride
-                saving = reached == steps or stop.asked or time.monotonic() - saved > checkpoint_seconds
+                asked = late = False
+                if devices.alone() or reached % GROUP == 0:  # clocks and signals are each process's own: several agree, but not at every step
+                    asked, late = devices.agreed(stop.asked, time.monotonic() - saved > checkpoint_seconds)
+                saving = reached == steps or asked or late
                 if len(pending) * stride >= WINDOW or saving:
                     look(reached, saving)
                 # A run that is asked to stop leaves the evaluation to whoever goes on with it.
-                evaluated = not due(reached) or stop.during(lambda: evaluate(reached))
-                if saving or stop.asked:
+                evaluated = not due(reached) or during(lambda: evaluate(reached))
+                asked = asked or devices.alone() and stop.asked  # by now, in the evaluation
+                if saving or asked:
                     if not saving:
                         look(reached, True)
                     with stop.saving():
                         _save(manager, reached, state)
                     saved = time.monotonic()
-                if stop.asked and (reached < steps or not evaluated):
+                if asked and (reached < steps or not evaluated):
                     raise stopped(reached)
         final = chosen()
-        weights.save(done, final, task.export(final), described)
+        if devices.first():
+            weights.save(done, final, task.export(final), described)
     except OSError as error:
         raise _unwritable(folder, error) from error
-    (folder / "failure.json").unlink(missing_ok=True)
-    print(f"{task.name}: trained, weights in {done}")
+    if devices.first():
+        (folder / "failure.json").unlink(missing_ok=True)
+    devices.meet(f"{done} written")  # the next stage reads them
+    say(f"{task.name}: trained, weights in {done}")
     return done
 
 
@@ -248,8 +269,9 @@ def _failure(folder: Path, name: str, seed: int, what: str, step: int, stride: i
     text = json.dumps({"stage": name, "wrong": what, "step": step, "seed": seed, "key": key, "last good checkpoint": checkpoint or 0,
                        "losses up to where it was noticed": losses}, indent=1)
     try:
-        with whole(folder / "failure.json") as part:
-            part.write_text(text + "\n")
+        if devices.first():
+            with whole(folder / "failure.json") as part:
+                part.write_text(text + "\n")
     except OSError:
         pass  # the line below says the most of it
     where = f"step {step}" if stride == 1 else f"steps {first + 1} to {step}"
@@ -261,7 +283,7 @@ def _failure(folder: Path, name: str, seed: int, what: str, step: int, stride: i
 def _digest(state) -> str:
     """SHA-256 of all arrays of a state: Orbax does not notice changed bytes in the middle of a large array."""
     found = hashlib.sha256()
-    for leaf in jax.tree.leaves(state):
+    for leaf in jax.tree.leaves(devices.here(state)):
         array = np.asarray(leaf)
         found.update(f"{array.dtype} {array.shape}".encode())
         found.update(np.ascontiguousarray(array).data)
@@ -302,6 +324,8 @@ def _claim(folder: Path, described: dict) -> None:
                 was, now = (repr(values.get(key))[:80] for values in (there, mine))
                 raise TrainingError(f"{folder}: this run was started with {key[:80]} = {was}, now it is {now}; use the same settings, another --runs folder, or delete it")
             return
+        if not devices.first():
+            return
         folder.mkdir(parents=True, exist_ok=True)
         with whole(path) as part:
             part.write_text(text)
@@ -313,7 +337,7 @@ def _check_writable(folder: Path) -> None:
     """Find out now what would else come out at the first checkpoint."""
     try:
         (folder / "checkpoints").mkdir(exist_ok=True)
-        probe = folder / "checkpoints" / "probe.part"
+        probe = folder / "checkpoints" / f"probe-{jax.process_index()}.part"
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -351,7 +375,7 @@ def _restore(manager, state, name: str):
 
 
 class _Metrics:
-    """metrics.jsonl: one JSON object a line; lines beyond the resumed step are dropped.
+    """metrics.jsonl, of the process that writes: one JSON object a line; lines beyond the resumed step are dropped.
 
     first_loss: mean loss of the run's first window, None before it. evaluated: steps whose evaluation is written.
     """
@@ -368,8 +392,9 @@ class _Metrics:
                         self._note(found)
                 except (ValueError, KeyError, TypeError, RecursionError):
                     pass  # the line that was being written when the run was killed
-        with whole(path) as part:
-            part.write_text("".join(line + "\n" for line in kept))
+        if devices.first():
+            with whole(path) as part:
+                part.write_text("".join(line + "\n" for line in kept))
 
     def _note(self, values: dict) -> None:
         if self.first_loss is None and "loss" in values:
@@ -379,5 +404,7 @@ class _Metrics:
 
     def write(self, **values) -> None:
         self._note(values)
+        if not devices.first():
+            return
         with self.path.open("a") as file:
             file.write(json.dumps({**values, "seconds": round(time.time() - self.begin, 2)}) + "\n")

@@ -230,7 +230,6 @@ def trained(monkeypatch):
     task = lambda name, config: SimpleNamespace(name=name, config=config)
     monkeypatch.setattr(judges, "baseline_task", lambda config, corpus, seed: task("baseline", config))
     monkeypatch.setattr(stages, "vae_task", lambda config, corpus, domain, runs: task(f"vae_{domain}", config))
-    monkeypatch.setattr(stages, "alone_task", lambda config, corpus, runs, seed: task("mdn_alone", config))
     monkeypatch.setattr(stages, "mdn_task", lambda config, corpus, runs, seed: task("mdn", config))
     monkeypatch.setattr(stages, "decoder_task", lambda config, corpus, runs, seed: task("sketch_rnn", config))
     monkeypatch.setattr(training, "train", lambda task, folder, seed, seconds: asked.append((task, folder, seed, seconds)))
@@ -241,7 +240,7 @@ def trained(monkeypatch):
 def test_train_runs_every_stage_in_order(run, trained):
     done = run("train", "--seed", 4, "--steps", 7, "--checkpoint-seconds", 3)
     assert done.code == 0, done.err
-    assert [str(folder) for _, folder, _, _ in trained] == [f"runs/tiny/{n}" for n in ("vae_old", "vae_new", "mdn_alone", "mdn", "sketch_rnn")]
+    assert [str(folder) for _, folder, _, _ in trained] == [f"runs/tiny/{n}" for n in ("vae_old", "vae_new", "mdn", "sketch_rnn")]
     for task, folder, seed, seconds in trained:
         assert task.name == folder.name and task.config.steps == 7 and seed == 4 and seconds == 3
     assert "--weights runs/tiny" in done.out and "sample corpus" in done.err
@@ -259,7 +258,7 @@ def test_train_keeps_the_presets(run, trained, tmp_path):
     trained.clear()
     assert run("train", "--preset", "small").code == 0
     before = ["baseline"] if VAEConfig.small("old").pretrained else []
-    assert [task.name for task, *_ in trained] == [*before, "vae_old", "vae_new", "mdn_alone", "mdn", "sketch_rnn"]
+    assert [task.name for task, *_ in trained] == [*before, "vae_old", "vae_new", "mdn", "sketch_rnn"]
     assert train.PRESETS == ("auto", *options.PRESETS)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from transfer import convolution
+from transfer import convolution, vae
 
 
 def both(layer, function, x):
@@ -28,20 +28,32 @@ def both(layer, function, x):
         return out
 
 
+@pytest.mark.parametrize("form", ["gather", "half"])
 @pytest.mark.parametrize("size, height, width", [(4, 31, 31), (4, 14, 9), (2, 6, 7)])
-def test_strided_is_flax_conv(size, height, width):
+def test_strided_is_flax_conv(size, height, width, form, monkeypatch):
+    monkeypatch.setattr(convolution, "form", lambda *shape: form)
     layer = nnx.Conv(3, 5, (size, size), strides=2, padding="VALID", rngs=nnx.Rngs(0))
     for wanted, got in zip(*both(layer, convolution.strided, (2, height, width, 3))):
         np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("form", ["half", "sum"])
 @pytest.mark.parametrize("size, height, width", [(5, 1, 1), (5, 5, 5), (6, 3, 4)])
-def test_transposed_is_flax_conv_transpose(size, height, width):
+def test_transposed_is_flax_conv_transpose(size, height, width, form, monkeypatch):
+    monkeypatch.setattr(convolution, "form", lambda *shape: form)
     layer = nnx.ConvTranspose(3, 5, (size, size), strides=(2, 2), padding="VALID", rngs=nnx.Rngs(0))
     wanted, got = both(layer, convolution.transposed, (2, height, width, 3))
     assert got[0].shape == (2, 2 * height + size - 2, 2 * width + size - 2, 5)
     for a, b in zip(wanted, got):
         np.testing.assert_allclose(b, a, rtol=1e-9, atol=1e-9)
+
+
+def test_the_papers_layers_have_the_forms_that_were_measured(monkeypatch):
+    asked, form = [], convolution.form
+    monkeypatch.setattr(convolution, "form", lambda *shape: asked.append(form(*shape)) or asked[-1])
+    graph, state = nnx.split(vae.VAE(vae.VAEConfig.paper(), 1, nnx.Rngs(0)))
+    jax.eval_shape(lambda s, x: vae.decode_mean(nnx.merge(graph, s), x), state, jnp.zeros((2, 64, 64)))
+    assert asked == ["gather", "half", "half", "gather"] + ["half", "half", "sum"]
 
 
 def test_other_backends_use_xlas_own(monkeypatch):

@@ -1,12 +1,13 @@
-"""Training on eight devices is training on one: the same losses, and a run may go on with another number of devices.
+"""Training on eight devices, or in two processes, is training on one: the same losses, and a run may go on with another number of them.
 
-Run as a script (`python test_devices.py FOLDER STEP`) this file trains a small VAE on the sample corpus there, and stops in the group of
-steps that begins at STEP (0: not at all).
+Run as a script (`python test_devices.py FOLDER STEP [COORDINATOR PROCESSES PROCESS]`) this file trains a small VAE on the sample corpus there,
+and stops in the group of steps that begins at STEP (0: not at all).
 """
 import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,10 +20,13 @@ ROOT = Path(__file__).parents[2]
 STEPS = 24
 
 
-def worker(folder: Path, stop: int) -> None:
+def worker(folder: Path, stop: int, coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
     from data import corpus
-    from transfer import stages, training, vae
+    from transfer import devices, stages, training, vae
 
+    devices.connect(coordinator, processes and int(processes), process and int(process))
+    if coordinator:
+        training.GROUP = 1  # several processes agree on a checkpoint once a group: so that there is one at every step
     config = dataclasses.replace(vae.VAEConfig.tiny("new"), encoder=(8, 8, 16), decoder=(16, 8, 8), hidden=16, steps=STEPS, batch=16, warmup=8,
                                  learning_rate=1e-3, ema=0.5)
     task = stages.vae_task(config, corpus.load(quiet=True), "new")
@@ -39,11 +43,22 @@ def worker(folder: Path, stop: int) -> None:
         pass
 
 
-def run(folder: Path, devices: int, stop: int = 0) -> None:
+def run(folder: Path, devices: int, stop: int = 0, processes: int = 1) -> None:
     kept = {k: v for k, v in os.environ.items() if k not in ("KUZUSHIJI_DATA", "XLA_FLAGS")}
-    done = subprocess.run([sys.executable, __file__, str(folder), str(stop)], capture_output=True, text=True, timeout=300,
-                          env=kept | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices)})
-    assert done.returncode == 0, done.stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    together = lambda number: [f"127.0.0.1:{port}", str(processes), str(number)] if processes > 1 else []
+    started = [subprocess.Popen([sys.executable, __file__, str(folder), str(stop), *together(number)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                text=True, env=kept | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices)})
+               for number in range(processes)]
+    try:
+        said = [process.communicate(timeout=300) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert all(process.returncode == 0 for process in started), said
+    assert "trained" not in "".join(out for out, _ in said[1:])  # one speaks for all
 
 
 def losses(folder: Path) -> list[float]:
@@ -82,6 +97,27 @@ def test_a_run_goes_on_from_one_to_eight_devices_and_back(one, tmp_path):
     assert_same(folder, one)
 
 
+@pytest.mark.slow
+def test_two_processes_follow_the_losses_of_one_device(one, tmp_path):
+    folder = tmp_path / "run"
+    run(folder, 1, stop=10, processes=2)
+    assert 10 <= len(losses(folder)) < STEPS  # both have stopped at the same step, though each had its own signal
+    run(folder, 2, processes=2)
+    assert_same(folder, one)
+
+
+@pytest.mark.parametrize("given, wrong", [(["--process-id", "1"], "need --coordinator"), (["--coordinator", "here"], "HOST:PORT"),
+                                          (["--coordinator", "here:1", "--num-processes", "2"], "from 0")])
+def test_processes_that_are_not_told_enough_say_so(given, wrong, monkeypatch, capsys):
+    from transfer import options
+    from transfer.vae import VAEConfig
+
+    monkeypatch.setattr(sys, "argv", ["stage", *given])
+    monkeypatch.delenv("KUZUSHIJI_DATA", raising=False)
+    assert options.run(lambda *_: pytest.fail("it was started"), lambda preset: VAEConfig.tiny(), "") == 2
+    assert wrong in capsys.readouterr().err
+
+
 def test_what_does_not_divide_stays_whole():
     import jax
     import jax.numpy as jnp
@@ -94,4 +130,4 @@ def test_what_does_not_divide_stays_whole():
 
 
 if __name__ == "__main__":
-    worker(Path(sys.argv[1]), int(sys.argv[2]))
+    worker(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

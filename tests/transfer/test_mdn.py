@@ -216,3 +216,9 @@ def test_paper_network_has_three_layers_of_1024_and_a_mixture_of_100_a_dimension
     assert [layer.kernel.shape for layer in model.trunk.layers] == [(64, 1024), (1024, 1024), (1024, 1024)]
     assert model.trunk.out.kernel.shape == (1024, 64 * 100 * 3)
     assert (config.batch, config.steps, config.learning_rate, config.temperature) == (3000, 30_000, 1e-3, 0.25)
+
+
+def test_the_product_leaves_anchors_without_a_row_to_the_similarities():
+    similar, direct = jnp.log(jnp.array([[0.5, 0.3, 0.2]])), jnp.log(jnp.array([[0.1, 0.8, 0.1]]))
+    found = mdn.product(similar, direct, jnp.array([1.0, 1.0, 0.0]), jnp.array([0.25, 0.75]))
+    np.testing.assert_allclose(found, [[0.25 * similar[0, 0] + 0.75 * direct[0, 0], 0.25 * similar[0, 1] + 0.75 * direct[0, 1], similar[0, 2]]], rtol=1e-6)

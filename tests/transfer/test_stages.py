@@ -200,3 +200,27 @@ def test_a_pretrained_encoder_gives_a_latent_that_tells_characters_apart_from_th
     assert "baseline" in task.provenance["upstream"]
     with pytest.raises(TrainingError, match="hidden is 48, the VAE's 64"):
         stages.vae_task(dataclasses.replace(config, hidden=64), sample, "old", tmp_path)
+
+
+# The classifier's say ---------------------------------------------------------------------------------------------------
+
+def test_classifier_rows_stand_at_their_kanji_and_say_which_are_missing():
+    old = {"classifier": {"kernel": np.arange(6.0).reshape(2, 3), "bias": np.array([0.1, 0.2, 0.3])}}
+    rows = stages.classifier_rows(old, np.array([10, 30, 50]), np.array([10, 20, 30]))
+    assert rows["told"].tolist() == [1, 0, 1]
+    np.testing.assert_allclose(rows["direct"]["kernel"], [[0, 0, 1], [3, 0, 4]])
+    np.testing.assert_allclose(rows["direct"]["bias"][[0, 2]], [0.1, 0.2])
+    with pytest.raises(TrainingError, match="--recognition"):
+        stages.classifier_rows({}, np.array([10]), np.array([10]))
+
+
+def test_exponents_trust_the_one_that_is_right():
+    random = np.random.default_rng(0)
+    label = random.integers(0, 50, 400)
+    right = random.normal(size=(400, 50)) + 6 * np.eye(50)[label]
+    noise = random.normal(size=(400, 50)) * 3
+    logs = [np.float32(x - np.logaddexp.reduce(x, 1, keepdims=True)) for x in (right, noise)]
+    similar, direct = stages.fit_exponents(*logs, np.ones(50), np.zeros(50), label)
+    assert similar > 0.5 and direct < 0.1
+    similar, direct = stages.fit_exponents(*logs[::-1], np.ones(50), np.zeros(50), label)
+    assert similar < 0.1 and direct > 0.5

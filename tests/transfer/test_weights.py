@@ -163,7 +163,7 @@ def test_a_hostile_file_is_one_line(tmp_path, write, words):
     assert "m.safetensors" in one_line(error)
 
 
-@pytest.mark.parametrize("field, value", [("latent", "64"), ("latent", 1.5), ("latent", True), ("encoder", [1, 2]), ("encoder", [1, 2, "3"]), ("architecture", "other"),
+@pytest.mark.parametrize("field, value", [("latent", "64"), ("latent", 1.5), ("latent", True), ("decoder", [1, 2]), ("encoder", [1, 2, "3"]), ("architecture", "other"),
                                           ("architecture", ["paper"]), ("kl_floor", float("nan")), ("pretrained", 1), ("latent", 10**400)])
 def test_a_config_of_other_types_is_one_line(field, value):
     described = {"config": dataclasses.asdict(VAEConfig.paper()) | {field: value}}

@@ -70,7 +70,7 @@ def stages(preset: str, corpus, runs: Path, seed: int, steps: int | None = None)
     from transfer.classifier import ClassifierConfig
     from transfer.evaluation.judges import baseline_task
     from transfer.mdn import MDNConfig
-    from transfer.stages import alone_task, decoder_preset, decoder_task, mdn_task, vae_task
+    from transfer.stages import decoder_preset, decoder_task, mdn_task, vae_task
     from transfer.vae import VAEConfig
 
     def stepped(config):
@@ -81,5 +81,4 @@ def stages(preset: str, corpus, runs: Path, seed: int, steps: int | None = None)
     # A pretrained encoder starts from a classifier of the same images.
     first = [lambda: baseline_task(stepped(ClassifierConfig.baseline()), corpus, seed)] if old.pretrained else []
     return [*first, lambda: vae_task(old, corpus, "old", runs), lambda: vae_task(new, corpus, "new", runs),
-            *([lambda: alone_task(density, corpus, runs, seed)] if density.together and density.alone else []),
             lambda: mdn_task(density, corpus, runs, seed), lambda: decoder_task(decoder, corpus, runs, seed)]

@@ -54,6 +54,13 @@ def expected_calibration_error(confidence, hit, bins: int = 15, adaptive: bool =
     return float(np.average(np.abs(rate - mean)[full], weights=count[full])) if full.any() else float("nan")
 
 
+def balanced_accuracy(labels, answers) -> float:
+    """Mean over the classes that occur of the share of their examples answered right, in [0, 1]; NaN without examples. (N,) int each."""
+    labels, answers = np.asarray(labels), np.asarray(answers)
+    _, which, count = np.unique(labels, return_inverse=True, return_counts=True)
+    return float((np.bincount(which, answers == labels) / count).mean()) if len(labels) else float("nan")
+
+
 def auroc(score, positive) -> float:
     """Chance that a positive scores higher than a negative, ties counting half; NaN where either is missing.
 

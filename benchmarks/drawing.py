@@ -1,0 +1,197 @@
+"""Drawing: an image's ten drawings with everything warm, many images, and the command from a cold start to the files."""
+from __future__ import annotations
+
+import math
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from workers import HERE, Worker, alternate
+
+IMAGES, SAMPLES = 1828, 10
+"""The authors' test images, and drawings of each."""
+EXAMPLE = HERE.parent / "examples" / "hana_U+82B1.png"
+HEAD = """| drawing | seconds (range) | drawings/s | PyTorch, seconds | PyTorch / ours (range) | peak MB |
+|---|---|---|---|---|---|"""
+
+
+def _example() -> np.ndarray:
+    from transfer.images import load_image
+
+    return load_image(EXAMPLE)
+
+
+# Warm -----------------------------------------------------------------------------------------------------------------
+
+def ours(weights: str, samples: str = str(SAMPLES)) -> Callable:
+    """A step that reads and draws the example image."""
+    from transfer import KuzushijiTransfer
+
+    model, image = KuzushijiTransfer.load(weights or None), _example()
+    return lambda number: model.transfer(image, samples=int(samples), seed=number)
+
+
+def theirs(weights: str, at_once: str = "all") -> Callable:
+    """The same in PyTorch, the strokes step by step; at_once: drawings that a step advances, "all" or "one"."""
+    import torch
+
+    model, image = Pipeline(Path(weights) if weights else None), _example()
+
+    def run(number: int):
+        torch.manual_seed(number)
+        return model.transfer(image, SAMPLES, SAMPLES if at_once == "all" else 1)
+
+    return run
+
+
+class Pipeline:
+    """What `KuzushijiTransfer.transfer` computes of an image, in PyTorch, from the same weights files."""
+
+    def __init__(self, folder: Path | None):
+        import torch
+        import twins
+        import twins_strokes
+
+        from transfer import stages, weights
+        from transfer.mdn import MDNConfig
+        from transfer.pipeline import PRETRAINED
+
+        folder = folder or PRETRAINED
+        _, old, _, old_config = stages.load_vae(folder, "old")
+        _, new, _, new_config = stages.load_vae(folder, "new")
+        params, arrays, described = weights.load(weights.find(folder, "mdn"))
+        decoder = stages.load_decoder(folder)
+        if decoder.axes is None:
+            raise SystemExit(f"{folder}: its decoder writes point by point; the twin in PyTorch writes stroke by stroke (give --weights)")
+        self.means, self.seen = torch.from_numpy(arrays["gallery_mean"]), torch.from_numpy(arrays["seen"])
+        self.config, self.calibration, self.pen = weights.config(MDNConfig, described), float(arrays["calibration"][0]), decoder.config.temperature
+        self.old, self.new = twins.VAE(old_config, 1), twins.VAE(new_config, 1)
+        self.density, self.strokes = twins.AnchoredMDN(self.config, len(self.means)), twins_strokes.StrokeRNN(decoder.config, decoder.axes)
+        for twin, values in ((self.old, old), (self.new, new), (self.density, params["mdn"]), (self.strokes, decoder.params)):
+            twin.from_flax(values | ({"classifier": _nothing(twin.config)} if "classifier" in values else {}))
+
+    def transfer(self, image: np.ndarray, samples: int, at_once: int):
+        """image (64, 64) uint8 -> log probabilities of the gallery (G,), pictures (S, 64, 64), drawings, uncertainty (64, 64)."""
+        import torch
+
+        with torch.no_grad():
+            images = torch.from_numpy(image)[None] / 255.0
+            mean, _ = self.old.encode(images)
+            self.old.decoder(mean)
+            logits = (self.density.logits(mean, self.means) + torch.where(self.seen, 0.0, self.config.unseen))[0]
+            scores = torch.log_softmax(self.calibration * logits, 0)
+            drawn = torch.distributions.Categorical(logits=logits * (self.calibration / self.config.temperature)).sample((samples - 1,))
+            z_new = self.means[torch.cat([scores.argmax()[None], drawn])]
+            pictures = torch.sigmoid(self.new.decoder(z_new))
+            best = scores.topk(10)
+            likely, share = torch.sigmoid(self.new.decoder(self.means[best.indices])), torch.softmax(best.values, 0)[:, None, None]
+            doubt = torch.sqrt((share * (likely - (share * likely).sum(0)) ** 2).sum(0))
+            drawings = []
+            for at in range(0, samples, at_once):
+                drawings += self.strokes.draw(z_new[at:at + at_once], pictures[at:at + at_once], self.pen)
+        return scores, pictures, drawings, doubt
+
+
+def _nothing(config) -> dict:
+    """A classifier that no drawing needs."""
+    return {"kernel": np.zeros((config.latent, 1)), "bias": np.zeros(1)}
+
+
+# Many images ----------------------------------------------------------------------------------------------------------
+
+def many(weights: str, data: str, count: str) -> Callable:
+    """A step that reads and draws `count` held-out images, ten drawings each."""
+    from data import corpus
+    from transfer import KuzushijiTransfer
+
+    old = corpus.load(Path(data) if data else None, quiet=True).old
+    held = np.concatenate([old.indices("val"), old.indices("zero-shot")])
+    images = np.asarray(old.images[np.resize(held, int(count))])  # again from the start where there are fewer
+    model = KuzushijiTransfer.load(weights or None)
+    return lambda number: model.transfer(images, samples=SAMPLES, seed=number)
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+def command(weights: str, cache: Path) -> tuple[float, float]:
+    """Seconds and peak MB of one `kuzushiji-transfer draw` of one image, with whatever is in the folder `cache`."""
+    with tempfile.TemporaryDirectory() as out:
+        given = ["--weights", weights] if weights else []
+        begin = time.perf_counter()
+        process = subprocess.Popen([sys.executable, "-m", "transfer", "draw", str(EXAMPLE), "--quiet", "--out", out, *given], cwd=HERE.parent,
+                                   env=os.environ | {"XDG_CACHE_HOME": str(cache)})
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - begin
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode or len(list(Path(out).iterdir())) != 3:
+            raise SystemExit("kuzushiji-transfer draw did not write its files")
+    return seconds, used.ru_maxrss / 1024
+
+
+def imports() -> str:
+    """How long the imports of the command take, and which packages they are: one line."""
+    code = "from transfer.commands import draw, arguments; import transfer.batch, transfer.pipeline, transfer.sheet"
+    done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], cwd=HERE.parent, capture_output=True, text=True, check=True)
+    own = Counter()
+    for microseconds, name in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", done.stderr):
+        own[name.split(".")[0]] += int(microseconds) / 1e6
+    parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in own.most_common(8))
+    return f"imports of the command: {sum(own.values()):.2f} s (of each package's own modules: {parts})"
+
+
+# Table ----------------------------------------------------------------------------------------------------------------
+
+def _spread(values: list[float], digits: int = 2) -> str:
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+
+
+def warm(chosen) -> list[str]:
+    """Ten drawings of an image, ours and in PyTorch ten at once and one by one."""
+    workers = {"ours": Worker(chosen.seconds, "drawing", "ours", chosen.weights)}
+    if chosen.twin:
+        workers |= {how: Worker(chosen.seconds, "drawing", "theirs", chosen.weights, how) for how in ("all", "one")}
+    rates, memory = alternate(workers, chosen.repeats)
+    seconds = {name: [1 / rate for rate in values] for name, values in rates.items()}
+    begin = f"| ten drawings of one image, whole pipeline, warm | {_spread(seconds['ours'], 3)} | {SAMPLES / statistics.median(seconds['ours']):,.0f} |"
+    if not chosen.twin:
+        return [f"{begin} – | – | {memory['ours']:,.0f} |"]
+    lines = []
+    for how, said in (("all", "ten at once"), ("one", "one after another")):
+        ratios = [b / a for a, b in zip(seconds["ours"], seconds[how])]
+        lines.append(f"{begin} {statistics.median(seconds[how]):.3f} ({said}, step by step) | **{statistics.median(ratios):.2f}** "
+                     f"({min(ratios):.2f}–{max(ratios):.2f}) | {memory['ours']:,.0f} |")
+    return lines
+
+
+def throughput(chosen) -> list[str]:
+    """1,828 images of ten drawings, or as many as asked for and the rest by proportion."""
+    count = min(chosen.images, IMAGES)
+    worker = Worker(0.0, "drawing", "many", chosen.weights, chosen.data, str(count))
+    rates, memory = alternate({"ours": worker}, chosen.repeats)
+    seconds = [1 / rate for rate in rates["ours"]]
+    said = "" if count == IMAGES else f", from {count} images by proportion: {IMAGES} would take {statistics.median(seconds) * IMAGES / count:.0f} s"
+    return [f"| {count:,} images, {SAMPLES} drawings each{said} | {_spread(seconds)} | **{count * SAMPLES / statistics.median(seconds):,.0f}** | – | – | "
+            f"{memory['ours']:,.0f} |"]
+
+
+def cold(chosen) -> list[str]:
+    """The command from its start to its files, with an empty cache and with what that run left in it."""
+    found = {"without": [], "with": []}
+    for _ in range(chosen.repeats):
+        with tempfile.TemporaryDirectory() as cache:
+            for name in found:
+                found[name].append(command(chosen.weights, Path(cache)))
+    said = {"without": "nothing compiled yet", "with": "compiled before (persistent cache)"}
+    return [f"| `kuzushiji-transfer draw` of one image, process to files, {said[name]} | {_spread([s for s, _ in values])} | – | – | – | "
+            f"{math.ceil(max(m for _, m in values)):,} |" for name, values in found.items()]
+
+
+ROWS = {"draw": warm, "throughput": throughput, "cold": cold}
