@@ -23,6 +23,7 @@ _MAX_XML = 1 << 27  # unpacked; the published zip has 53 MB, the published XML 1
 _MAX_MARKUP = 4_000_000  # elements and attributes of the single file; the published one has 580,000
 _MAX_STROKES = 1_000_000  # of all glyphs; the published ones have 140,000
 _MAX_POINTS = 2_000_000  # of what is flattened at once, before it is simplified
+_FAR = 1e5  # box units; squares of larger numbers, and what relative ones add up to, need not be finite
 _TOGETHER = 1000  # glyphs; published ones have 400,000 points then
 _MAX_ATTRIBUTE = 64
 _NAMESPACE = "{http://kanjivg.tagaini.net}"
@@ -168,11 +169,14 @@ def polylines_many(glyphs: list[Glyph], epsilon: float = 0.25, where: str = "",
     """
     pieces, lengths = [np.zeros((0, 2), np.float32)], [np.zeros(1, np.int64)]
     for at in range(0, len(glyphs), _TOGETHER):
-        some = glyphs[at:at + _TOGETHER]
-        curves = [parse_path(stroke.path, f"{where}: {glyph.id} stroke {i}" if where else f"{glyph.id} stroke {i}")
-                  for glyph in some for i, stroke in enumerate(glyph.strokes, 1)]
-        points, bounds = _flatten_many(np.concatenate(curves), np.array([len(c) for c in curves]), tolerance,
-                                       f"{where}: {some[0].id} and after" if where else some[0].id)
+        some, before = glyphs[at:at + _TOGETHER], f"{where}: " if where else ""
+        places = [(glyph.id, i, stroke.path) for glyph in some for i, stroke in enumerate(glyph.strokes, 1)]
+        curves = [parse_path(path, f"{before}{key} stroke {i}") for key, i, path in places]
+        together, count = np.concatenate(curves), np.array([len(c) for c in curves])
+        if not (near := np.abs(together) < _FAR).all():  # NaN included
+            key, i, _ = places[np.searchsorted(np.cumsum(count), np.argmin(near.all((1, 2))), side="right")]
+            raise DataError(f"{before}{key} stroke {i} leads far outside the {BOX:g}x{BOX:g} box; mend the path")
+        points, bounds = _flatten_many(together, count, tolerance, f"{before}{some[0].id} and after")
         keep = simplify_many(points, bounds, epsilon)
         pieces.append(points[keep].astype(np.float32))
         lengths.append(np.diff(np.concatenate([[0], np.cumsum(keep)])[bounds]))

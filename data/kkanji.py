@@ -114,7 +114,8 @@ def _tar_files(path: Path, progress) -> Iterator[tuple[str, str, bytes, str]]:
         raise DataError(f"{path}: no such file; download it from {URL}") from None
     except PermissionError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); give yourself the right to") from None
-    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RuntimeError) as error:  # headers nested without end, too
+    # RuntimeError: headers nested without end; MemoryError: one that says it is larger than memory
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
         raise DataError(f"{damaged} ({' '.join(str(error).split())})") from None
 
 

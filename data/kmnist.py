@@ -88,7 +88,7 @@ def class_map(name: str, data=None) -> tuple[np.ndarray, tuple[str, ...]]:
             raise ValueError("too large")
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
-        characters = tuple(row["char"] for row in rows)
+        characters = tuple(str(row["char"]) for row in rows)  # a row cut short has none
         code_points = [code_point_of(row["codepoint"], path) for row in rows]
         right = [int(row["index"]) for row in rows] == list(range(len(known)))
     except (*_BAD, KeyError, TypeError, csv.Error) as error:

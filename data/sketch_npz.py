@@ -121,6 +121,10 @@ def _labels(array, count: int, where: str) -> list[str]:
         return [""] * count
     if not isinstance(array, np.ndarray) or array.dtype.kind != "U" or array.shape != (count,):
         raise DataError(f"{where} is not one text for each drawing; fetch the file again")
+    # NumPy makes texts of any numbers, which Python then cannot read.
+    numbers = np.frombuffer(np.ascontiguousarray(array).tobytes(), array.dtype.byteorder.replace("=", "<").replace("|", "<") + "u4")
+    if len(numbers) and numbers.max() > 0x10FFFF:
+        raise DataError(f"{where} holds what is no text; fetch the file again")
     return array.tolist()
 
 

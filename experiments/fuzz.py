@@ -45,6 +45,7 @@ from data.errors import DataError
 from transfer import images, training, weights
 from transfer.mdn import MDNConfig
 from transfer.sketch_rnn import SketchRNNConfig
+from transfer.stroke_rnn import StrokeRNNConfig
 from transfer.vae import VAEConfig
 
 SECONDS, MEGABYTES = 2.0, 1000.0
@@ -265,7 +266,7 @@ def read_either(path: Path) -> None:
     """Images, or else labels."""
     for ndim in (3, 1):
         try:
-            array = kmnist._read(path, ndim)
+            array = kmnist.read(path, ndim)
             check(array.dtype == np.uint8 and array.ndim == ndim)
             return
         except DataError as error:
@@ -475,7 +476,7 @@ def make_weights() -> list[bytes]:
     params = {"encoder": {0: np.ones((3, 4), np.float32), 1: {"kernel": np.zeros((2, 2), np.float32)}}, "bias": np.ones(4, np.float32)}
     arrays = {"code_points": np.array([0x4E00], np.int32), "seen": np.array([True])}
     with tempfile.TemporaryDirectory() as folder:
-        for config, kind in ((VAEConfig.tiny("old"), np.float32), (MDNConfig.tiny(), np.int8), (SketchRNNConfig.tiny(), np.float16)):
+        for config, kind in ((VAEConfig.tiny("old"), np.float32), (MDNConfig.tiny(), np.int8), (SketchRNNConfig.tiny(), np.float16), (StrokeRNNConfig.tiny(), np.float32)):
             path = Path(folder) / "a.safetensors"
             weights.save(path, params, arrays, {"stage": "vae_old", "config": vars(config), "seed": 1}, kind)
             out.append(path.read_bytes())
@@ -497,7 +498,7 @@ def spoil_weights(rng, content, change) -> bytes:
 def run_weights(content: bytes, folder: Path) -> None:
     params, arrays, described = weights.load(file(folder, "a.safetensors", content))
     check(isinstance(params, dict) and isinstance(arrays, dict))
-    for kind in (VAEConfig, MDNConfig, SketchRNNConfig):
+    for kind in (VAEConfig, MDNConfig, SketchRNNConfig, StrokeRNNConfig):
         weights.config(kind, described)
 
 
@@ -522,7 +523,7 @@ def run_run(content: bytes, folder: Path) -> None:
 class Stub:
     """In the place of the model: what the server does with a request, without the drawing."""
 
-    sketch_config = SketchRNNConfig.tiny()
+    temperature = 0.1
 
     def transfer(self, image, samples=10, seed=0, temperature=None, top=10):
         from transfer.pipeline import Result

@@ -129,6 +129,14 @@ def test_missing_empty_and_doubled(tmp_path):
         read(tmp_path / "k.xml")
 
 
+@pytest.mark.parametrize("path", ["M1e300 0C1 1 2 2 3 3", "M0 0c9e307 0 9e307 0 9e307 0 9e307 0 9e307 0 9e307 0", "M0 0C1 1 2 2 3 -1e6"])
+def test_coordinates_far_away_are_named(path):
+    good = Glyph(0x4E00, "", "kvg:04e00", (Stroke("M0 0C1 1 2 2 3 3c1 1 2 2 3 3", ""),))
+    bad = Glyph(0x4E8C, "", "kvg:04e8c", (good.strokes[0], Stroke(path, ""), good.strokes[0]))
+    with pytest.raises(DataError, match="file: kvg:04e8c stroke 2 leads far outside"):
+        polylines_many([good, bad, good], where="file")
+
+
 def test_is_kanji():
     assert all(is_kanji(ord(c)) for c in "一龥々〇䂓﨑𤇆")
     assert not any(is_kanji(ord(c)) for c in "あアｱA1、。！ー")

@@ -51,7 +51,7 @@ def test_the_class_map_is_read_where_it_is(folder):
     rows = [f"{i},U+{ord(c):04X},{c}" for i, c in enumerate("abcdefghij")]
     (folder / "kmnist_classmap.csv").write_text("\n".join(["index,codepoint,char", *rows]), encoding="utf-8")
     assert kmnist.load("kmnist", "test", folder).characters == tuple("abcdefghij")
-    for bad in (rows[:9], rows[::-1], ["0,U+0041,x", *rows[1:]], ["0,0041,A", *rows[1:]], [], ["x"]):
+    for bad in (rows[:9], rows[::-1], ["0,U+0041,x", *rows[1:]], ["0,0041,A", *rows[1:]], [*rows[:9], "9,U+006A"], [], ["x"]):
         (folder / "kmnist_classmap.csv").write_text("\n".join(["index,codepoint,char", *bad]), encoding="utf-8")
         with pytest.raises(DataError, match="kmnist_classmap.csv"):
             kmnist.load("kmnist", "test", folder)

@@ -80,7 +80,7 @@ def repacked(path: Path, inner: str, content: bytes, kind: int, size: int) -> Pa
     return path
 
 
-READERS = {"04e00.svg": ("a.zip", kanjivg.read), "4e00.svg": ("a.zip", convert.read), "arr_0.npy": ("a.npz", lambda path: kmnist._read(path, 3)),
+READERS = {"04e00.svg": ("a.zip", kanjivg.read), "4e00.svg": ("a.zip", convert.read), "arr_0.npy": ("a.npz", lambda path: kmnist.read(path, 3)),
            "train.npy": ("a.npz", sketch_npz.read)}
 
 
@@ -100,7 +100,7 @@ def npy(header: bytes, body: bytes = b"") -> bytes:
 @pytest.mark.parametrize("header", [b"{'descr': '|u1', 'fortran_order': False, 'shape': (1, ", b"{'descr': ('|u1',), 'fortran_order': False, 'shape': (1,1,1)}",
                                     b"(" * 3000, b"-" * 9000 + b"1", b"\xff" * 40, b"{'descr': '|u1', 'fortran_order': False, 'shape': (1e5, 1, 1)}"])
 def test_npy_headers_are_python_source(tmp_path, header):
-    for name, inner, read in (("a.npz", "arr_0.npy", lambda path: kmnist._read(path, 3)), ("b.npz", "train.npy", sketch_npz.read)):
+    for name, inner, read in (("a.npz", "arr_0.npy", lambda path: kmnist.read(path, 3)), ("b.npz", "train.npy", sketch_npz.read)):
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             archive.writestr(inner, npy(header))
         with pytest.raises(DataError):
@@ -141,6 +141,18 @@ def test_drawings_without_points_without_end(tmp_path):
         sketch_npz.read(tmp_path / "a.npz")
 
 
+def test_texts_of_no_characters(tmp_path):
+    rows = {"rows": np.zeros((2, 3), np.float32), "offsets": np.array([0, 2]), "split": np.array([0], np.uint8)}
+    for kind, largest in (("<U1", 0x10FFFF), (">U1", 0x10FFFF), ("<U1", 0x110000), (">U1", 0xFFFFFFFF)):
+        words = np.frombuffer(np.array([largest], kind.replace("U1", "u4")).tobytes(), kind)
+        np.savez(tmp_path / "a.npz", **rows, words=words)
+        if largest == 0x10FFFF:
+            assert sketch_npz.read(tmp_path / "a.npz").words == ["\U0010ffff"]
+        else:
+            with pytest.raises(DataError, match="no text"):
+                sketch_npz.read(tmp_path / "a.npz")
+
+
 def test_a_long_line_of_quickdraw():
     with pytest.raises(DataError, match="longer than"):
         list(quickdraw.read(io.BytesIO(b'{"drawing":[' + b"[[1],[1]]," * 500_000 + b"[[1],[1]]]}\n"), "x"))
@@ -177,7 +189,7 @@ def test_tar_members_without_name_and_headers_in_headers(tmp_path):
         return bytes(head)
 
     for content in (header(b"", b"0"), header(b"a", b"x") * 3000, header(b"a", b"L") * 3000, header(b"a", b"x", b"\xff" * 12), header(b"a", b"0", b"\xff" * 12),
-                    header(b"a", b"K", b"77777777777\0")):
+                    header(b"a", b"K", b"77777777777\0"), header(b"a", b"L", b"\x80" + b"\0" * 3 + b"\x70" + b"\0" * 7)):
         (tmp_path / "kkanji.tar").write_bytes(content + bytes(1024))
         with pytest.raises(DataError):
             list(kkanji.read(tmp_path / "kkanji.tar"))

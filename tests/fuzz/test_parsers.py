@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from experiments import fuzz
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = 100
+EXAMPLES = 200
 
 
 @pytest.fixture(autouse=True, scope="module")
