@@ -56,3 +56,25 @@ def run(path: Path, environment: dict[str, str]) -> str:
     figures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert len(figures) >= FIGURES[path.stem]
     return "".join(output.text for output in outputs if output.output_type == "stream")
+
+
+def test_the_numbers_for_overlap(monkeypatch):
+    """Two clumps that lie apart do not overlap, labels at random overlap by half; the nearest of another class is of another class."""
+    import numpy as np
+
+    pytest.importorskip("matplotlib").use("Agg")
+    monkeypatch.syspath_prepend(ROOT / "notebooks")
+    import show
+
+    random = np.random.default_rng(0)
+    classes = np.repeat([0, 1], 100)
+    vectors = random.normal(size=(200, 8)) + 20 * classes[:, None]
+    error, silhouette = show.overlap(vectors, classes)
+    assert error == 0 and silhouette > 0.8
+    error, silhouette = show.overlap(vectors, random.permutation(classes))
+    assert 0.3 < error < 0.7 and abs(silhouette) < 0.1
+    near = show.neighbours(vectors, 2, classes)
+    assert near.shape == (200, 2) and (classes[near] != classes[:, None]).all()
+    distance = np.linalg.norm(vectors[:, None] - vectors, axis=2)
+    assert all(distance[i, near[i, 0]] == distance[i, classes != classes[i]].min() for i in range(0, 200, 17))
+    assert (show.neighbours(vectors)[:, 0] != np.arange(200)).all()
