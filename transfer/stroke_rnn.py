@@ -55,6 +55,8 @@ class StrokeRNNConfig:
     """Numbers of strokes that are compiled for; an example goes to the smallest that holds it."""
     views: int = 4
     """Draws of every glyph's posterior that training goes through, its mean the first."""
+    ways: int = 4
+    """Times that every drawing is written; the one that is most like the picture is kept."""
     temperature: float = 0.3
     """Of drawing: divides the mixture's logits and scales the variances."""
     steps: int = 6_000
@@ -278,11 +280,14 @@ def draw(graph, params, axes: Axes, condition: dict, keys: jax.Array, temperatur
     condition: dict of (B, …); keys (B,) one random key a drawing, so that no drawing depends on its neighbours; temperature (): divides
     logits and scales variances. Returns strokes (B, most, P, 2) float32 in box units, how many of them there are (B,) int32, the
     drawings' log-likelihoods at temperature 1, (B,), and their `likeness` to the pictures, (B,). Stops when the longest drawing is done.
+    Every drawing is the best of `ways`, by likeness.
     """
     model = nnx.merge(graph, params)
-    config, batch = model.config, keys.shape[0]
-    seen = model.see(condition)
-    wanted = jnp.clip(model.plan(condition["z"]).argmax(-1), 1, config.most).astype(jnp.int32)
+    config, batch = model.config, keys.shape[0] * model.config.ways
+    again = lambda tree: jax.tree.map(lambda a: jnp.repeat(a, config.ways, 0), tree)
+    keys = jax.vmap(lambda key: jax.vmap(lambda way: jax.random.fold_in(key, way))(jnp.arange(config.ways)))(keys).reshape(-1)
+    seen = again(model.see(condition))
+    wanted = again(jnp.clip(model.plan(condition["z"]).argmax(-1), 1, config.most).astype(jnp.int32))
     start = {"strokes": jnp.zeros((batch, config.most, config.stroke_points, 2)), "score": jnp.zeros(batch), "h": seen["h"], "c": seen["c"],
              "code": jnp.zeros((batch, 2 * config.stroke_points)), "end": jnp.zeros((batch, 2)), "done": jnp.zeros((batch, GRID**2))}
 
@@ -310,7 +315,9 @@ def draw(graph, params, axes: Axes, condition: dict, keys: jax.Array, temperatur
             "code": code, "end": stroke[:, -1], "done": s["done"] + ink_of(stroke)}
 
     _, end = jax.lax.while_loop(lambda carry: carry[0] < wanted.max(), step, (jnp.int32(0), start))
-    return end["strokes"], wanted, end["score"], likeness(end["strokes"], condition["picture"])
+    alike = likeness(end["strokes"], again(condition["picture"])).reshape(-1, config.ways)
+    best = alike.argmax(-1) + jnp.arange(len(alike)) * config.ways
+    return end["strokes"][best], wanted[best], end["score"][best], alike.max(-1)
 
 
 def likeness(strokes: jax.Array, pictures: jax.Array) -> jax.Array:
