@@ -74,4 +74,5 @@ def keep_compiled() -> None:
     from platformdirs import user_cache_path
 
     jax.config.update("jax_compilation_cache_dir", str(user_cache_path("kuzushiji") / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    # Small ones too: a dozen of them make a quarter of a second, and a few kB each.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

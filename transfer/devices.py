@@ -44,15 +44,15 @@ def spread(tree):
 # Several processes ----------------------------------------------------------------------------------------------------
 
 class ConnectionFailed(Exception):
-    """The processes that train together do not meet; the message is one line."""
+    """The processes that train together cannot be connected; the message is one line."""
 
 
-def connect(coordinator: str | None, processes: int | None = None, process: int | None = None, timeout: int = 300) -> None:
+def connect(coordinator: str | None, processes: int | None = None, process: int | None = None) -> None:
     """Become one of several processes that train together; before jax is used for anything else.
 
     coordinator: HOST:PORT at which process 0 is reached by all; "auto": Slurm, Open MPI, Kubernetes or a TPU pod has started the processes
-    and tells; None: this process is alone. processes: how many there are; process: which of them this is, from 0. timeout: seconds to
-    wait for the others. Raises ConnectionFailed where the arguments do not fit together or the others are not met.
+    and tells; None: this process is alone. processes: how many there are; process: which of them this is, from 0. Raises ConnectionFailed
+    for arguments that do not fit together; where the others are not met within five minutes, jax itself ends the process with its message.
     """
     if coordinator is None:
         if processes is not None or process is not None:
@@ -65,7 +65,7 @@ def connect(coordinator: str | None, processes: int | None = None, process: int 
         if processes is None or process is None or not 0 <= process < processes:
             raise ConnectionFailed(f"--process-id {process} of --num-processes {processes}: give the number of processes, and of each its own from 0")
     try:
-        jax.distributed.initialize(None if coordinator == "auto" else coordinator, processes, process, initialization_timeout=timeout)
+        jax.distributed.initialize(None if coordinator == "auto" else coordinator, processes, process)
     except (RuntimeError, ValueError) as error:
         raise ConnectionFailed(f"--coordinator {coordinator}: {str(error).splitlines()[0]}") from None
 

@@ -120,15 +120,15 @@ def _train(task: Task, folder: Path, seed: int, checkpoint_seconds: float) -> Pa
     config = task.config
     say = print if devices.first() else lambda line: None
     described = {"stage": task.name, "config": dataclasses.asdict(config), "seed": seed, **task.provenance}
-    _claim(folder, described)
+    _in_all(_claim, folder, described)
     done = folder / "weights" / f"{task.name}.safetensors"
-    devices.meet(f"{folder} claimed")
-    _claim(folder, described)  # by now it is there for all: whoever was started with other settings stops here
+    if not devices.alone():
+        _in_all(_claim, folder, described)  # by now it is there for all: whoever was started with other settings is found out
     if done.exists():
         say(f"{task.name}: already trained, {done} is there (delete the folder {folder} to start again)")
         return done
 
-    _check_writable(folder)
+    _in_all(_check_writable, folder)
     optimizer = optax.with_extra_args_support(task.optimizer or adamw(config))
     root = jax.random.key(seed)
     params = jax.jit(task.init)(jax.random.fold_in(root, 0))
@@ -305,6 +305,17 @@ def _save(manager, step: int, state) -> None:
 def _named_loss(params, loss, data, key, variant):
     value, parts = loss(params, data, key, variant)
     return value, {"loss": value, **parts}
+
+
+def _in_all(check: Callable, *given) -> None:
+    """Run a check in every process; where it fails in one, all stop. Who went on would wait for those who did not."""
+    problem = None
+    try:
+        check(*given)
+    except TrainingError as error:
+        problem = error
+    if devices.agreed(problem is not None)[0]:
+        raise problem or TrainingError("another of the processes cannot take part, see its message")
 
 
 def _claim(folder: Path, described: dict) -> None:

@@ -494,3 +494,14 @@ def test_warm_up_and_cosine_decay_end_at_one_percent():
 
 if __name__ == "__main__":
     train(quadratic(), Path(sys.argv[1]), checkpoint_seconds=EACH_STEP)
+
+
+def test_what_stops_one_process_stops_all(monkeypatch):
+    def stop():
+        raise TrainingError("mine")
+
+    monkeypatch.setattr(training.devices, "agreed", lambda *flags: [True])
+    with pytest.raises(TrainingError, match="mine"):
+        training._in_all(stop)
+    with pytest.raises(TrainingError, match="another of the processes"):
+        training._in_all(lambda: None)

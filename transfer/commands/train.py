@@ -32,6 +32,10 @@ def add(commands) -> None:
     parser.add_argument("--steps", type=arguments.whole(1, 10**9), metavar="N", help="of every stage, to try it out [the preset's]")
     parser.add_argument("--checkpoint-seconds", type=float, default=90.0, metavar="S",
                         help="time between checkpoints; at most this much work is lost when it is killed [%(default)s]")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, where several processes train together, on one host or many "
+                        "that see the same folders: the same command for each but for --process-id; auto: Slurm, Open MPI, … tells")
+    parser.add_argument("--num-processes", type=arguments.whole(1, 10_000), metavar="N", help="with --coordinator")
+    parser.add_argument("--process-id", type=arguments.whole(0, 9_999), metavar="I", help="from 0, with --coordinator")
 
 
 def run(chosen) -> int:
@@ -39,29 +43,32 @@ def run(chosen) -> int:
 
     from data import DataError
     from data import corpus as corpora
-    from transfer import training
+    from transfer import devices, training
     from transfer.weights import WeightsError
 
     try:
+        devices.connect(chosen.coordinator, chosen.num_processes, chosen.process_id)
         corpus = corpora.load(chosen.data)
         preset = chosen.preset if chosen.preset != "auto" else "tiny" if corpus.is_sample else "small"
         runs = chosen.runs or Path("runs") / preset
         plan = stages(preset, corpus, runs, chosen.seed, chosen.steps)
-        print(f"training {len(plan)} models with preset {preset} into {runs}", file=sys.stderr)
+        if devices.first():
+            print(f"training {len(plan)} models with preset {preset} into {runs}", file=sys.stderr)
         # Each stage shows its own bar of steps under this one.
-        with tqdm(total=len(plan), desc="all stages", unit="model", disable=None, file=sys.stderr,
+        with tqdm(total=len(plan), desc="all stages", unit="model", disable=None if devices.first() else True, file=sys.stderr,
                   bar_format="{desc}: {n_fmt}/{total_fmt} |{bar}| {elapsed}") as bar:
             for task in plan:
                 task = task()
                 bar.set_description_str(f"all stages, now {task.name}")
                 training.train(task, runs / task.name, chosen.seed, chosen.checkpoint_seconds)
                 bar.update()
-    except (DataError, training.TrainingError, WeightsError) as error:
+    except (DataError, training.TrainingError, WeightsError, devices.ConnectionFailed) as error:
         return fail(str(error))
     except training.Interrupted as stopped:
         print(stopped, file=sys.stderr)
         return 130
-    print(f"all trained; draw with them: kuzushiji-transfer draw IMAGE --weights {runs}")
+    if devices.first():
+        print(f"all trained; draw with them: kuzushiji-transfer draw IMAGE --weights {runs}")
     return 0
 
 
