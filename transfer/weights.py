@@ -147,7 +147,7 @@ def _fits(value, hint) -> bool:
     """Whether a value from JSON may stand in a field of a type such as int, float, Literal["a", "b"], tuple[int, int] or int | None."""
     origin, inside = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
-        return isinstance(value, str) and value in inside
+        return any(type(value) is type(choice) and value == choice for choice in inside)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, part) for part in inside)
     if origin is tuple:
