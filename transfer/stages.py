@@ -151,7 +151,7 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, folder: Path | 
     def evaluate(params):
         parts = [measure(params, jnp.asarray(held_images[i:i + 256]), jnp.asarray(held_labels[i:i + 256]))
                  for i in range(0, len(held_images), 256)]
-        return {k: float(np.concatenate([np.asarray(p[k]) for p in parts]).mean()) for k in parts[0]}
+        return {k: float(np.concatenate([np.asarray(p[k]) for p in parts]).mean()) for k in (parts[0] if parts else ())}  # none held out: nothing
 
     @jax.jit
     def reconstruct(params, images):
@@ -164,7 +164,7 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, folder: Path | 
     provenance = corpus_provenance(corpus, config.fonts if domain == "old" else 0.0)
     if encoder is not None:
         provenance |= {"upstream": upstream(folder, "baseline")}
-    return Task(VAE_NAMES[domain], config, init, loss, data, evaluate, picture,
+    return Task(VAE_NAMES[domain], config, init, loss, data, evaluate, picture if len(held_images) else None,
                 export=lambda params: {"classes": classes.astype(np.int32)}, provenance=provenance,
                 settle=settler(config, graph, images))
 
