@@ -173,7 +173,7 @@ STROKES = 12
 
 
 def stroke_decoder(framework: str) -> Problem:
-    from transfer import stroke_rnn
+    from transfer import sketch_rnn, stroke_rnn
 
     config = stroke_rnn.StrokeRNNConfig.small()
     batch, many = config.batch, config.plan_batch
@@ -200,7 +200,7 @@ def stroke_decoder(framework: str) -> Problem:
     def loss(p, key):
         m, condition = model(p), {"z": jnp.asarray(z), "picture": jnp.asarray(picture)}
         value = stroke_rnn.loss(m, axes, jnp.asarray(strokes), jnp.asarray(count), condition, key)[0]
-        return value + stroke_rnn.plan_loss(m, jnp.asarray(plan_z), jnp.asarray(plan_count))[0]
+        return value + sketch_rnn.plan_loss(m, jnp.asarray(plan_z), jnp.asarray(plan_count))[0]
 
     return Problem(params, loss)
 

@@ -105,7 +105,7 @@ class SketchRNNConfig:
 
 # LSTM -----------------------------------------------------------------------------------------------------------------
 
-def _gates(inputs, h, kernel):
+def gates(inputs, h, kernel):
     i, f, g, o = jnp.split(inputs + h @ kernel, 4, axis=-1)
     return jax.nn.sigmoid(i), jax.nn.sigmoid(f + 1.0), jnp.tanh(g), jax.nn.sigmoid(o)
 
@@ -126,11 +126,10 @@ def _lstm_forward(inputs, mask, kernel, h, c):
 
     def step(carry, x):
         h, c = carry
-        gates = _gates(x[0], h, kernel)
-        i, f, g, o = gates
+        i, f, g, o = opened = gates(x[0], h, kernel)
         new_c = f * c + i * g * x[1]
         new_h = o * jnp.tanh(new_c)
-        return (new_h, new_c), (new_h, (gates, c, new_c, h))
+        return (new_h, new_c), (new_h, (opened, c, new_c, h))
 
     _, (out, saved) = jax.lax.scan(step, (h, c), (inputs, mask_all))
     return out, (saved, mask, kernel)
@@ -301,7 +300,7 @@ class SketchRNN(nnx.Module):
         embedded = self.embedded(self.features(one(movement), one(position), one(written), condition))[:, 0]
         x, hs, cs = embedded, [], []
         for layer in range(self.config.layers):
-            i, f, g, o = _gates(self.inputs[layer](x) + self.conditions[layer](told), h[layer], self.kernels[layer][...])
+            i, f, g, o = gates(self.inputs[layer](x) + self.conditions[layer](told), h[layer], self.kernels[layer][...])
             cs.append(f * c[layer] + i * g)
             x = o * jnp.tanh(cs[-1])
             hs.append(x)
@@ -430,7 +429,7 @@ def loss(model: SketchRNN, stroke3, count, condition, key):
     return (move.sum() + pen.sum()) / points, {"movement": move.sum() / points, "pen": pen.sum() / points}
 
 
-def plan_loss(model: SketchRNN, z: jax.Array, strokes: jax.Array):
+def plan_loss(model, z: jax.Array, strokes: jax.Array):
     """Mean NLL of the numbers of strokes (B,) int32 of z (B, latent), in nats, and its parts."""
     logits = jax.nn.log_softmax(model.plan({"z": z}))
     value = -jnp.take_along_axis(logits, strokes[:, None], 1).mean()

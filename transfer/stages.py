@@ -644,7 +644,7 @@ def stroke_rnn_task(config: stroke_rnn.StrokeRNNConfig, corpus: Corpus, folder: 
         value, parts = stroke_rnn.loss(model, data["axes"], data["strokes"][index, :lengths[variant]], data["count"][index], condition, model_key)
         pick = spread(jax.random.randint(plan_key, (config.plan_batch,), 0, len(data["z"]) * config.views))
         glyph, view = pick // config.views, pick % config.views
-        planned, more = stroke_rnn.plan_loss(model, data["z"][glyph, view], data["count"][glyph])
+        planned, more = sketch_rnn.plan_loss(model, data["z"][glyph, view], data["count"][glyph])
         return value + planned, parts | more
 
     held = held_out_drawings(corpus, folder, forms, density, picture_of, lambda glyphs: stroke_codes(corpus, glyphs, config))
@@ -652,7 +652,7 @@ def stroke_rnn_task(config: stroke_rnn.StrokeRNNConfig, corpus: Corpus, folder: 
     @jax.jit
     def measure(params, strokes, count, condition):
         model = nnx.merge(graph, params)
-        planned = model.plan(condition["z"]).argmax(-1)
+        planned = model.plan(condition).argmax(-1)
         return stroke_rnn.negative_log_likelihood(model, axes, strokes, count, condition), planned == count
 
     def evaluate(params):

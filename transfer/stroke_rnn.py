@@ -19,8 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from transfer.sketch_rnn import BOX, GRID, INK_WIDTH, LOG_2PI, MOST_STROKES, coarse_picture, fourier, lstm, strokes_left
-from transfer.sketch_rnn import _gates as gates
+from transfer.sketch_rnn import BOX, GRID, INK_WIDTH, LOG_2PI, MOST_STROKES, coarse_picture, fourier, gates, lstm, strokes_left
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,9 +181,9 @@ class StrokeRNN(nnx.Module):
         self.norm = nnx.LayerNorm(config.width, rngs=rngs)
         self.out = nnx.Linear(config.width, config.mixtures * (1 + 2 * codes), rngs=rngs)
 
-    def plan(self, z: jax.Array) -> jax.Array:
+    def plan(self, condition: dict) -> jax.Array:
         """Logits of the number of strokes, (B, MOST_STROKES + 1)."""
-        return self.plan_out(nnx.relu(self.plan_hidden(z)))
+        return self.plan_out(nnx.relu(self.plan_hidden(condition["z"])))
 
     def see(self, condition: dict) -> dict:
         """What every step is told: context (B, 256), coarse picture (B, 256), initial h and c (B, units), each layer's keys and values."""
@@ -264,13 +263,6 @@ def loss(model: StrokeRNN, axes: Axes, strokes, count, condition, key):
     return value, {"nll_per_stroke": value}
 
 
-def plan_loss(model: StrokeRNN, z: jax.Array, strokes: jax.Array):
-    """Mean NLL of the numbers of strokes (B,) int32 of z (B, latent), in nats, and its parts."""
-    logits = jax.nn.log_softmax(model.plan(z))
-    value = -jnp.take_along_axis(logits, strokes[:, None], 1).mean()
-    return value, {"plan": value, "plan_right": (logits.argmax(-1) == strokes).mean()}
-
-
 # Drawing --------------------------------------------------------------------------------------------------------------
 
 @partial(jax.jit, static_argnums=(0,))
@@ -287,7 +279,7 @@ def draw(graph, params, axes: Axes, condition: dict, keys: jax.Array, temperatur
     again = lambda tree: jax.tree.map(lambda a: jnp.repeat(a, config.ways, 0), tree)
     keys = jax.vmap(lambda key: jax.vmap(lambda way: jax.random.fold_in(key, way))(jnp.arange(config.ways)))(keys).reshape(-1)
     seen = again(model.see(condition))
-    wanted = again(jnp.clip(model.plan(condition["z"]).argmax(-1), 1, config.most).astype(jnp.int32))
+    wanted = again(jnp.clip(model.plan(condition).argmax(-1), 1, config.most).astype(jnp.int32))
     start = {"strokes": jnp.zeros((batch, config.most, config.stroke_points, 2)), "score": jnp.zeros(batch), "h": seen["h"], "c": seen["c"],
              "code": jnp.zeros((batch, 2 * config.stroke_points)), "end": jnp.zeros((batch, 2)), "done": jnp.zeros((batch, GRID**2))}
 

@@ -337,7 +337,6 @@ def _claim(folder: Path, described: dict) -> None:
             return
         if not devices.first():
             return
-        folder.mkdir(parents=True, exist_ok=True)
         with whole(path) as part:
             part.write_text(text)
     except OSError as error:

@@ -120,7 +120,7 @@ def test_stroke_rnn():
 
     def ours(p):
         model = nnx.merge(graph, p)
-        return stroke_rnn.loss(model, axes, strokes, count, condition, key)[0] + stroke_rnn.plan_loss(model, condition["z"], count)[0]
+        return stroke_rnn.loss(model, axes, strokes, count, condition, key)[0] + sketch_rnn.plan_loss(model, condition["z"], count)[0]
 
     params, twin = shaken(state), twins_strokes.StrokeRNN(config, axes)
     agree(twin, ours, params, lambda m: m.loss(tensor(strokes), tensor(count), z, picture, tensor(noise), z, tensor(count).long()),

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 from scipy import stats
 
-from transfer import stroke_rnn
+from transfer import sketch_rnn, stroke_rnn
 from transfer.stroke_rnn import Axes, StrokeRNN, StrokeRNNConfig
 
 TINY = StrokeRNNConfig(stroke_points=4, latent=6, units=12, embed=10, width=16, blocks=1, heads=2, channels=24, mixtures=3, plan_hidden=8, most=5)
@@ -144,7 +144,7 @@ def draw(tiny, index, temperature=0.5, seed=0):
 
 def test_a_drawing_has_the_planned_strokes_and_does_not_depend_on_its_neighbours(tiny):
     strokes, count, score, alike = draw(tiny, [0, 1, 2, 3])
-    planned = np.clip(np.asarray(nnx.merge(tiny[0], tiny[1]).plan(tiny[5]["z"])).argmax(-1), 1, TINY.most)
+    planned = np.clip(np.asarray(nnx.merge(tiny[0], tiny[1]).plan(tiny[5])).argmax(-1), 1, TINY.most)
     np.testing.assert_array_equal(count, planned)
     assert strokes.shape == (4, 5, 4, 2) and all((s[n:] == 0).all() and np.isfinite(s).all() for s, n in zip(strokes, count))
     np.testing.assert_allclose(draw(tiny, [2, 1, 0, 3])[0][0], strokes[2], atol=1e-4)
@@ -172,7 +172,7 @@ def test_it_learns_to_write_what_z_says(tiny):
     def step(params, state, key):
         def value(p):
             model = nnx.merge(graph, p)
-            return stroke_rnn.loss(model, axes, jnp.asarray(strokes), count, condition, key)[0] + stroke_rnn.plan_loss(model, condition["z"], count)[0]
+            return stroke_rnn.loss(model, axes, jnp.asarray(strokes), count, condition, key)[0] + sketch_rnn.plan_loss(model, condition["z"], count)[0]
 
         updates, state = optimizer.update(jax.grad(value)(params), state)
         return optax.apply_updates(params, updates), state
