@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
@@ -27,11 +28,13 @@ from transfer.svg import drawing_to_svg
 PRETRAINED = Path(__file__).parent / "pretrained"
 LIKELY = 10
 """Candidates whose pictures the uncertainty compares."""
-IMAGES, PICTURES, DRAWINGS = (1, 32), (20, 320), (10, 320)
+IMAGES, PICTURES, DRAWINGS = (1, 32), (20, 320), (10, 160)
 """Sizes that are compiled for: a few, or many at once."""
 PAGE = 512
-"""Images whose drawings are written together, those of much ink in other batches than those of little: a batch lasts as long as its
+"""Images whose drawings are written together, those of many strokes in other batches than those of few: a batch lasts as long as its
 longest drawing."""
+WRITERS = 2
+"""Batches of drawings that are written at once: a compiled loop keeps a CPU's cores busy in its matrix products only."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,12 +279,14 @@ class KuzushijiTransfer:
         keys = jax.random.key_data(jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys))
         keys = np.tile(np.asarray(keys), (number, 1))
         total = len(keys)
-        # Drawings that take alike long go together: a batch lasts as long as its longest.
-        order = np.argsort(pictures.reshape(total, -1).sum(1), kind="stable")
         drawings, alike = [None] * total, np.zeros(total, np.float32)
         size = next((s for s in DRAWINGS if s >= total), DRAWINGS[-1])
-        for at in range(0, total, size):
-            chosen = order[at:at + size]
+        order = np.arange(total)
+        if total > size:
+            # Drawings that take alike long go together.
+            order = np.argsort(decoder.lengths(flat["z"]) if decoder.axes is not None else pictures.reshape(total, -1).sum(1), kind="stable")
+
+        def write(chosen: np.ndarray) -> None:
             index = np.concatenate([chosen, np.repeat(chosen[-1:], size - len(chosen))])  # the last drawing again fills the batch
             condition = {k: v[index] for k, v in flat.items()}
             given = condition, jax.random.wrap_key_data(jnp.asarray(keys[index])), jnp.float32(temperature)
@@ -294,6 +299,13 @@ class KuzushijiTransfer:
                 found = [likeness(d, pictures.reshape(-1, 64, 64)[i]) for d, i in zip(part, chosen)]
             for i, drawing, value in zip(chosen, part, found):
                 drawings[i], alike[i] = drawing, value
+
+        parts = [order[at:at + size] for at in range(0, total, size)]
+        if len(parts) == 1:
+            write(parts[0])
+        else:
+            with ThreadPoolExecutor(WRITERS) as pool:
+                list(pool.map(write, parts))
         return [drawings[n * samples:(n + 1) * samples] for n in range(number)], alike.reshape(number, samples)
 
 

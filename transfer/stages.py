@@ -696,6 +696,12 @@ class Decoder:
         """Whether its condition holds the new VAE's picture beside z."""
         return self.axes is not None or self.config.glimpse
 
+    def lengths(self, z: np.ndarray) -> np.ndarray:
+        """How many strokes are planned for z_new (n, 64), (n,), by the decoder that writes whole strokes."""
+        layers = [{name: np.asarray(value) for name, value in self.params[layer].items()} for layer in ("plan_hidden", "plan_out")]
+        hidden = np.maximum(z @ layers[0]["kernel"] + layers[0]["bias"], 0.0)
+        return (hidden @ layers[1]["kernel"] + layers[1]["bias"]).argmax(-1)
+
 
 def load_decoder(folder: Path) -> Decoder:
     """The decoder of a runs or weights folder. Raises WeightsError."""

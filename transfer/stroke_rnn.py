@@ -140,18 +140,28 @@ class Look(nnx.Module):
         self.back = nnx.Linear(inner, width, rngs=rngs)
         self.first, self.second = nnx.Linear(width, 2 * width, rngs=rngs), nnx.Linear(2 * width, width, rngs=rngs)
 
-    def prepare(self, features: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Keys and values (B, 256, heads, 32) of features (B, 256, channels), the same at every step."""
-        shape = (*features.shape[:2], self.heads, 32)
-        return self.key(features).reshape(shape), self.value(features).reshape(shape)
+    def folded(self) -> dict:
+        """The products of the query's kernel with the key's and of the value's with the one after it, for each head: attention is then to
+        the features themselves, which are read from memory instead of keys and values of each layer, six times as large.
 
-    def __call__(self, x: jax.Array, left: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
-        """x (B, T, width), left (B, T, 256) -> (B, T, width)."""
-        inner = self.norm(x)
-        query = self.query(inner).reshape(*x.shape[:2], self.heads, 32) / 32**0.5
-        score = jnp.einsum("bthd,bjhd->bhtj", query, keys) + self.pull(inner).transpose(0, 2, 1)[..., None] * left[:, None]
-        seen = jnp.einsum("bhtj,bjhd->bthd", jax.nn.softmax(score), values)
-        x = x + self.back(seen.reshape(*x.shape[:2], -1))
+        A key's bias adds the same to all positions' scores, and the values' reaches the output whole, as weights sum to 1.
+        """
+        width, channels = self.norm.num_features, self.key.in_features
+        key, value = (layer.kernel[...].reshape(channels, self.heads, 32) for layer in (self.key, self.value))
+        query, bias = self.query.kernel[...].reshape(width, self.heads, 32), self.query.bias[...].reshape(self.heads, 32)
+        back = self.back.kernel[...].reshape(self.heads, 32, width)
+        return {"query": jnp.einsum("whd,chd->whc", query, key).reshape(width, -1) / 32**0.5,
+                "query_bias": jnp.einsum("hd,chd->hc", bias, key).reshape(-1) / 32**0.5,
+                "back": jnp.einsum("chd,hdw->hcw", value, back).reshape(-1, width), "back_bias": self.back(self.value.bias[...])}
+
+    def __call__(self, x: jax.Array, left: jax.Array, features: jax.Array, turned: jax.Array, folded: dict) -> jax.Array:
+        """x (B, T, width), left (B, T, 256), features (B, 256, channels) and turned (B, channels, 256) -> (B, T, width)."""
+        inner, (batch, steps, _) = self.norm(x), x.shape
+        query = inner @ folded["query"] + folded["query_bias"]
+        score = (query.reshape(batch, steps * self.heads, -1) @ turned).reshape(batch, steps, self.heads, -1)
+        share = jax.nn.softmax(score + self.pull(inner)[..., None] * left[:, :, None])
+        seen = share.reshape(batch, steps * self.heads, -1) @ features
+        x = x + seen.reshape(batch, steps, -1) @ folded["back"] + folded["back_bias"]
         return x + self.second(nnx.relu(self.first(self.norm_dense(x))))
 
 
@@ -186,7 +196,8 @@ class StrokeRNN(nnx.Module):
         return self.plan_out(nnx.relu(self.plan_hidden(condition["z"])))
 
     def see(self, condition: dict) -> dict:
-        """What every step is told: context (B, 256), coarse picture (B, 256), initial h and c (B, units), each layer's keys and values."""
+        """What every step is told: context (B, 256), coarse picture (B, 256), initial h and c (B, units), the picture's features (B, 256,
+        channels), also turned, and what the layers of attention make of their weights."""
         picture = condition["picture"]
         batch = picture.shape[0]
         blocks = picture.reshape(batch, GRID, 4, GRID, 4).transpose(0, 1, 3, 2, 4).reshape(batch, GRID, GRID, 16)
@@ -194,7 +205,8 @@ class StrokeRNN(nnx.Module):
         coarse = coarse_picture(picture).reshape(batch, -1)
         context = jnp.tanh(self.context(jnp.concatenate([condition["z"], 3.0 * coarse], -1)))
         h, c = jnp.split(jnp.tanh(self.start(context)), 2, -1)
-        return {"context": context, "coarse": coarse, "h": h, "c": c, "looks": [look.prepare(features) for look in self.looks]}
+        return {"context": context, "coarse": coarse, "h": h, "c": c, "features": features, "turned": features.transpose(0, 2, 1),
+                "looks": [look.folded() for look in self.looks]}
 
     def embedded(self, before: jax.Array, end: jax.Array, first: jax.Array, count_left: jax.Array, ink_left: jax.Array, seen: dict) -> jax.Array:
         """Codes of the stroke before (B, T, 2P), its last point (B, T, 2), whether there is none (B, T), strokes left (B, T) and ink
@@ -206,8 +218,8 @@ class StrokeRNN(nnx.Module):
     def read(self, hidden: jax.Array, embedded: jax.Array, ink_left: jax.Array, seen: dict) -> jax.Array:
         """LSTM output (B, T, units) and the step's inputs -> mixture parameters (B, T, M * (1 + 4P))."""
         x = self.enter(jnp.concatenate([hidden, embedded], -1))
-        for look, (keys, values) in zip(self.looks, seen["looks"]):
-            x = look(x, 2.0 * ink_left, keys, values)
+        for look, folded in zip(self.looks, seen["looks"]):
+            x = look(x, 2.0 * ink_left, seen["features"], seen["turned"], folded)
         return self.out(self.norm(x))
 
 
@@ -275,41 +287,46 @@ def draw(graph, params, axes: Axes, condition: dict, keys: jax.Array, temperatur
     Every drawing is the best of `ways`, by likeness.
     """
     model = nnx.merge(graph, params)
-    config, batch = model.config, keys.shape[0] * model.config.ways
-    again = lambda tree: jax.tree.map(lambda a: jnp.repeat(a, config.ways, 0), tree)
-    keys = jax.vmap(lambda key: jax.vmap(lambda way: jax.random.fold_in(key, way))(jnp.arange(config.ways)))(keys).reshape(-1)
-    seen = again(model.see(condition))
-    wanted = again(jnp.clip(model.plan(condition).argmax(-1), 1, config.most).astype(jnp.int32))
-    start = {"strokes": jnp.zeros((batch, config.most, config.stroke_points, 2)), "score": jnp.zeros(batch), "h": seen["h"], "c": seen["c"],
-             "code": jnp.zeros((batch, 2 * config.stroke_points)), "end": jnp.zeros((batch, 2)), "done": jnp.zeros((batch, GRID**2))}
+    config, batch, ways = model.config, keys.shape[0], model.config.ways
+    keys = jax.vmap(lambda key: jax.vmap(lambda way: jax.random.fold_in(key, way))(jnp.arange(ways)))(keys)
+    # The ways of a drawing are the steps of one row to the attention: its features are read from memory once for all of them.
+    seen = model.see(condition)
+    wanted = jnp.clip(model.plan(condition).argmax(-1), 1, config.most).astype(jnp.int32)
+    again = lambda a: jnp.repeat(a[:, None], ways, 1)
+    start = {"strokes": jnp.zeros((config.most, batch, ways, config.stroke_points, 2)), "score": jnp.zeros((batch, ways)),
+             "h": again(seen["h"]), "c": again(seen["c"]), "code": jnp.zeros((batch, ways, 2 * config.stroke_points)),
+             "end": jnp.zeros((batch, ways, 2)), "done": jnp.zeros((batch, ways, GRID**2))}
 
     def step(carry):
         number, s = carry
-        left = (seen["coarse"] - s["done"])[:, None]
-        first = jnp.full((batch, 1), number == 0, jnp.float32)
-        embedded = model.embedded(s["code"][:, None], s["end"][:, None], first, jnp.maximum(wanted - number, 0)[:, None], left, seen)
-        i, f, g, o = gates(model.inputs(embedded)[:, 0], s["h"], model.kernel[...])
+        left = seen["coarse"][:, None] - s["done"]
+        first = jnp.full((batch, ways), number == 0, jnp.float32)
+        embedded = model.embedded(s["code"], s["end"], first, again(jnp.maximum(wanted - number, 0)), left, seen)
+        i, f, g, o = gates(model.inputs(embedded), s["h"], model.kernel[...])
         c = f * s["c"] + i * g
         h = o * jnp.tanh(c)
-        weights, means, log_scales = parameters = mixture(config, axes, model.read(h[:, None], embedded, left, seen)[:, 0])
+        weights, means, log_scales = parameters = mixture(config, axes, model.read(h, embedded, left, seen))
 
         def one(key, weights, means, log_scales):
             mixture_key, normal_key = jax.random.split(jax.random.fold_in(key, number))
             chosen = jax.random.categorical(mixture_key, weights / temperature)
             return means[chosen] + jnp.sqrt(temperature) * jnp.exp(log_scales[chosen]) * jax.random.normal(normal_key, means.shape[1:])
 
-        code = jax.vmap(one)(keys, weights, means, log_scales)
+        code = jax.vmap(jax.vmap(one))(keys, weights, means, log_scales)
         stroke = axes.decode(code)
-        writing = number < wanted
+        writing = (number < wanted)[:, None]
         return number + 1, {
-            "strokes": s["strokes"].at[:, number].set(stroke * writing[:, None, None]),
+            "strokes": s["strokes"].at[number].set(stroke * writing[..., None, None]),
             "score": s["score"] + jnp.where(writing, log_prob(parameters, code), 0.0), "h": h, "c": c,
-            "code": code, "end": stroke[:, -1], "done": s["done"] + ink_of(stroke)}
+            "code": code, "end": stroke[..., -1, :], "done": s["done"] + ink_of(stroke)}
 
     _, end = jax.lax.while_loop(lambda carry: carry[0] < wanted.max(), step, (jnp.int32(0), start))
-    alike = likeness(end["strokes"], again(condition["picture"])).reshape(-1, config.ways)
-    best = alike.argmax(-1) + jnp.arange(len(alike)) * config.ways
-    return end["strokes"][best], wanted[best], end["score"][best], alike.max(-1)
+    strokes = end["strokes"].transpose(1, 2, 0, 3, 4)  # (B, ways, most, P, 2)
+    flat = strokes.reshape(batch * ways, *strokes.shape[2:])
+    alike = likeness(flat, jnp.repeat(condition["picture"], ways, 0)).reshape(batch, ways)
+    best = alike.argmax(-1)[:, None]
+    chosen = jnp.take_along_axis(strokes, best[..., None, None, None], 1)[:, 0]
+    return chosen, wanted, jnp.take_along_axis(end["score"], best, 1)[:, 0], alike.max(-1)
 
 
 def likeness(strokes: jax.Array, pictures: jax.Array) -> jax.Array:
@@ -317,5 +334,6 @@ def likeness(strokes: jax.Array, pictures: jax.Array) -> jax.Array:
     page: (B,), 1 where they are alike, 0 without common ink."""
     batch = len(pictures)
     page = pictures.reshape(batch, 32, 2, 32, 2).mean((2, 4)).reshape(batch, -1)
-    written = jnp.minimum(jax.lax.map(lambda s: ink_of(s, grid=32).sum(0), strokes), 1.0)
+    samples = -(-22 // (strokes.shape[-2] - 1))  # of a segment: about one a cell, for strokes of usual length
+    written = jnp.minimum(jax.lax.map(lambda s: ink_of(s, samples, grid=32).sum(0), strokes, batch_size=16), 1.0)
     return (written * page).sum(-1) * jax.lax.rsqrt((written**2).sum(-1) * (page**2).sum(-1) + 1e-6)
