@@ -239,6 +239,8 @@ def _ours(problem: Problem, loss: Callable) -> Callable:
     import jax
     import optax
 
+    from transfer import devices
+
     optimizer = optax.adam(1e-3)
 
     def step(state, key):
@@ -246,7 +248,7 @@ def _ours(problem: Problem, loss: Callable) -> Callable:
         updates, moments = optimizer.update(grads, state[1])
         return (optax.apply_updates(state[0], updates), moments), value
 
-    compiled = jax.jit(step, donate_argnums=0)
+    compiled = jax.jit(step, donate_argnums=0, compiler_options=devices.compiler_options())
     state = [(problem.params, optimizer.init(problem.params))]
 
     def run(number: int) -> float:

@@ -104,9 +104,10 @@ class Report:
         return statistics.mean(values[-tenth:]) - statistics.mean(values[tenth:2 * tenth] or values[:1])
 
 
-def client(address, made: list[bytes], seed: int, until: float, report: Report, update) -> None:
+def client(address, made: list[bytes], seed: int, until: float, pause: float, report: Report, update) -> None:
     rng = np.random.default_rng(seed)
     while time.monotonic() < until:
+        time.sleep(pause * rng.random() * 2)
         good = made[int(rng.integers(len(made)))]
         request = ("POST", f"/api/transfer?samples={int(rng.integers(1, 11))}&seed={int(rng.integers(1000))}", {}, good, (200,)) if rng.integers(3) else bad(rng, good)
         method, path, headers, body, expected = request
@@ -135,7 +136,7 @@ def serve(chosen) -> Report:
             address = found[1], int(found[2])
             until = time.monotonic() + 60 * chosen.minutes
             with tqdm(unit="request", disable=None, file=sys.stderr) as bar:
-                clients = [threading.Thread(target=client, args=(address, made, 1000 * chosen.seed + i, until, report, bar.update)) for i in range(chosen.clients)]
+                clients = [threading.Thread(target=client, args=(address, made, 1000 * chosen.seed + i, until, chosen.pause, report, bar.update)) for i in range(chosen.clients)]
                 for thread in clients:
                     thread.start()
                 while any(thread.is_alive() for thread in clients):
@@ -179,6 +180,7 @@ def main() -> int:
     options.add_argument("--minutes", type=float, default=120.0, help="of load on the server [%(default)s]")
     options.add_argument("--drawings", type=int, metavar="N", help="no server: N drawings in this process")
     options.add_argument("--clients", type=int, default=4, help="[%(default)s]")
+    options.add_argument("--pause", type=float, default=0.0, metavar="S", help="mean seconds that a client waits before each request [%(default)s]")
     options.add_argument("--every", type=float, default=2.0, metavar="S", help="seconds between samples of memory [%(default)s]")
     options.add_argument("--growth", type=float, default=50.0, metavar="MB", help="that is still flat [%(default)s]")
     options.add_argument("--seed", type=int, default=0)

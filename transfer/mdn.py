@@ -20,6 +20,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from transfer.vae import cross_entropy
+
 LOG_2PI = 1.8378770664093453
 
 
@@ -235,20 +237,18 @@ def sample(model, z_old: jax.Array, gallery: Gallery, key: jax.Array, temperatur
     return jnp.take_along_axis(means, chosen[:, None, :], axis=1)[:, 0]
 
 
-def loss(model, z_old: jax.Array, z_new: jax.Array, label: jax.Array, gallery: Gallery, key: jax.Array):
+def loss(model, z_old: jax.Array, z_new: jax.Array, label: jax.Array, gallery: Gallery, key: jax.Array, allowed: jax.Array | None = None):
     """Mean negative log-likelihood a dimension, and its parts. z_old, z_new (B, 64); label (B,) index into the gallery.
 
     Anchored: log P = log-weight of the pair's own anchor + log q(z_new | glyph), as the posteriors hardly overlap; only the first
     depends on the parameters, so it is the loss. Anchors never seen with an image take no part: they must not learn to be unlikely.
+    allowed (B, G) bool: those that take part for each image [gallery.seen].
     """
     if model.config.density != "anchored":
         nll = -log_prob(model, z_old, z_new, gallery).mean() / z_new.shape[-1]
         return nll, {"nll": nll}
     keep = jax.random.bernoulli(key, 1.0 - model.config.key_dropout, gallery.seen.shape)
-    logits = jnp.where(gallery.seen, model(z_old, model.keys(gallery.mean, keep)), -jnp.inf)
-    log_weights = jax.nn.log_softmax(logits)
-    chosen = jnp.take_along_axis(log_weights, label[:, None], 1)[:, 0]
-    smoothing = model.config.label_smoothing
-    spread = jnp.where(gallery.seen, log_weights, 0.0).sum(-1) / gallery.seen.sum() if smoothing else 0.0
-    value = -((1 - smoothing) * chosen + smoothing * spread).mean()
-    return value, {"weight_nll": -chosen.mean(), "accuracy": (logits.argmax(-1) == label).mean()}
+    allowed = gallery.seen if allowed is None else allowed
+    logits = jnp.where(allowed, model(z_old, model.keys(gallery.mean, keep)), -jnp.inf)
+    value = cross_entropy(logits, label, model.config.label_smoothing, allowed).mean()
+    return value, {"weight_nll": cross_entropy(logits, label, 0.0, allowed).mean(), "accuracy": (logits.argmax(-1) == label).mean()}

@@ -78,6 +78,12 @@ def with_fonts(corpus: Corpus, chosen: np.ndarray, code_points: np.ndarray, shar
     return np.concatenate([images, fonts.images]), classes, tables
 
 
+def taking_part(photographed: jax.Array, index: jax.Array, real: int) -> jax.Array:
+    """Classes that compete for each image, (B, C) bool: for one of a font, after the `real` ones, all; for a real image those that have
+    real images, photographed (C,). That a class has none says nothing about it, and must not teach the class to be unlikely."""
+    return photographed | (index >= real)[:, None]
+
+
 # Stage 1: the two VAEs ------------------------------------------------------------------------------------------------
 
 def old_examples(corpus: Corpus, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +124,12 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, folder: Path | 
         tables = {"real": class_table(labels, config.balance)}
     held_labels = np.searchsorted(classes, held_points).clip(0, len(classes) - 1)
     held_labels = np.where(classes[held_labels] == held_points, held_labels, -1)
-    data = {"images": images, "tables": tables}
+    if domain == "new":
+        real, photographed = len(images), np.ones(len(classes), bool)
+    else:
+        real = len(images) - (len(corpus.fonts.images) if "fonts" in tables else 0)
+        photographed = np.isin(classes, old_examples(corpus, "train")[1])
+    data = {"images": images, "tables": tables, "photographed": photographed}
 
     def build(key):
         return vae.VAE(config, len(classes), nnx.Rngs(params=key))
@@ -135,7 +146,7 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, folder: Path | 
         draw_key, augment_key, model_key = jax.random.split(key, 3)
         index, label = mix(data["tables"], config.fonts, config.batch, draw_key)
         batch = augment.augment(data["images"][index], augment_key, config.augment, config.warp)
-        return vae.loss(nnx.merge(graph, params), config, batch, label, model_key)
+        return vae.loss(nnx.merge(graph, params), config, batch, label, model_key, taking_part(data["photographed"], index, real))
 
     @jax.jit
     def measure(params, images, labels):
@@ -145,7 +156,8 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, folder: Path | 
         logits, (mean, log_variance) = vae.decode_mean(model, x)
         values = {"reconstruction": vae.reconstruction_loss(logits, x), "kl": vae.kl_divergence(mean, log_variance).sum(-1)}
         if config.recognition:
-            values["accuracy"] = (model.classifier(mean).argmax(-1) == labels).astype(jnp.float32)
+            scores = jnp.where(photographed, model.classifier(mean), -jnp.inf)
+            values["accuracy"] = (scores.argmax(-1) == labels).astype(jnp.float32)
         return values
 
     def evaluate(params):
@@ -340,7 +352,8 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     seen = np.bincount(label, minlength=gallery_size) > 0
     gallery = mdn.Gallery(forms.mean[forms.start], forms.log_variance[forms.start], seen)
     trained = np.isin(np.arange(gallery_size), data["classes"])  # by real images or fonts'
-    data |= {"gallery": dataclasses.replace(gallery, seen=trained), "new_mean": forms.mean, "new_log_variance": forms.log_variance,
+    real = len(chosen)
+    data |= {"gallery": dataclasses.replace(gallery, seen=trained), "photographed": seen, "new_mean": forms.mean, "new_log_variance": forms.log_variance,
              "start": forms.start, "count": forms.count}
     build = lambda key: mdn.build(config, gallery_size, nnx.Rngs(params=key))
     graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
@@ -362,7 +375,8 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
             z_old = vae.sample_z(data["mean"][view, index], data["log_variance"][view, index], keys[1])
         form = data["start"][label] + jnp.floor(jax.random.uniform(keys[2], label.shape) * data["count"][label]).astype(jnp.int32)
         z_new = vae.sample_z(data["new_mean"][form], data["new_log_variance"][form], keys[3])
-        value, more = mdn.loss(nnx.merge(graph, params["mdn"]), z_old, z_new, label, data["gallery"], keys[4])
+        value, more = mdn.loss(nnx.merge(graph, params["mdn"]), z_old, z_new, label, data["gallery"], keys[4],
+                               data["gallery"].seen & taking_part(data["photographed"], index, real))
         return (config.likelihood * value + elbo if config.together else value), parts | more
 
     held, held_label = in_gallery(*old_examples(corpus, "val"), forms.code_points)

@@ -162,7 +162,8 @@ def _train(task: Task, folder: Path, seed: int, checkpoint_seconds: float) -> Pa
         state, parts = jax.lax.scan(lambda s, n: step(s, data, n, variant), state, first + jnp.arange(stride))
         return state, jax.tree.map(lambda p: p.mean(), parts)
 
-    dispatch = jax.jit(dispatch, donate_argnums=0, static_argnums=3, out_shardings=devices.replicated())
+    dispatch = jax.jit(dispatch, donate_argnums=0, static_argnums=3, out_shardings=devices.replicated(),
+                       compiler_options=devices.compiler_options())
     steps = -(-config.steps // stride) * stride
 
     chosen = lambda: task.settle(devices.here(state["average"] if config.ema else state["params"]))
