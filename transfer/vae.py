@@ -85,7 +85,7 @@ class VAEConfig:
         if domain == "old":
             return cls(encoder=(32, 64, 128, 256), encoder_blocks=(0, 1, 2, 1), norm="batch", standardise=True, hidden=384, decode_every=8,
                        recognition=1500.0, label_smoothing=0.1, balance=0.6, fonts=0.15, learning_rate=3e-3, weight_decay=1e-2,
-                       steps=6_000)
+                       steps=5_000)
         return cls(encoder=(32, 64, 96), encoder_blocks=(0, 1, 1), decoder=(256, 96, 48), decoder_blocks=(1, 1, 0), recognition=3.0,
                    warp=0.35, balance=1.0, batch=64, learning_rate=2e-3)
 
