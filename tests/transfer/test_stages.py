@@ -62,6 +62,12 @@ def test_a_share_of_the_batch_comes_from_fonts():
         assert int(index.max()) < 4
 
 
+def test_real_images_say_nothing_about_classes_of_fonts_alone():
+    photographed = jnp.array([True, False, True])
+    taking_part = stages.taking_part(photographed, jnp.array([0, 4, 5, 9]), 5)
+    assert taking_part.tolist() == [[True, False, True]] * 2 + [[True] * 3] * 2
+
+
 # Figures --------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 1.6])

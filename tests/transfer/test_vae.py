@@ -86,6 +86,23 @@ def test_loss_is_its_formula_on_the_models_own_outputs(tiny, images):
     assert set(parts) == {"reconstruction", "kl"}
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_cross_entropy_among_the_classes_that_take_part(smoothing):
+    random = np.random.default_rng(0)
+    scores, labels = random.normal(0, 3, (4, 6)).astype(np.float32), np.array([1, 0, 5, 1])
+    allowed = random.random((4, 6)) < 0.6
+    allowed[np.arange(4), labels] = True
+    value, gradient = jax.value_and_grad(lambda s: vae.cross_entropy(s, labels, smoothing, allowed).sum())(jnp.asarray(scores))
+    wanted = 0.0
+    for row, label, mask in zip(scores, labels, allowed):
+        log_p = special.log_softmax(row[mask].astype(float))
+        target = np.full(mask.sum(), smoothing / mask.sum())
+        target[mask[:label].sum()] += 1 - smoothing
+        wanted -= (target * log_p).sum()
+    assert float(value) == pytest.approx(wanted, rel=1e-5)
+    assert np.isfinite(gradient).all() and (np.asarray(gradient)[~allowed] == 0).all() and (np.asarray(gradient) != 0).any()
+
+
 def test_decode_mean_takes_the_posteriors_mean(tiny, images):
     graph, params = tiny
     model = lambda p: nnx.merge(graph, p)
