@@ -56,11 +56,12 @@ class Pipeline:
     """What `KuzushijiTransfer.transfer` computes of an image, in PyTorch, from the same weights files."""
 
     def __init__(self, folder: Path | None):
+        import jax
         import torch
         import twins
         import twins_strokes
 
-        from transfer import stages, weights
+        from transfer import augment, stages, vae, weights
         from transfer.mdn import MDNConfig
         from transfer.pipeline import PRETRAINED
 
@@ -73,10 +74,22 @@ class Pipeline:
             raise SystemExit(f"{folder}: its decoder writes point by point; the twin in PyTorch writes stroke by stroke (give --weights)")
         self.means, self.seen = torch.from_numpy(arrays["gallery_mean"]), torch.from_numpy(arrays["seen"])
         self.config, self.calibration, self.pen = weights.config(MDNConfig, described), float(arrays["calibration"][0]), decoder.config.temperature
+        if self.config.averaged:
+            fields = [augment.warping(1, 64, key, vae.VIEW, 0.5) for key in vae.view_keys(self.config.averaged)]
+            y, x, amount = (torch.from_numpy(np.concatenate(part)) for part in zip(*jax.device_get(fields)))
+            self.places, self.amount = torch.stack([x, y], -1) / 31.5 - 1, amount[:, None]
         self.old, self.new = twins.VAE(old_config, 1), twins.VAE(new_config, 1)
         self.density, self.strokes = twins.AnchoredMDN(self.config, len(self.means)), twins_strokes.StrokeRNN(decoder.config, decoder.axes)
         for twin, values in ((self.old, old), (self.new, new), (self.density, params["mdn"]), (self.strokes, decoder.params)):
             twin.from_flax(values | ({"classifier": _nothing(twin.config)} if "classifier" in values else {}))
+
+    def warped(self, images):
+        """The forms (V, 64, 64) of an image (1, 64, 64) that `transfer.vae.averaged_z` encodes too."""
+        import torch.nn.functional as F
+
+        forms = F.grid_sample(images[:, None].expand(len(self.places), -1, -1, -1), self.places, align_corners=True)
+        thick, thin = F.max_pool2d(forms, 3, 1, 1), -F.max_pool2d(-forms, 3, 1, 1)
+        return (forms + self.amount.clamp(min=0) * (thick - forms) + (-self.amount).clamp(min=0) * (thin - forms))[:, 0]
 
     def transfer(self, image: np.ndarray, samples: int, at_once: int):
         """image (64, 64) uint8 -> log probabilities of the gallery (G,), pictures (S, 64, 64), drawings, uncertainty (64, 64)."""
@@ -86,6 +99,8 @@ class Pipeline:
             images = torch.from_numpy(image)[None] / 255.0
             mean, _ = self.old.encode(images)
             self.old.decoder(mean)
+            if self.config.averaged:
+                mean = torch.cat([mean, self.old.encode(self.warped(images))[0]]).mean(0, keepdim=True)
             logits = (self.density.logits(mean, self.means) + torch.where(self.seen, 0.0, self.config.unseen))[0]
             scores = torch.log_softmax(self.calibration * logits, 0)
             drawn = torch.distributions.Categorical(logits=logits * (self.calibration / self.config.temperature)).sample((samples - 1,))

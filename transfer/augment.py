@@ -56,7 +56,17 @@ def warp(images: jax.Array, key: jax.Array, strength: float = 1.0, thickness: fl
     At strength 1: scale ±12 % an axis, shift ±3 of 64 px, rotation ±6°, shear ±0.12, displacement of about 1.5 of 64 px on a 4x4 grid.
     (B, S, S) uint8 -> (B, S, S) float32 in [0, 1].
     """
-    batch, size = images.shape[:2]
+    y, x, amount = warping(*images.shape[:2], key, strength, thickness)
+    warped = _sample(images, y, x)
+    if not thickness:
+        return warped
+    # A grey dilation or erosion of one pixel, blended: heavier or lighter ink.
+    thick, thin = _neighbourhood(warped, jnp.maximum), _neighbourhood(warped, jnp.minimum)
+    return warped + jnp.maximum(amount, 0) * (thick - warped) + jnp.maximum(-amount, 0) * (thin - warped)
+
+
+def warping(batch: int, size: int, key: jax.Array, strength: float, thickness: float) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What `warp` does with a key: the pixels y, x (B, S, S) that it takes, and how much thicker (above 0) ink becomes, (B, 1, 1)."""
     unit = size / SIZE
     keys = jax.random.split(key, 6)
     uniform = lambda k, shape: jax.random.uniform(k, shape, minval=-1.0, maxval=1.0) * strength
@@ -71,13 +81,8 @@ def warp(images: jax.Array, key: jax.Array, strength: float = 1.0, thickness: fl
     knots = jnp.linspace(0, size - 1, 4)
     basis = jnp.maximum(0.0, 1.0 - jnp.abs(jnp.arange(size)[:, None] - knots) / (knots[1] - knots[0]))  # (S, 4)
     bend = jnp.einsum("yi,bijc,xj->byxc", basis, jax.random.normal(keys[3], (batch, 4, 4, 2)) * (1.5 * unit) * strength, basis)
-    warped = _sample(images, y + centre + bend[..., 1], x + centre + bend[..., 0])
-    if not thickness:
-        return warped
-    # A grey dilation or erosion of one pixel, blended: heavier or lighter ink.
     amount = jax.random.uniform(keys[4], (batch, 1, 1), minval=-thickness, maxval=thickness) * min(1.0, strength)
-    thick, thin = _neighbourhood(warped, jnp.maximum), _neighbourhood(warped, jnp.minimum)
-    return warped + jnp.maximum(amount, 0) * (thick - warped) + jnp.maximum(-amount, 0) * (thin - warped)
+    return y + centre + bend[..., 1], x + centre + bend[..., 0], amount
 
 
 def _neighbourhood(images: jax.Array, pick) -> jax.Array:

@@ -43,9 +43,11 @@ class MDNConfig:
     """Added to the logit of an anchor whose class has no training image: the prior odds of meeting one."""
     views: int = 1
     """Augmented views of each training image whose z_old is kept; 0 keeps the image as it is."""
+    averaged: int = 0
+    """Warped forms of an image that is read whose z_old are averaged with its own (`vae.averaged_z`)."""
     balance: float = 0.5
     fonts: float = 0.0
-    """Share of a batch drawn from brush fonts, where the data folder has them (`together`)."""
+    """Share of a batch drawn from brush fonts, where the data folder has them."""
     variants: bool = False
     """Pair an image with a random modern variant of its kanji instead of its standard form."""
     together: bool = False
@@ -75,7 +77,7 @@ class MDNConfig:
     @classmethod
     def small(cls) -> "MDNConfig":
         """About 4 minutes on two CPU cores, most of them for encoding the images."""
-        return cls(direct=True, label_smoothing=0.1, balance=0.6, fonts=0.15, unseen=-1.0, steps=800, weight_decay=1e-2)
+        return cls(direct=True, label_smoothing=0.1, averaged=4, balance=0.6, fonts=0.15, unseen=-1.0, steps=800, weight_decay=1e-2)
 
     @classmethod
     def base(cls) -> "MDNConfig":

@@ -18,7 +18,7 @@ from flax import nnx
 
 from data.raster import rasterise
 from data.strokes import from_stroke3
-from transfer import acceptance, batch, formats, mdn, sketch_rnn, stroke_rnn
+from transfer import acceptance, batch, formats, mdn, sketch_rnn, stroke_rnn, vae
 from transfer import uncertainty as doubt
 from transfer.card import card
 from transfer.images import ImageError
@@ -45,7 +45,8 @@ class Result:
     109x109 box, in writing order. written: the kanji that each drawing set out to be. scores: (samples,) float32, higher is better.
     pixels: (64, 64) float32 in [0, 1], ink 1, the new VAE's picture of the likeliest z_new. candidates: (character, probability),
     ranked. old_reconstruction, new_reconstruction: (64, 64) float32 in [0, 1], the old VAE's picture of z_old and the new VAE's of the
-    best candidate's glyph. z_old, z_new: (64,) float32. uncertainty: (64, 64) float32 in [0, 0.5], the standard deviation over
+    best candidate's glyph. z_old, z_new: (64,) float32; z_old averaged over warped forms of the image where the weights ask for it.
+    uncertainty: (64, 64) float32 in [0, 0.5], the standard deviation over
     the pictures of the ten likeliest candidates, weighted by their probabilities: where plausible readings differ; the drawings, their
     number and the seed play no part. order: (samples,) which sample each drawing is; 0 is the
     one of the likeliest z_new, and all there is with `samples=1`. verdict: "sure", "not sure" or "not a kanji" (see
@@ -133,7 +134,7 @@ class KuzushijiTransfer:
             old = nnx.merge(self.old_graph, old_params)
             density = nnx.merge(self.mdn_graph, mdn_params)
             seen = acceptance.signals(old, images.astype(jnp.float32) / 255.0)
-            z_old = seen["z_old"]
+            z_old = vae.averaged_z(old, images, density.config.averaged) if density.config.averaged else seen["z_old"]
             scores = jax.nn.log_softmax(calibration * mdn.candidate_scores(density, z_old, gallery))
             anchored = density.config.density == "anchored"
             temperature = density.config.temperature / (calibration if anchored else 1.0)
@@ -145,7 +146,7 @@ class KuzushijiTransfer:
             # Which kanji a drawing sets out to be: the anchor it is nearest to, by the anchors' own spread.
             meant = mdn.gallery_log_density(flat, gallery).argmax(-1).reshape(z_new.shape[:2])
             first, best = jax.lax.top_k(scores, min(LIKELY, scores.shape[-1]))
-            return seen | {"scores": scores, "z_new": z_new, "meant": meant, "best": best, "share": jax.nn.softmax(first)}
+            return seen | {"asked": z_old, "scores": scores, "z_new": z_new, "meant": meant, "best": best, "share": jax.nn.softmax(first)}
 
         return jax.jit(read)
 
@@ -265,7 +266,7 @@ class KuzushijiTransfer:
                 candidates=[(self.characters[i], float(np.exp(read["scores"][n, i]))) for i in ranked],
                 familiarity=float(familiarity[n]),
                 verdict=self.acceptance.verdict(images[n], float(familiarity[n]), float(np.exp(read["scores"][n].max())), sure),
-                old_reconstruction=read["old"][n], new_reconstruction=likely[n, 0], z_old=read["z_old"][n], z_new=read["z_new"][n, 0],
+                old_reconstruction=read["old"][n], new_reconstruction=likely[n, 0], z_old=read["asked"][n], z_new=read["z_new"][n, 0],
                 uncertainty=uncertainty[n], order=order))
         return results
 

@@ -387,14 +387,19 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     truth = np.asarray(vae.sample_z(gallery.mean[held_label], gallery.log_variance[held_label], jax.random.key(1)))
     gaussian = gaussian_nll(np.asarray(vae.sample_z(gallery.mean[label], gallery.log_variance[label], jax.random.key(2))), truth)
 
+    read = jax.jit(lambda params, images: vae.averaged_z(nnx.merge(old_graph, params), images, config.averaged))
+    encoded = lambda params: jnp.concatenate([read(params, jnp.asarray(held_images[i:i + 64])) for i in range(0, len(truth), 64)])
+    still = None if config.together else encoded(old_params)
+    held_z = lambda params: encoded(params["old"]) if config.together else still
+
     @jax.jit
-    def measure(params, images, z_new):
-        z_old, _ = nnx.merge(old_graph, params.get("old", old_params)).encode(augment.to_float(images))
+    def measure(params, z_old, z_new):
         model = nnx.merge(graph, params["mdn"])
         return mdn.log_prob(model, z_old, z_new, gallery), mdn.candidate_scores(model, z_old, gallery)
 
     def scores(params):
-        parts = [measure(params, jnp.asarray(held_images[i:i + 256]), truth[i:i + 256]) for i in range(0, len(truth), 256)]
+        z_old = held_z(params)
+        parts = [measure(params, z_old[i:i + 256], truth[i:i + 256]) for i in range(0, len(truth), 256)]
         return tuple(np.concatenate([np.asarray(p[k]) for p in parts]) for k in (0, 1))
 
     def evaluate(params):
@@ -412,8 +417,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     rows = classifier_rows(old_params, old_arrays["classes"], forms.code_points) if config.direct else None
 
     @jax.jit
-    def opinions(params, images):
-        z_old, _ = nnx.merge(old_graph, params.get("old", old_params)).encode(augment.to_float(images))
+    def opinions(params, z_old):
         model = nnx.merge(graph, params["mdn"])
         return jax.nn.log_softmax(model(z_old, model.keys(gallery.mean))), jax.nn.log_softmax(model.direct(z_old))
 
@@ -422,8 +426,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         if rows is None:
             return params
         params = params | {"mdn": params["mdn"] | rows}
-        parts = [opinions(params, jnp.asarray(held_images[i:i + 256])) for i in range(0, len(truth), 256)]
-        both = [np.concatenate([np.asarray(p[k]) for p in parts]) for k in (0, 1)]
+        both = [np.asarray(a) for a in opinions(params, held_z(params))]
         prior = np.where(seen, 0.0, config.unseen)
         return params | {"mdn": params["mdn"] | {"exponents": jnp.asarray(fit_exponents(*both, rows["told"], prior, held_label))}}
 

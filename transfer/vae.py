@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from transfer import augment
 from transfer.convolution import depth_to_space, space_to_depth, strided, transposed
 
 SIZE = 64
@@ -271,6 +272,24 @@ class VAE(nnx.Module):
 def sample_z(mean: jax.Array, log_variance: jax.Array, key: jax.Array) -> jax.Array:
     """One draw of N(mean, exp(log_variance)) by the reparameterisation trick."""
     return mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape, mean.dtype)
+
+
+VIEW = 0.5
+"""Strength of the warps that `averaged_z` looks through."""
+
+
+def averaged_z(model: VAE, images: jax.Array, views: int) -> jax.Array:
+    """The posterior's mean, averaged over the images (B, 64, 64) uint8 and so many warped forms of them, the same for every image: (B, latent)."""
+    # Each image is warped as if it were alone: what is read of it does not depend on its neighbours.
+    form = lambda key: jax.vmap(lambda image: augment.warp(image[None], key, VIEW)[0])(images)
+    forms = [augment.to_float(images), *(form(key) for key in view_keys(views))]
+    z, _ = model.encode(jnp.concatenate(forms))
+    return z.reshape(len(forms), len(images), -1).mean(0)
+
+
+def view_keys(views: int) -> jax.Array:
+    """The keys of the warps of `averaged_z`."""
+    return jax.random.split(jax.random.key(0), views)
 
 
 def kl_divergence(mean: jax.Array, log_variance: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 from scipy import integrate, special, stats
 
-from transfer import vae
+from transfer import augment, vae
 
 TINY = vae.VAEConfig(latent=6, encoder=(4, 6, 8), encoder_blocks=(0, 1, 0), decoder=(8, 6, 4), decoder_blocks=(0, 1, 0),
                      hidden=12, recognition=3.0, kl_floor=2.0)
@@ -84,6 +84,16 @@ def test_loss_is_its_formula_on_the_models_own_outputs(tiny, images):
     without, parts = jax.jit(lambda p: vae.loss(nnx.merge(graph, p), plain, images, labels, key))(params)
     np.testing.assert_allclose(without, (cross_entropy + kl).mean(), rtol=1e-5)
     assert set(parts) == {"reconstruction", "kl"}
+
+
+def test_averaged_z_is_the_mean_over_warps_that_are_the_same_for_every_image(tiny):
+    model = nnx.merge(*tiny)
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8))
+    got = vae.averaged_z(model, images, 2)
+    forms = [images / 255.0, *(jnp.concatenate([augment.warp(image[None], key, vae.VIEW) for image in images]) for key in vae.view_keys(2))]
+    np.testing.assert_allclose(got, np.mean([model.encode(form)[0] for form in forms], 0), atol=1e-5)
+    np.testing.assert_allclose(vae.averaged_z(model, images[::-1], 2)[::-1], got, atol=1e-5)
+    np.testing.assert_allclose(vae.averaged_z(model, images, 0), model.encode(images / 255.0)[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
