@@ -30,6 +30,8 @@ LIKELY = 10
 """Candidates whose pictures the uncertainty compares."""
 IMAGES, PICTURES, DRAWINGS = (1, 32), (20, 320), (10, 160)
 """Sizes that are compiled for: a few, or many at once."""
+STROKES = (12, 20)
+"""Numbers of strokes that are compiled for, beside the most that there may be."""
 PAGE = 512
 """Images whose drawings are written together, those of many strokes in other batches than those of few: a batch lasts as long as its
 longest drawing."""
@@ -282,17 +284,17 @@ class KuzushijiTransfer:
         total = len(keys)
         drawings, alike = [None] * total, np.zeros(total, np.float32)
         size = next((s for s in DRAWINGS if s >= total), DRAWINGS[-1])
-        order = np.arange(total)
-        if total > size:
-            # Drawings that take alike long go together.
-            order = np.argsort(decoder.lengths(flat["z"]) if decoder.axes is not None else pictures.reshape(total, -1).sum(1), kind="stable")
+        # Drawings that take alike long go together.
+        length = decoder.lengths(flat["z"]) if decoder.axes is not None else pictures.reshape(total, -1).sum(1)
+        order = np.argsort(length, kind="stable")
 
         def write(chosen: np.ndarray) -> None:
             index = np.concatenate([chosen, np.repeat(chosen[-1:], size - len(chosen))])  # the last drawing again fills the batch
             condition = {k: v[index] for k, v in flat.items()}
             given = condition, jax.random.wrap_key_data(jnp.asarray(keys[index])), jnp.float32(temperature)
             if decoder.axes is not None:
-                strokes, counts, _, found = jax.device_get(stroke_rnn.draw(decoder.graph, decoder.params, decoder.axes, *given))
+                most = next((n for n in STROKES if n >= length[chosen].max()), None)
+                strokes, counts, _, found = jax.device_get(stroke_rnn.draw(decoder.graph, decoder.params, decoder.axes, *given, most=most))
                 part = [list(s[:n]) for s, n in zip(strokes, counts)]
             else:
                 rows, counts, _ = jax.device_get(sketch_rnn.draw(decoder.graph, decoder.params, *given))

@@ -12,7 +12,7 @@ from scipy import stats
 from transfer import sketch_rnn, stroke_rnn
 from transfer.stroke_rnn import Axes, StrokeRNN, StrokeRNNConfig
 
-TINY = StrokeRNNConfig(stroke_points=4, latent=6, units=12, embed=10, width=16, blocks=1, heads=2, channels=24, mixtures=3, plan_hidden=8, most=5)
+TINY = StrokeRNNConfig(stroke_points=4, latent=6, units=12, embed=10, width=16, blocks=1, heads=2, channels=24, mixtures=3, plan_hidden=8, most=5, fit_steps=0)
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +184,50 @@ def test_it_learns_to_write_what_z_says(tiny):
     np.testing.assert_array_equal(many, count)
     for written, true, n in zip(np.asarray(drawn), strokes, count):
         assert abs(written[:n] - true[:n]).mean() < 2.5
+
+
+# Fitting --------------------------------------------------------------------------------------------------------------
+
+def page_of_strokes(strokes):
+    """The picture (B, 64, 64) of strokes (B, T, P, 2): their ink on the page, doubled in size."""
+    return jnp.minimum(jnp.repeat(jnp.repeat(stroke_rnn.ink_of(strokes, 8, 32).sum(1).reshape(-1, 32, 32), 2, 1), 2, 2), 1.0)
+
+
+def curves(seed=0, batch=3):
+    """(axes, strokes (B, 4, 12, 2) well inside of the page, count (B,))."""
+    random = np.random.default_rng(seed)
+    start, turn = random.uniform(30, 80, (batch, 4, 1, 2)), random.uniform(-1, 1, (batch, 4, 1, 2))
+    t = np.linspace(-1, 1, 12)[:, None]
+    strokes = np.float32(start + 20 * t * random.uniform(-1, 1, (batch, 4, 1, 2)) + 6 * t**2 * turn)
+    return Axes.of(strokes.reshape(-1, 12, 2)), strokes, np.array([4, 3, 1][:batch], np.int32)
+
+
+def test_gradient_of_the_misfit_is_the_differentiated_one():
+    axes, strokes, count = curves()
+    there = (np.arange(4) < count[:, None])[..., None]
+    codes, page = axes.encode(jnp.asarray(strokes)), stroke_rnn.page_of(page_of_strokes(jnp.asarray(strokes[::-1].copy())))
+    wanted = jax.jit(jax.grad(lambda c: stroke_rnn.misfit(axes, c, there, page).sum()))(codes)
+    got = jax.jit(stroke_rnn.misfit_gradient)(axes, codes, there, page)
+    assert np.abs(wanted)[there[..., 0]].min() > 0 or np.abs(wanted).max() > 0
+    np.testing.assert_allclose(np.where(there, got, 0), wanted, rtol=1e-3, atol=1e-5 * float(np.abs(wanted).max()))
+
+
+def test_a_displaced_drawing_is_fitted_to_its_picture():
+    axes, strokes, count = curves()
+    there = np.arange(4) < count[:, None]
+    true = strokes * there[..., None, None]
+    picture = page_of_strokes(jnp.asarray(true))
+    random = np.random.default_rng(1)
+    displaced = np.float32(strokes + random.normal(0, 4, (3, 4, 1, 2))) * there[..., None, None]
+    fitted = np.asarray(stroke_rnn.fit(axes, jnp.asarray(displaced), count, picture, 40, 0.2))
+    off = lambda s: np.sqrt(((s - true) ** 2).sum(-1)).mean(-1)[there]
+    assert off(fitted).mean() < 0.4 * off(displaced).mean()
+    assert (fitted[~there] == 0).all()
+    before, after = (np.asarray(stroke_rnn.likeness(jnp.asarray(s), picture)) for s in (displaced, fitted))
+    assert (after > before).all() and after.mean() > 0.95
+    # No ink at all, or a page full of it: finite.
+    for value in (0.0, 1.0):
+        assert np.isfinite(stroke_rnn.fit(axes, jnp.asarray(displaced), count, jnp.full((3, 64, 64), value), 5, 0.2)).all()
+    # What becomes of a drawing does not depend on its neighbours.
+    alone = stroke_rnn.fit(axes, jnp.asarray(displaced[1:2]), count[1:2], picture[1:2], 40, 0.2)
+    np.testing.assert_allclose(alone[0], fitted[1], atol=0.05)
