@@ -10,6 +10,7 @@ from torch import nn
 from twins import copy, copy_conv, copy_linear
 
 BOX, GRID, INK_WIDTH, MOST_STROKES = 109.0, 16, 3.0, 40
+PAGE, SAMPLES, STAY, MOMENTUM = 32, 2, 1e-3, 0.8
 
 
 class Decoder(nn.Module):
@@ -65,16 +66,29 @@ def strokes_left(left):
     return torch.cat([left[..., None] / 10.0, few], -1)
 
 
-def ink_of(strokes, samples: int = 4):
-    """(…, P, 2) -> (…, 256): `transfer.stroke_rnn.ink_of`."""
+def ink_of(strokes, samples: int = 4, grid: int = GRID):
+    """`transfer.stroke_rnn.ink_of`."""
     start, end = strokes[..., :-1, :], strokes[..., 1:, :]
     t = ((torch.arange(samples) + 0.5) / samples)[:, None]
     points = start[..., None, :] + t * (end - start)[..., None, :]
     length = torch.sqrt(((end - start) ** 2).sum(-1) + 1e-12)[..., None] / samples
-    place = points.flatten(-3, -2) * (GRID / BOX) - 0.5
-    near = F.relu(1.0 - (place[..., None] - torch.arange(GRID)).abs())
-    amount = length.expand(points.shape[:-1]).flatten(-2) * (INK_WIDTH * (GRID / BOX) ** 2)
+    place = points.flatten(-3, -2) * (grid / BOX) - 0.5
+    near = F.relu(1.0 - (place[..., None] - torch.arange(grid)).abs())
+    amount = length.expand(points.shape[:-1]).flatten(-2) * (INK_WIDTH * (grid / BOX) ** 2)
     return ((near[..., 1, :] * amount[..., None]).transpose(-1, -2) @ near[..., 0, :]).flatten(-2)
+
+
+def likeness(strokes, picture):
+    """`transfer.stroke_rnn.likeness`."""
+    page = F.avg_pool2d(picture[:, None], 2).flatten(1)
+    written = ink_of(strokes, -(-22 // (strokes.shape[-2] - 1)), 32).sum(1).clamp(max=1.0)
+    return (written * page).sum(-1) * torch.rsqrt((written**2).sum(-1) * (page**2).sum(-1) + 1e-6)
+
+
+def blurred(pages):
+    """`transfer.stroke_rnn.blurred`, of (B, 1, S, S)."""
+    line = torch.tensor([0.25, 0.5, 0.25])
+    return F.conv2d(pages, torch.outer(line, line)[None, None], padding=1)
 
 
 class Look(nn.Module):
@@ -176,7 +190,17 @@ class StrokeRNN(nn.Module):
 
     @torch.no_grad()
     def draw(self, z, picture, temperature: float) -> list:
-        """z (B, 64), picture (B, 64, 64) -> B drawings, (strokes, P, 2) each; one stroke of all of them a step."""
+        """z (B, 64), picture (B, 64, 64) -> B drawings, (strokes, P, 2) each: the best of `ways` written, fitted to the picture."""
+        ways = self.config.ways
+        strokes, count = self.write(z.repeat_interleave(ways, 0), picture.repeat_interleave(ways, 0), temperature)
+        best = likeness(strokes, picture.repeat_interleave(ways, 0)).unflatten(0, (-1, ways)).argmax(-1) + ways * torch.arange(len(z))
+        strokes, count = strokes[best], count[best]
+        if self.config.fit_steps:
+            strokes = self.fit(strokes, count, picture)
+        return [drawing[:n] for drawing, n in zip(strokes, count.tolist())]
+
+    def write(self, z, picture, temperature: float):
+        """Strokes (B, T, P, 2), 0 where there are none, and their number (B,); one stroke of all drawings a step."""
         wanted = self.plan(z).argmax(-1).clamp(1, self.config.most)
         context, coarse, state, seen = self.see(z, picture)
         batch, strokes = len(z), []
@@ -192,7 +216,26 @@ class StrokeRNN(nn.Module):
             code = means[row, chosen] + math.sqrt(temperature) * torch.exp(log_scales[row, chosen]) * torch.randn_like(code)
             strokes.append(self.decode(code))
             end, done = strokes[-1][:, -1], done + ink_of(strokes[-1])
-        return [drawing[:n] for drawing, n in zip(torch.stack(strokes, 1), wanted.tolist())]
+        there = torch.arange(len(strokes)) < wanted[:, None]
+        return torch.stack(strokes, 1) * there[..., None, None], wanted
+
+    def fit(self, strokes, count, picture):
+        """`transfer.stroke_rnn.fit`, by PyTorch's own gradient."""
+        steps, rate = self.config.fit_steps, self.config.fit_rate
+        codes, there = self.encode(strokes), (torch.arange(strokes.shape[1]) < count[:, None])[..., None]
+        page = blurred(F.avg_pool2d(picture[:, None], picture.shape[1] // PAGE))[:, 0]
+        moved, momentum = torch.zeros_like(codes), torch.zeros_like(codes)
+        for number in range(steps):
+            with torch.enable_grad():
+                free = moved.requires_grad_()
+                ink = (ink_of(self.decode(codes + free), SAMPLES, PAGE) * there).sum(1).unflatten(-1, page.shape[1:])
+                loss = ((blurred(ink[:, None])[:, 0] - page) ** 2).sum((1, 2)) / (page**2).sum((1, 2)).clamp(min=1e-6)
+                gradient, = torch.autograd.grad(loss.sum() + STAY * (free**2).sum(), free)
+            moved = moved.detach()
+            momentum = MOMENTUM * momentum + gradient * there
+            length = torch.sqrt((momentum**2).sum((1, 2), keepdim=True) / count[:, None, None] + 1e-12)
+            moved = moved - rate * (1 - number / steps) * momentum / length
+        return self.decode(codes + moved) * there[..., None]
 
     def from_flax(self, params: dict) -> None:
         for name in ("plan_hidden", "plan_out", "context", "start", "embed", "enter", "out"):

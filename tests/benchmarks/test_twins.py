@@ -130,7 +130,7 @@ def test_stroke_rnn():
     drawings = twin.draw(z, picture, 1e-9)
     assert [len(d) for d in drawings] == counts.tolist()
     for got, strokes, n in zip(drawings, wanted, counts):
-        np.testing.assert_allclose(got, strokes[:n], atol=0.05)
+        np.testing.assert_allclose(got, strokes[:n], atol=0.2)
 
 
 def test_classifier():
