@@ -77,7 +77,7 @@ class MDNConfig:
     @classmethod
     def small(cls) -> "MDNConfig":
         """About 4 minutes on two CPU cores, most of them for encoding the images."""
-        return cls(direct=True, label_smoothing=0.1, averaged=4, balance=0.6, fonts=0.15, unseen=-1.0, steps=800, weight_decay=1e-2)
+        return cls(direct=True, label_smoothing=0.1, averaged=4, balance=0.6, fonts=0.15, unseen=0.0, steps=800, weight_decay=1e-2)
 
     @classmethod
     def base(cls) -> "MDNConfig":
