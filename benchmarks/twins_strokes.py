@@ -10,7 +10,7 @@ from torch import nn
 from twins import copy, copy_conv, copy_linear
 
 BOX, GRID, INK_WIDTH, MOST_STROKES = 109.0, 16, 3.0, 40
-PAGE, SAMPLES, STAY, MOMENTUM = 32, 2, 1e-3, 0.8
+PAGE, SAMPLES, STAY, MOMENTUM = 32, 2, 1e-3, 0.85
 
 
 class Decoder(nn.Module):
@@ -224,7 +224,7 @@ class StrokeRNN(nn.Module):
         steps, rate = self.config.fit_steps, self.config.fit_rate
         codes, there = self.encode(strokes), (torch.arange(strokes.shape[1]) < count[:, None])[..., None]
         page = blurred(F.avg_pool2d(picture[:, None], picture.shape[1] // PAGE))[:, 0]
-        moved, momentum = torch.zeros_like(codes), torch.zeros_like(codes)
+        moved, momentum, longest = torch.zeros_like(codes), torch.zeros_like(codes), torch.zeros(len(codes), 1, 1)
         for number in range(steps):
             with torch.enable_grad():
                 free = moved.requires_grad_()
@@ -233,8 +233,8 @@ class StrokeRNN(nn.Module):
                 gradient, = torch.autograd.grad(loss.sum() + STAY * (free**2).sum(), free)
             moved = moved.detach()
             momentum = MOMENTUM * momentum + gradient * there
-            length = torch.sqrt((momentum**2).sum((1, 2), keepdim=True) / count[:, None, None] + 1e-12)
-            moved = moved - rate * (1 - number / steps) * momentum / length
+            longest = torch.maximum(longest, torch.sqrt((momentum**2).sum((1, 2), keepdim=True) / count[:, None, None] + 1e-12))
+            moved = moved - rate * (1 - number / steps) * momentum / longest
         return self.decode(codes + moved) * there[..., None]
 
     def from_flax(self, params: dict) -> None:

@@ -56,10 +56,10 @@ class StrokeRNNConfig:
     """Draws of every glyph's posterior that training goes through, its mean the first."""
     ways: int = 4
     """Times that every drawing is written; the one that is most like the picture is kept."""
-    fit_steps: int = 40
+    fit_steps: int = 60
     """Steps by which it is then fitted to the picture's ink (`fit`); 0 leaves it as it was written."""
-    fit_rate: float = 0.07
-    """Length of the first of these steps, in standard deviations of all strokes; the last is near 0."""
+    fit_rate: float = 0.05
+    """Length of the longest of these steps, in standard deviations of all strokes."""
     temperature: float = 0.3
     """Of drawing: divides the mixture's logits and scales the variances."""
     steps: int = 6_000
@@ -341,7 +341,7 @@ def draw(graph, params, axes: Axes, condition: dict, keys: jax.Array, temperatur
 
 # Fitting --------------------------------------------------------------------------------------------------------------
 
-PAGE, SAMPLES, STAY, MOMENTUM = 32, 2, 1e-3, 0.8
+PAGE, SAMPLES, STAY, MOMENTUM = 32, 2, 1e-3, 0.85
 """Of `fit`: cells a side, samples of each segment, weight of the squared way from where the strokes were written, and of the steps before."""
 
 
@@ -355,12 +355,14 @@ def fit(axes: Axes, strokes: jax.Array, count: jax.Array, pictures: jax.Array, s
     page = page_of(pictures)
 
     def step(number, carry):
-        moved, momentum = carry
+        moved, momentum, longest = carry
         momentum = MOMENTUM * momentum + jnp.where(there, misfit_gradient(axes, codes + moved, there, page) + 2 * STAY * moved, 0.0)
-        length = jnp.sqrt((momentum**2).sum((1, 2), keepdims=True) / count[:, None, None] + 1e-12)
-        return moved - rate * (1 - number / steps) * momentum / length, momentum
+        # By the steepest place met so far: steps as long as each other would end in swinging, which makes much of a rounding.
+        longest = jnp.maximum(longest, jnp.sqrt((momentum**2).sum((1, 2), keepdims=True) / count[:, None, None] + 1e-12))
+        return moved - rate * (1 - number / steps) * momentum / longest, momentum, longest
 
-    moved, _ = jax.lax.fori_loop(0, steps, step, (jnp.zeros_like(codes), jnp.zeros_like(codes)))
+    start = jnp.zeros_like(codes), jnp.zeros_like(codes), jnp.zeros((len(codes), 1, 1))
+    moved, _, _ = jax.lax.fori_loop(0, steps, step, start)
     return axes.decode(codes + moved) * there[..., None]
 
 
