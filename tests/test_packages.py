@@ -43,7 +43,7 @@ def built(tmp_path_factory):
     sdist = work / run(python, "-c", BUILD, "sdist", work, cwd=work / "clone").splitlines()[-1]
     wheel = work / run(python, "-c", BUILD, "wheel", work, cwd=work / "clone").splitlines()[-1]
     with tarfile.open(sdist) as archive:
-        archive.extractall(work / "unpacked", filter="data")
+        archive.extractall(work / "unpacked", **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # Python 3.11.4
     [inside] = (work / "unpacked").iterdir()
     (work / "again").mkdir()
     again = work / "again" / run(python, "-c", BUILD, "wheel", work / "again", cwd=inside).splitlines()[-1]
