@@ -252,5 +252,5 @@ def loss(model, z_old: jax.Array, z_new: jax.Array, label: jax.Array, gallery: G
     keep = jax.random.bernoulli(key, 1.0 - model.config.key_dropout, gallery.seen.shape)
     allowed = gallery.seen if allowed is None else allowed
     logits = jnp.where(allowed, model(z_old, model.keys(gallery.mean, keep)), -jnp.inf)
-    value = cross_entropy(logits, label, model.config.label_smoothing, allowed).mean()
-    return value, {"weight_nll": cross_entropy(logits, label, 0.0, allowed).mean(), "accuracy": (logits.argmax(-1) == label).mean()}
+    value = cross_entropy(logits, label, model.config.label_smoothing).mean()
+    return value, {"weight_nll": cross_entropy(logits, label).mean(), "accuracy": (logits.argmax(-1) == label).mean()}

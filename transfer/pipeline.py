@@ -22,7 +22,7 @@ from transfer import acceptance, batch, formats, mdn, sketch_rnn, stroke_rnn, va
 from transfer import uncertainty as doubt
 from transfer.card import card
 from transfer.images import ImageError
-from transfer.stages import load_decoder, load_mdn, load_vae
+from transfer.stages import in_batches, load_decoder, load_mdn, load_vae
 from transfer.svg import drawing_to_svg
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -136,7 +136,7 @@ class KuzushijiTransfer:
             old = nnx.merge(self.old_graph, old_params)
             density = nnx.merge(self.mdn_graph, mdn_params)
             seen = acceptance.signals(old, images.astype(jnp.float32) / 255.0)
-            z_old = vae.averaged_z(old, images, density.config.averaged) if density.config.averaged else seen["z_old"]
+            z_old = vae.averaged_z(old, images, density.config.averaged, seen["z_old"])
             scores = jax.nn.log_softmax(calibration * mdn.candidate_scores(density, z_old, gallery))
             anchored = density.config.density == "anchored"
             temperature = density.config.temperature / (calibration if anchored else 1.0)
@@ -173,9 +173,7 @@ class KuzushijiTransfer:
 
     def _painted(self, z: np.ndarray) -> np.ndarray:
         """The new VAE's pictures of z_new (n, 64), in batches of a compiled size: (n, 64, 64)."""
-        size = next((s for s in PICTURES if s >= len(z)), PICTURES[-1])
-        padded = np.concatenate([z, np.zeros((-len(z) % size, z.shape[1]), np.float32)])
-        return np.concatenate([np.asarray(self._paint(self.new_params, padded[at:at + size])) for at in range(0, len(padded), size)])[:len(z)]
+        return in_batches(lambda part: self._paint(self.new_params, part), z, PICTURES)
 
     def transfer(self, images: np.ndarray, samples: int = 10, seed: int = 0, temperature: float | None = None,
                  top: int = 10, sure: float | None = None) -> list[Result]:
@@ -285,7 +283,7 @@ class KuzushijiTransfer:
         drawings, alike = [None] * total, np.zeros(total, np.float32)
         size = next((s for s in DRAWINGS if s >= total), DRAWINGS[-1])
         # Drawings that take alike long go together.
-        length = decoder.lengths(flat["z"]) if decoder.axes is not None else pictures.reshape(total, -1).sum(1)
+        length = decoder.lengths(flat["z"], DRAWINGS) if decoder.axes is not None else pictures.reshape(total, -1).sum(1)
         order = np.argsort(length, kind="stable")
 
         def write(chosen: np.ndarray) -> None:

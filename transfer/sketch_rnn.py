@@ -163,9 +163,9 @@ lstm.defvjp(_lstm_forward, _lstm_backward)
 FINE, COARSE, GRID = 11, 7, 16
 
 
-def coarse_picture(picture: jax.Array) -> jax.Array:
-    """(B, 64, 64) -> (B, 16, 16): mean ink of each 4x4 block."""
-    return picture.reshape(-1, GRID, SIZE // GRID, GRID, SIZE // GRID).mean((2, 4))
+def coarse_picture(picture: jax.Array, grid: int = GRID) -> jax.Array:
+    """(B, 64, 64) -> (B, grid, grid): mean ink of each block of pixels."""
+    return picture.reshape(-1, grid, SIZE // grid, grid, SIZE // grid).mean((2, 4))
 
 
 def window(picture: jax.Array, position: jax.Array, size: int) -> jax.Array:

@@ -6,6 +6,7 @@ ones left in the same runs folder.
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -108,7 +109,9 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, folder: Path | 
     folder: the runs folder with the classifier that a `pretrained` encoder starts from. Raises WeightsError where it is not there.
     """
     if domain == "old":
-        images, classes, tables = with_fonts(corpus, *old_examples(corpus, "train"), config.fonts, config.balance)
+        chosen, points = old_examples(corpus, "train")
+        images, classes, tables = with_fonts(corpus, chosen, points, config.fonts, config.balance)
+        photographed = np.isin(classes, points)
         held_out = old_examples(corpus, "val")
         held_images = corpus.old.images[held_out[0]]
         held_points = held_out[1]
@@ -121,14 +124,9 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, folder: Path | 
         others = np.random.default_rng(0).permutation(others)[:2000]
         held_images, held_points = corpus.new.images[others], corpus.new.code_points[others]
         classes, labels = np.unique(code_points, return_inverse=True)
-        tables = {"real": class_table(labels, config.balance)}
+        tables, photographed = {"real": class_table(labels, config.balance)}, np.ones(len(classes), bool)
     held_labels = np.searchsorted(classes, held_points).clip(0, len(classes) - 1)
     held_labels = np.where(classes[held_labels] == held_points, held_labels, -1)
-    if domain == "new":
-        real, photographed = len(images), np.ones(len(classes), bool)
-    else:
-        real = len(images) - (len(corpus.fonts.images) if "fonts" in tables else 0)
-        photographed = np.isin(classes, old_examples(corpus, "train")[1])
     data = {"images": images, "tables": tables, "photographed": photographed}
 
     def build(key):
@@ -146,7 +144,7 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, folder: Path | 
         draw_key, augment_key, model_key = jax.random.split(key, 3)
         index, label = mix(data["tables"], config.fonts, config.batch, draw_key)
         batch = augment.augment(data["images"][index], augment_key, config.augment, config.warp)
-        return vae.loss(nnx.merge(graph, params), config, batch, label, model_key, taking_part(data["photographed"], index, real))
+        return vae.loss(nnx.merge(graph, params), config, batch, label, model_key, taking_part(data["photographed"], index, len(chosen)))
 
     @jax.jit
     def measure(params, images, labels):
@@ -352,7 +350,6 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     seen = np.bincount(label, minlength=gallery_size) > 0
     gallery = mdn.Gallery(forms.mean[forms.start], forms.log_variance[forms.start], seen)
     trained = np.isin(np.arange(gallery_size), data["classes"])  # by real images or fonts'
-    real = len(chosen)
     data |= {"gallery": dataclasses.replace(gallery, seen=trained), "photographed": seen, "new_mean": forms.mean, "new_log_variance": forms.log_variance,
              "start": forms.start, "count": forms.count}
     build = lambda key: mdn.build(config, gallery_size, nnx.Rngs(params=key))
@@ -376,7 +373,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         form = data["start"][label] + jnp.floor(jax.random.uniform(keys[2], label.shape) * data["count"][label]).astype(jnp.int32)
         z_new = vae.sample_z(data["new_mean"][form], data["new_log_variance"][form], keys[3])
         value, more = mdn.loss(nnx.merge(graph, params["mdn"]), z_old, z_new, label, data["gallery"], keys[4],
-                               data["gallery"].seen & taking_part(data["photographed"], index, real))
+                               data["gallery"].seen & taking_part(data["photographed"], index, len(chosen)))
         return (config.likelihood * value + elbo if config.together else value), parts | more
 
     held, held_label = in_gallery(*old_examples(corpus, "val"), forms.code_points)
@@ -389,8 +386,8 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
 
     read = jax.jit(lambda params, images: vae.averaged_z(nnx.merge(old_graph, params), images, config.averaged))
     encoded = lambda params: jnp.concatenate([read(params, jnp.asarray(held_images[i:i + 64])) for i in range(0, len(truth), 64)])
-    still = None if config.together else encoded(old_params)
-    held_z = lambda params: encoded(params["old"]) if config.together else still
+    still = cache(lambda: encoded(old_params))
+    held_z = lambda params: encoded(params["old"]) if config.together else still()
 
     @jax.jit
     def measure(params, z_old, z_new):
@@ -713,11 +710,9 @@ class Decoder:
         """Whether its condition holds the new VAE's picture beside z."""
         return self.axes is not None or self.config.glimpse
 
-    def lengths(self, z: np.ndarray) -> np.ndarray:
-        """How many strokes are planned for z_new (n, 64), (n,), by the decoder that writes whole strokes."""
-        layers = [{name: np.asarray(value) for name, value in self.params[layer].items()} for layer in ("plan_hidden", "plan_out")]
-        hidden = np.maximum(z @ layers[0]["kernel"] + layers[0]["bias"], 0.0)
-        return (hidden @ layers[1]["kernel"] + layers[1]["bias"]).argmax(-1)
+    def lengths(self, z: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+        """How many strokes are planned for z_new (n, 64), (n,), by the decoder that writes whole strokes. sizes: see `in_batches`."""
+        return in_batches(lambda part: stroke_rnn.planned(self.graph, self.params, part), z, sizes)
 
 
 def load_decoder(folder: Path) -> Decoder:
@@ -738,15 +733,17 @@ def painter(folder: Path):
     graph, params, _, _ = load_vae(folder, "new")
     paint = jax.jit(lambda params, z: jax.nn.sigmoid(nnx.merge(graph, params).decode(z)))
 
-    def pictures(z):
-        out = []
-        for at in range(0, len(z), 256):
-            part = z[at:at + 256]
-            filled = np.concatenate([part, np.zeros((256 - len(part), part.shape[1]), np.float32)])
-            out.append(np.asarray(paint(params, filled))[:len(part)])
-        return np.concatenate(out)
+    return lambda z: in_batches(lambda part: paint(params, part), z, (256,))
 
-    return pictures
+
+def in_batches(function, rows: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+    """function of rows (n, …), put together from batches of a size that is compiled for, filled with zeros: (n, …).
+
+    sizes: ascending; the first that holds all rows, or batches of the last.
+    """
+    size = next((s for s in sizes if s >= len(rows)), sizes[-1])
+    padded = np.concatenate([rows, np.zeros((-len(rows) % size, *rows.shape[1:]), rows.dtype)])
+    return np.concatenate([np.asarray(function(padded[at:at + size])) for at in range(0, len(padded), size)])[:len(rows)]
 
 
 def predicted_views(folder, corpus, forms, density, keys) -> np.ndarray:

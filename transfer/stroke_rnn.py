@@ -279,6 +279,12 @@ def loss(model: StrokeRNN, axes: Axes, strokes, count, condition, key):
     return value, {"nll_per_stroke": value}
 
 
+@partial(jax.jit, static_argnums=0)
+def planned(graph, params, z: jax.Array) -> jax.Array:
+    """The number of strokes that is read off z (B, latent), (B,)."""
+    return nnx.merge(graph, params).plan({"z": z}).argmax(-1)
+
+
 # Drawing --------------------------------------------------------------------------------------------------------------
 
 @partial(jax.jit, static_argnums=(0,), static_argnames="most")
@@ -341,8 +347,10 @@ def draw(graph, params, axes: Axes, condition: dict, keys: jax.Array, temperatur
 
 # Fitting --------------------------------------------------------------------------------------------------------------
 
-PAGE, SAMPLES, STAY, MOMENTUM = 32, 2, 1e-3, 0.85
-"""Of `fit`: cells a side, samples of each segment, weight of the squared way from where the strokes were written, and of the steps before."""
+PAGE = 32
+"""Cells a side of the page on which drawings are compared with pictures."""
+SAMPLES, STAY, MOMENTUM = 2, 1e-3, 0.85
+"""Of `fit`: samples of each segment, weight of the squared way from where the strokes were written, and of the steps before."""
 
 
 def fit(axes: Axes, strokes: jax.Array, count: jax.Array, pictures: jax.Array, steps: int, rate: float) -> jax.Array:
@@ -356,7 +364,7 @@ def fit(axes: Axes, strokes: jax.Array, count: jax.Array, pictures: jax.Array, s
 
     def step(number, carry):
         moved, momentum, longest = carry
-        momentum = MOMENTUM * momentum + jnp.where(there, misfit_gradient(axes, codes + moved, there, page) + 2 * STAY * moved, 0.0)
+        momentum = MOMENTUM * momentum + misfit_gradient(axes, codes + moved, there, page) + 2 * STAY * moved
         # By the steepest place met so far: steps as long as each other would end in swinging, which makes much of a rounding.
         longest = jnp.maximum(longest, jnp.sqrt((momentum**2).sum((1, 2), keepdims=True) / count[:, None, None] + 1e-12))
         return moved - rate * (1 - number / steps) * momentum / longest, momentum, longest
@@ -368,8 +376,7 @@ def fit(axes: Axes, strokes: jax.Array, count: jax.Array, pictures: jax.Array, s
 
 def page_of(pictures: jax.Array) -> jax.Array:
     """Pictures (B, 64, 64) as `misfit` looks at them: blurred on a coarser page (B, 32, 32)."""
-    size = pictures.shape[1] // PAGE
-    return blurred(pictures.reshape(len(pictures), PAGE, size, PAGE, size).mean((2, 4)))
+    return blurred(coarse_picture(pictures, PAGE))
 
 
 def blurred(pages: jax.Array) -> jax.Array:
@@ -391,7 +398,7 @@ def misfit(axes: Axes, codes: jax.Array, there: jax.Array, page: jax.Array) -> j
 
 
 def misfit_gradient(axes: Axes, codes: jax.Array, there: jax.Array, page: jax.Array) -> jax.Array:
-    """Gradient of the sum of `misfit` in the codes, (B, T, 2P), in a fraction of the time of XLA's own: ink touches four cells only.
+    """Gradient of the sum of `misfit` in the codes, (B, T, 2P), 0 where no stroke is, in a fraction of the time of XLA's own: ink touches four cells only.
 
     What leaves the page is held at its border.
     """
@@ -428,7 +435,7 @@ def likeness(strokes: jax.Array, pictures: jax.Array) -> jax.Array:
     """Cosine between the ink of drawings (B, T, P, 2), strokes that are not there being 0, and pictures (B, 64, 64), both on a 32x32
     page: (B,), 1 where they are alike, 0 without common ink."""
     batch = len(pictures)
-    page = pictures.reshape(batch, 32, 2, 32, 2).mean((2, 4)).reshape(batch, -1)
+    page = coarse_picture(pictures, PAGE).reshape(batch, -1)
     samples = -(-22 // (strokes.shape[-2] - 1))  # of a segment: about one a cell, for strokes of usual length
-    written = jnp.minimum(jax.lax.map(lambda s: ink_of(s, samples, grid=32).sum(0), strokes, batch_size=16), 1.0)
+    written = jnp.minimum(jax.lax.map(lambda s: ink_of(s, samples, PAGE).sum(0), strokes, batch_size=16), 1.0)
     return (written * page).sum(-1) * jax.lax.rsqrt((written**2).sum(-1) * (page**2).sum(-1) + 1e-6)

@@ -278,13 +278,18 @@ VIEW = 0.5
 """Strength of the warps that `averaged_z` looks through."""
 
 
-def averaged_z(model: VAE, images: jax.Array, views: int) -> jax.Array:
-    """The posterior's mean, averaged over the images (B, 64, 64) uint8 and so many warped forms of them, the same for every image: (B, latent)."""
+def averaged_z(model: VAE, images: jax.Array, views: int, own: jax.Array | None = None) -> jax.Array:
+    """The posterior's mean, averaged over the images (B, 64, 64) uint8 and so many warped forms of them, the same for every image: (B, latent).
+
+    own (B, latent): that of the images as they are, where it is known already.
+    """
+    own = model.encode(augment.to_float(images))[0] if own is None else own
+    if not views:
+        return own
     # Each image is warped as if it were alone: what is read of it does not depend on its neighbours.
     form = lambda key: jax.vmap(lambda image: augment.warp(image[None], key, VIEW)[0])(images)
-    forms = [augment.to_float(images), *(form(key) for key in view_keys(views))]
-    z, _ = model.encode(jnp.concatenate(forms))
-    return z.reshape(len(forms), len(images), -1).mean(0)
+    z, _ = model.encode(jnp.concatenate([form(key) for key in view_keys(views)]))
+    return (own + z.reshape(views, *own.shape).sum(0)) / (views + 1)
 
 
 def view_keys(views: int) -> jax.Array:
@@ -322,26 +327,25 @@ def settle(model: VAE, images: jax.Array) -> VAE:
     return model
 
 
-def cross_entropy(scores: jax.Array, labels: jax.Array, smoothing: float = 0.0, allowed: jax.Array | None = None) -> jax.Array:
+def cross_entropy(scores: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
     """Cross-entropy of softmax(scores), (B,) in nats: scores (B, C), labels (B,) of which a share `smoothing` is spread over all classes.
 
-    allowed (B, C) or (C,) bool: the classes that take part; the others neither gain nor lose.
+    Classes whose score is -inf take no part: they neither gain nor lose.
     """
-    allowed = jnp.ones(scores.shape[-1:], bool) if allowed is None else allowed
-    log_weights = jax.nn.log_softmax(jnp.where(allowed, scores, -jnp.inf))
+    log_weights, part = jax.nn.log_softmax(scores), scores > -jnp.inf
     chosen = jnp.take_along_axis(log_weights, labels[:, None], 1)[:, 0]
-    spread = jnp.where(allowed, log_weights, 0.0).sum(-1) / allowed.sum(-1)
+    spread = jnp.where(part, log_weights, 0.0).sum(-1) / part.sum(-1)
     return -((1 - smoothing) * chosen + smoothing * spread)
 
 
 def loss(model: VAE, config: VAEConfig, images: jax.Array, labels: jax.Array, key: jax.Array, allowed: jax.Array | None = None):
-    """`elbo` + recognition * cross-entropy of the classifier on the sampled z. labels (B,) int32, allowed: see `cross_entropy`. The
-    scalar and its parts."""
+    """`elbo` + recognition * cross-entropy of the classifier on the sampled z. labels (B,) int32; allowed
+    (B, C) bool: the classes that take part for each image [all]. The scalar and its parts."""
     total, z, parts = elbo(model, config, images, key, config.standardise)
     if config.recognition:
         scores = model.classifier(z)
         scores = scores if allowed is None else jnp.where(allowed, scores, -jnp.inf)
-        recognition = cross_entropy(scores, labels, config.label_smoothing, allowed).mean()
+        recognition = cross_entropy(scores, labels, config.label_smoothing).mean()
         total += config.recognition * recognition
         parts |= {"recognition": recognition, "accuracy": (scores.argmax(-1) == labels).mean()}
     return total, parts

@@ -107,7 +107,7 @@ def test_small_vae(domain):
 
 def test_stroke_rnn():
     config = stroke_rnn.StrokeRNNConfig(stroke_points=4, latent=6, units=12, embed=10, width=16, blocks=2, heads=2, channels=24, mixtures=3,
-                                        plan_hidden=8, most=5)
+                                        plan_hidden=8, most=5, fit_steps=0)
     graph, state = nnx.split(stroke_rnn.StrokeRNN(config, nnx.Rngs(0)))
     random = np.random.default_rng(0)
     strokes, count = np.float32(random.uniform(5, 100, (4, 5, 4, 2))), np.array([5, 3, 1, 4], np.int32)
@@ -130,7 +130,14 @@ def test_stroke_rnn():
     drawings = twin.draw(z, picture, 1e-9)
     assert [len(d) for d in drawings] == counts.tolist()
     for got, strokes, n in zip(drawings, wanted, counts):
-        np.testing.assert_allclose(got, strokes[:n], atol=0.2)
+        np.testing.assert_allclose(got, strokes[:n], atol=0.05)
+    # From the same strokes both fit alike.
+    twin.config = dataclasses.replace(config, fit_steps=20)
+    with torch.no_grad():
+        fitted = twin.fit(tensor(wanted), tensor(counts), picture)
+    ours = stroke_rnn.fit(axes, wanted, counts, condition["picture"], 20, config.fit_rate)
+    assert float(abs(ours - wanted).max()) > 1
+    np.testing.assert_allclose(fitted, ours, atol=0.05)
 
 
 def test_classifier():
