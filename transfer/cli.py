@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import sys
 from collections.abc import Sequence
@@ -76,3 +77,12 @@ def keep_compiled() -> None:
     jax.config.update("jax_compilation_cache_dir", str(user_cache_path("kuzushiji") / "compiled"))
     # Small ones too: a dozen of them make a quarter of a second, and a few kB each.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def few_arenas() -> None:
+    """Let glibc's malloc have two arenas instead of eight a core: what one thread gives back another can then use, and the memory of a process
+    that lives for long stays flat. To be called before there are threads; does nothing where the C library is another."""
+    try:
+        ctypes.CDLL(None).mallopt(-8, 2)  # M_ARENA_MAX
+    except (AttributeError, OSError, TypeError):
+        pass

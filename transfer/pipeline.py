@@ -30,6 +30,8 @@ LIKELY = 10
 """Candidates whose pictures the uncertainty compares."""
 IMAGES, PICTURES, DRAWINGS = (1, 32), (20, 320), (10, 160)
 """Sizes that are compiled for: a few, or many at once."""
+SAMPLES = 10
+"""Numbers of samples that are compiled for: 1, and the multiples of this. A compiled program takes some ten megabytes."""
 STROKES = (12, 20)
 """Numbers of strokes that are compiled for, beside the most that there may be."""
 PAGE = 512
@@ -212,9 +214,8 @@ class KuzushijiTransfer:
             raise ValueError(f"samples is {samples}, temperature {temperature}; give 1 or more, and a number above 0 and up to 1")
         if not len(z_new):
             return []
-        keys = jax.vmap(lambda j: jax.random.fold_in(jax.random.key(seed), j))(jnp.arange(samples))
         repeat = lambda a: np.repeat(a[:, None], samples, 1)
-        return self._draw(repeat(z_new), repeat(self._painted(z_new)), keys, temperature)[0]
+        return self._draw(repeat(z_new), repeat(self._painted(z_new)), sample_keys(seed, samples), temperature)[0]
 
     def _chunks(self, images, samples, seed, temperature, top, sure) -> list[Result]:
         images = np.asarray(images)
@@ -238,8 +239,7 @@ class KuzushijiTransfer:
         return batch.transfer_files(self, names, samples, seed, temperature, top, jobs)
 
     def _page(self, images, samples, seed, temperature, top, sure) -> list[Result]:
-        key = jax.random.key(seed)
-        keys = jax.vmap(lambda j: jax.random.fold_in(key, j))(jnp.arange(max(samples, 1)))
+        keys = sample_keys(seed, samples)
         count, parts = len(images), []
         size = next((s for s in IMAGES if s >= count), IMAGES[-1])
         for at in range(0, count, size):
@@ -248,6 +248,7 @@ class KuzushijiTransfer:
             found = jax.device_get(self._read(self.old_params, self.mdn_params, self.gallery, padded, keys))
             parts.append({name: value[:len(part)] for name, value in found.items()})
         read = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        read |= {name: read[name][:, :max(samples, 1)] for name in ("z_new", "meant")}
         pictures, likely = self._pictures(read)
         uncertainty = spread(likely, read["share"])
         drawn, alike = [[]] * count, np.zeros((count, 0), np.float32)
@@ -271,14 +272,15 @@ class KuzushijiTransfer:
         return results
 
     def _draw(self, z_new, pictures, keys, temperature) -> tuple[list[list[list[np.ndarray]]], np.ndarray]:
-        """Drawings of each image, N lists of S lists of polylines, and their likeness to the pictures (N, S); in batches of a compiled size."""
+        """Drawings of each image, N lists of S lists of polylines, and their likeness to the pictures (N, S); in batches of a compiled size.
+        keys: S or more."""
         number, samples = z_new.shape[:2]
         decoder = self.decoder
         flat = {"z": z_new.reshape(-1, z_new.shape[-1])}
         if decoder.sees:
             flat["picture"] = pictures.reshape(-1, 64, 64)
         keys = jax.random.key_data(jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys))
-        keys = np.tile(np.asarray(keys), (number, 1))
+        keys = np.tile(np.asarray(keys)[:samples], (number, 1))
         total = len(keys)
         drawings, alike = [None] * total, np.zeros(total, np.float32)
         size = next((s for s in DRAWINGS if s >= total), DRAWINGS[-1])
@@ -308,6 +310,12 @@ class KuzushijiTransfer:
             with ThreadPoolExecutor(WRITERS) as pool:
                 list(pool.map(write, parts))
         return [drawings[n * samples:(n + 1) * samples] for n in range(number)], alike.reshape(number, samples)
+
+
+def sample_keys(seed: int, samples: int) -> jax.Array:
+    """The random key of each sample, and of as many more as make a number that is compiled for: (S,), whose first do not depend on how many."""
+    size = 1 if samples <= 1 else -(-samples // SAMPLES) * SAMPLES
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(size))
 
 
 def spread(pictures: np.ndarray, share: np.ndarray) -> np.ndarray:

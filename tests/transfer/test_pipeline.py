@@ -55,6 +55,16 @@ def test_sample_zero_is_what_one_sample_draws(model, images, results):
         np.testing.assert_allclose(one.uncertainty, three.uncertainty, atol=1e-5)
 
 
+def test_numbers_of_samples_share_what_is_compiled(model, images):
+    """A program for each would take some 45 MB and seconds each, and a server's memory would grow for hours."""
+    model.transfer(images[:1], samples=2)
+    compiled = model._read._cache_size()
+    for samples in (3, 7, 10):
+        [result] = model.transfer(images[:1], samples=samples)
+        assert len(result.strokes) == len(result.written) == samples
+    assert model._read._cache_size() == compiled
+
+
 def test_uncertainty_is_where_the_likely_kanji_differ(results):
     """Nearly none where one candidate has all the probability, and more, the more candidates share it."""
     best = np.array([r.candidates[0][1] for r in results])

@@ -92,8 +92,9 @@ def sources(names: list[str]) -> Iterator:
 
 def load_model(folder: Path | None):
     """The model, with a cache for what is compiled. Raises WeightsError."""
-    from transfer.cli import keep_compiled
+    from transfer.cli import few_arenas, keep_compiled
 
+    few_arenas()
     keep_compiled()
     from transfer.pipeline import KuzushijiTransfer
 
