@@ -1,4 +1,7 @@
 """The same seed gives the same strokes, whatever else is asked for at the same time."""
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,3 +58,24 @@ def test_batch_size_and_number_of_samples_change_no_first_drawing(model, images,
         np.testing.assert_allclose(a, b, atol=0.05)
     assert [c for c, _ in found.candidates] == [c for c, _ in among_four[2].candidates]
     np.testing.assert_allclose([p for _, p in found.candidates], [p for _, p in among_four[2].candidates], atol=1e-4)
+
+
+DIGEST = """
+import hashlib, sys
+import jax, numpy as np
+from transfer import KuzushijiTransfer
+from transfer.images import load_image
+digest = hashlib.sha256()
+for result in KuzushijiTransfer.load().transfer(np.stack([load_image(path) for path in sys.argv[1:]]), samples=3):
+    for stroke in [stroke for drawing in result.strokes for stroke in drawing] + [result.pixels, result.scores]:
+        digest.update(stroke.tobytes())
+print(jax.device_count(), digest.hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_one_device_and_eight_draw_the_same_bits():
+    said = [subprocess.run([sys.executable, "-c", DIGEST, *map(str, EXAMPLES[:4])], env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"},
+                           check=True, capture_output=True, text=True).stdout.split() for devices in (1, 8)]
+    assert [int(devices) for devices, _ in said] == [1, 8]
+    assert said[0][1] == said[1][1]

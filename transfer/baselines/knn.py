@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from transfer.devices import on_cpu
+from transfer.devices import multiplies_bfloat16
 
 GROUP = 16
 """Training images that share one kept value."""
@@ -68,8 +68,8 @@ def _nearest(test, train, count: int, k: int):
     blocks, members, pixels = train.shape
     groups = members // GROUP
     kept = min(k + SPARE, blocks * groups)
-    # A byte is exact in bfloat16, and accelerators multiply that fastest; sums are float32 on both.
-    number = jnp.float32 if on_cpu() else jnp.bfloat16
+    # A byte is exact in bfloat16; sums are float32 either way.
+    number = jnp.bfloat16 if multiplies_bfloat16() else jnp.float32
     left = test.astype(number)
 
     def merge(best, block):

@@ -59,7 +59,7 @@ def title(about: dict) -> str:
     """As a table calls the run."""
     words = [about["model"], *([about["regulariser"]] if about["regulariser"] != "none" else []),
              *([f"({about['preset']})"] if about["preset"] != "published" else [])]
-    return " ".join(words)
+    return ", ".join([" ".join(words), *(f"{name.replace('_', ' ')} {value}" for name, value in about.get("changed", {}).items())])
 
 
 def table(summaries: list[dict]) -> str:

@@ -1,6 +1,7 @@
 """One baseline on one data set: train it (or take it up where it stands), ask it, write its report and the table of all runs."""
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 import platform
@@ -43,6 +44,10 @@ def run(config: BaselineConfig, data: Labelled, runs: Path, split: str, preset: 
                   "asking_seconds": time.time() - begin, "config": {"neighbours": config.neighbours}, "flop": 2 * data.train_images[0].size * len(shares) * len(data.train_images)}
         drawn, features = [], pixels
     else:
+        usual = getattr(BaselineConfig, preset)(config.model, config.regulariser, data.train_images.shape[1])
+        # Epochs and steps have a column of their own; `watched` changes no answer.
+        about["changed"] = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)
+                            if getattr(config, f.name) != getattr(usual, f.name) and f.name not in ("epochs", "steps", "watched")}
         config = task.fitted(config, data)
         training.train(task.build(config, data, seed), folder, seed, checkpoint_seconds)
         out.mkdir(parents=True, exist_ok=True)

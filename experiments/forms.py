@@ -1,0 +1,61 @@
+"""How many wrong readings are other forms of the right character, such as the old 廣 for a label of the new 広?
+
+    pip install OpenCC
+    python experiments/forms.py --data DIR                            # val
+    python experiments/forms.py --data DIR --split zero-shot
+
+Two kanji are forms of one character where OpenCC's table from Japanese to traditional characters makes them the same; most pairs that it does not
+have (纏/纒, 碗/椀) still count as wrong. The strict figures are those of `evaluate.py`; candidates only, nothing is drawn.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from data import DataError
+from data import corpus as corpora
+from transfer.evaluation.calibration import bootstrap
+from transfer.pipeline import PRETRAINED, KuzushijiTransfer
+from transfer.weights import WeightsError
+
+
+def ranks(candidates: list[list[str]], truth: list[str], same) -> np.ndarray:
+    """(N,) place of the first candidate that is the `same` as the truth, from 0; as many as there are where none is."""
+    return np.array([next((place for place, answer in enumerate(answers) if same(answer, true)), len(answers)) for answers, true in zip(candidates, truth)])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, default=PRETRAINED, help="runs or weights folder [the shipped weights]")
+    parser.add_argument("--data", type=Path, help="data folder [$KUZUSHIJI_DATA, the user's cache, else the built-in sample]")
+    parser.add_argument("--split", choices=("val", "test", "zero-shot"), default="val", help="[%(default)s]")
+    chosen = parser.parse_args()
+    try:
+        import opencc
+    except ImportError:
+        print("error: the table of forms is OpenCC's: python -m pip install OpenCC", file=sys.stderr)
+        return 2
+    try:
+        corpus, model = corpora.load(chosen.data), KuzushijiTransfer.load(chosen.weights)
+        gallery = set(model.characters)
+        index = [i for i in corpus.old.indices(chosen.split) if chr(corpus.old.code_points[i]) in gallery]
+        if not index:
+            raise DataError(f"{corpus.folder}: holds no images of the split {chosen.split!r} whose kanji have a glyph; choose another")
+        truth = [chr(corpus.old.code_points[i]) for i in index]
+        read = model.read(np.array(corpus.old.images[np.array(index)]))
+    except (DataError, WeightsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    candidates = [[character for character, _ in result.candidates] for result in read]
+    table = opencc.OpenCC("jp2t")
+    form = {c: table.convert(c) for c in {*truth, *(c for row in candidates for c in row)}}
+    found = {"the labelled kanji": ranks(candidates, truth, lambda a, b: a == b), "or another form of it": ranks(candidates, truth, lambda a, b: form[a] == form[b])}
+    print(f"{len(index):,} images of {chosen.split}, 95 % bootstrap intervals over them\n\n| candidates | top-1 | top-10 |\n|---|---|---|")
+    for name, rank in found.items():
+        print(f"| {name} | " + " | ".join("{:.3f} [{:.3f}, {:.3f}]".format(*bootstrap((rank < k).astype(float))) for k in (1, 10)) + " |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
