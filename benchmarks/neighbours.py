@@ -1,6 +1,6 @@
 """Exact 4-nearest neighbours against scikit-learn's brute force, at Kuzushiji-49's size: seconds, memory, and whether the answers are the same.
 
-    pip install ".[evaluate]" scikit-learn
+    pip install . scikit-learn
     python benchmarks/neighbours.py                                  # 232,365 learned from, 4,096 of the 38,547 asked: some minutes
     python benchmarks/neighbours.py --asked 38547                    # all: twenty minutes, nearly all of them scikit-learn's
 

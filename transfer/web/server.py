@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import mimetypes
 import time
 from importlib import metadata
@@ -29,6 +30,7 @@ from transfer.web.line import Busy, Line
 
 STATIC = Path(__file__).parent / "static"
 UPLOAD_SECONDS = 60
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every form that is not right; the client is told
 MAX_PARTS = 100  # of a form; each costs the parser microseconds
 # Some systems' tables say text/plain, and with nosniff a browser then runs nothing.
 for kind, suffix in (("text/javascript", ".js"), ("text/css", ".css"), ("image/svg+xml", ".svg")):
