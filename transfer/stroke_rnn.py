@@ -244,6 +244,15 @@ def log_prob(parameters: tuple, codes: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(weights - 0.5 * (z**2).sum(-1) - log_scales.sum(-1) - 0.5 * LOG_2PI * codes.shape[-1], -1)
 
 
+def sample(parameters: tuple, key: jax.Array, temperature: jax.Array) -> jax.Array:
+    """Codes (2P,) drawn from one stroke's `mixture` parameters (M,), (M, 2P), (M, 2P), its logits divided by the temperature and its variances
+    multiplied with it."""
+    weights, means, log_scales = parameters
+    mixture_key, normal_key = jax.random.split(key)
+    chosen = jax.random.categorical(mixture_key, weights / temperature)
+    return means[chosen] + jnp.sqrt(temperature) * jnp.exp(log_scales[chosen]) * jax.random.normal(normal_key, means.shape[1:])
+
+
 # Loss -----------------------------------------------------------------------------------------------------------------
 
 def negative_log_likelihood(model: StrokeRNN, axes: Axes, strokes: jax.Array, count: jax.Array, condition: dict, key=None) -> jax.Array:
@@ -317,14 +326,8 @@ def draw(graph, params, axes: Axes, condition: dict, keys: jax.Array, temperatur
         i, f, g, o = gates(model.inputs(embedded), s["h"], model.kernel[...])
         c = f * s["c"] + i * g
         h = o * jnp.tanh(c)
-        weights, means, log_scales = parameters = mixture(config, axes, model.read(h, embedded, left, seen))
-
-        def one(key, weights, means, log_scales):
-            mixture_key, normal_key = jax.random.split(jax.random.fold_in(key, number))
-            chosen = jax.random.categorical(mixture_key, weights / temperature)
-            return means[chosen] + jnp.sqrt(temperature) * jnp.exp(log_scales[chosen]) * jax.random.normal(normal_key, means.shape[1:])
-
-        code = jax.vmap(jax.vmap(one))(keys, weights, means, log_scales)
+        parameters = mixture(config, axes, model.read(h, embedded, left, seen))
+        code = jax.vmap(jax.vmap(lambda key, *of: sample(of, jax.random.fold_in(key, number), temperature)))(keys, *parameters)
         stroke = axes.decode(code)
         writing = (number < wanted)[:, None]
         return number + 1, {

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from scipy import stats
+from scipy import special, stats
 
 from transfer import sketch_rnn, stroke_rnn
 from transfer.stroke_rnn import Axes, StrokeRNN, StrokeRNNConfig
@@ -58,6 +58,19 @@ def test_mixture_is_scipys(tiny):
     # Never finer than `finest` box units, where the strokes differ by more than that.
     wide = axes.deviation > TINY.finest * 2
     assert (np.exp(log_scales) * axes.deviation >= TINY.finest * 0.999)[..., wide].all()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+def test_codes_are_drawn_from_the_mixture_at_its_temperature(tiny, temperature):
+    """Kolmogorov-Smirnov, along each axis and along a slanted one, where components that were mixed up would show."""
+    out = np.random.default_rng(4).normal(size=(1, 3 * 17)).astype(np.float32)
+    weights, means, log_scales = (np.asarray(a[0], np.float64) for a in stroke_rnn.mixture(TINY, tiny[2], jnp.asarray(out)))
+    given = tuple(jnp.asarray(a, jnp.float32) for a in (weights, means, log_scales))
+    codes = np.asarray(jax.vmap(lambda key: stroke_rnn.sample(given, key, temperature))(jax.random.split(jax.random.key(5), 4000)))
+    share, scale = special.softmax(weights / temperature), np.sqrt(temperature) * np.exp(log_scales)
+    for direction in [*np.eye(8), np.random.default_rng(6).normal(size=8)]:
+        middle, spread = means @ direction, np.sqrt(scale**2 @ direction**2)
+        assert stats.kstest(codes @ direction, lambda x: (share * stats.norm.cdf((x[:, None] - middle) / spread)).sum(1)).pvalue > 1e-3
 
 
 def test_gradient_is_that_of_finite_differences(tiny):
