@@ -86,3 +86,12 @@ def mixed_cross_entropy(logits, labels, mix=None, smoothing: float = 0.0):
     """As the programs of mixup write it: the two labels' cross-entropies by their shares."""
     own = F.cross_entropy(logits, labels, label_smoothing=smoothing)
     return own if mix is None else mix[1] * own + (1 - mix[1]) * F.cross_entropy(logits, labels[mix[2]], label_smoothing=smoothing)
+
+
+def mixed_binary(logits, labels, mix=None, smoothing: float = 0.0):
+    """As manifold mixup's program writes it: BCELoss of the softmax and the mixed target."""
+    classes = logits.shape[1]
+    target = (1 - smoothing) * F.one_hot(labels, classes).float() + smoothing / classes
+    if mix is not None:
+        target = mix[1] * target + (1 - mix[1]) * target[mix[2]]
+    return F.binary_cross_entropy(logits.softmax(1), target)

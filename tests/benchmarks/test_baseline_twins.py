@@ -27,17 +27,17 @@ def problem(size):
 
 
 @functools.cache
-def compiled(model, width, size, stem_stride, smoothing):
+def compiled(model, width, size, stem_stride, smoothing, objective="cross_entropy"):
     """The configuration, the network and one training step of it: whichever way a batch is mixed, it is compiled once."""
-    config = dataclasses.replace(BaselineConfig.published(model), width=width, stem_stride=stem_stride, steps=100, label_smoothing=smoothing)
+    config = dataclasses.replace(BaselineConfig.published(model), width=width, stem_stride=stem_stride, steps=100, label_smoothing=smoothing, objective=objective)
     network, rule = task.Network(config, size, CLASSES), task.optimizer(config)
 
     @jax.jit
     def step(params, images, labels, key, mix):
         of = lambda p: task.loss(config, network, p, images, labels, key, mix)
-        (_, parts), grads = jax.value_and_grad(of, has_aux=True)(params)
+        (value, _), grads = jax.value_and_grad(of, has_aux=True)(params)
         updates, _ = rule.update(grads, rule.init(params), params)
-        return optax.apply_updates(params, updates), parts["cross_entropy"]
+        return optax.apply_updates(params, updates), value
 
     return config, network, step
 
@@ -58,10 +58,11 @@ def same(ours, theirs, before, name=""):
 
 
 # The residual network without mixing has 33x33 pixels and a stem of stride 2, so that odd sides are met too.
-@pytest.mark.parametrize("size, stride, mix", [(33, 2, None), (28, 1, (0, 0.7)), (28, 1, (1, 0.3)), (28, 1, (2, 0.55))])
-def test_preact_resnet18(size, stride, mix):
+@pytest.mark.parametrize("size, stride, mix, objective", [(33, 2, None, "cross_entropy"), (28, 1, (0, 0.7), "cross_entropy"), (28, 1, (0, 0.7), "binary"),
+                                                          (28, 1, (1, 0.3), "binary"), (28, 1, (2, 0.55), "binary")])
+def test_preact_resnet18(size, stride, mix, objective):
     images, labels, partner = problem(size)
-    config, network, step = compiled("preact_resnet18", 8, size, stride, 0.1)
+    config, network, step = compiled("preact_resnet18", 8, size, stride, 0.1, objective)
     params = network.init(jax.random.key(1))
     ours, theirs = both(mix, partner)
     after, value = step(params, images, labels, jax.random.key(2), ours)
@@ -69,7 +70,8 @@ def test_preact_resnet18(size, stride, mix):
     twin = twins.PreActResNet(BLOCKS["preact_resnet18"], 8, stride, CLASSES)
     twin.from_flax(params["weights"])
     rule = torch.optim.SGD(twin.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay, nesterov=True)
-    loss = twins.mixed_cross_entropy(twin(torch.from_numpy(images), mix=theirs), torch.from_numpy(labels).long(), theirs, 0.1)
+    measure = twins.mixed_binary if objective == "binary" else twins.mixed_cross_entropy
+    loss = measure(twin(torch.from_numpy(images), mix=theirs), torch.from_numpy(labels).long(), theirs, 0.1)
     loss.backward()
     rule.step()
     np.testing.assert_allclose(float(value), loss.item(), rtol=1e-4)
