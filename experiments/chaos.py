@@ -7,7 +7,7 @@ A job is a command of the project on the built-in sample corpus: training of eac
 `prepare`, `download` (from a slow server that this script starts on the loopback address) and `draw` on a folder of pictures. It runs once
 unbroken. Then it is started, killed with SIGKILL after a random part of that time, and started again, up to --in-a-row times, before it may
 finish. After every kill no result may be there but a whole one, bit for bit that of the unbroken run; in the end all of them must be. chaos.json has
-the counts. Exit code 1 where anything was lost, half written or could not go on.
+the counts of the jobs that are done. Exit code 1 where anything was lost, half written or could not go on.
 """
 from __future__ import annotations
 
@@ -206,6 +206,15 @@ def trial(job: Job, wanted: dict, seconds: float, kills: int, rng, runner: Runne
         count["failures"].append(f"exit code {code}, {[n for n in wanted if there.get(n) != wanted[n]][:5]} are not those of the unbroken run: {said}")
 
 
+def written(chosen: argparse.Namespace, report: dict, start: float) -> dict:
+    """The totals of the jobs that are done, after --out was written."""
+    total = {key: sum(count[key] for count in report.values()) for key in ("kills", "restarts", "half_written", "lost")}
+    total["failures"] = sum(len(count["failures"]) for count in report.values())
+    described = {"seed": chosen.seed, "total": total, "minutes": round((time.monotonic() - start) / 60, 1), "jobs": report}
+    chosen.out.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+    return total
+
+
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--kills", type=int, default=100, help="of each job [%(default)s]")
@@ -263,10 +272,8 @@ def main() -> int:
                         with tempfile.TemporaryDirectory(prefix="trial-", dir=work) as folder:
                             trial(job, wanted, seconds[-1], row, rng, runner, Path(folder), count, bar.update)
                     report[name] = count
-    total = {key: sum(count[key] for count in report.values()) for key in ("kills", "restarts", "half_written", "lost")}
-    total["failures"] = sum(len(count["failures"]) for count in report.values())
-    described = {"seed": chosen.seed, "total": total, "minutes": round((time.monotonic() - start) / 60, 1), "jobs": report}
-    chosen.out.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+                    written(chosen, report, start)
+    total = written(chosen, report, start)
     print(json.dumps(total))
     return 1 if total["failures"] or total["lost"] or total["half_written"] else 0
 
