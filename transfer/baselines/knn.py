@@ -22,7 +22,10 @@ GROUP = 16
 """Training images that share one kept value."""
 SPARE = 8
 """Groups kept beyond one a neighbour: each makes it less likely that an image must be compared with everything."""
-TEST_BLOCK, TRAIN_BLOCK = 1024, 16_384
+TEST_BLOCK, TRAIN_BLOCK = 2048, 2048
+"""Their products stay in a cache."""
+PIECES = 4
+"""Bytes of |x|^2."""
 
 
 def neighbours(train: np.ndarray, test: np.ndarray, k: int = 4, test_block: int = TEST_BLOCK, train_block: int = TRAIN_BLOCK,
@@ -56,7 +59,7 @@ def neighbours(train: np.ndarray, test: np.ndarray, k: int = 4, test_block: int 
             unsettled.append(at + np.flatnonzero(~settled))
             bar.update(len(part))
     for at in np.concatenate(unsettled):
-        square = ((train.astype(np.int32) - test[at].astype(np.int32)) ** 2).sum(1)
+        square = np.concatenate([((train[of:of + 8192].astype(np.int32) - test[at].astype(np.int32)) ** 2).sum(1) for of in range(0, len(train), 8192)])
         indices[at] = np.argsort(square, kind="stable")[:k]
         distances[at] = square[indices[at]]
     return distances, indices
@@ -72,14 +75,18 @@ def _nearest(test, train, count: int, k: int):
     number = jnp.bfloat16 if multiplies_bfloat16() else jnp.float32
     left = test.astype(number)
 
+    # |x|^2 / 2 is part of the product, as columns of eight bits each, which are exact, too.
+    left = jnp.concatenate([left, -jnp.ones((len(test), PIECES), number)], 1)
+
     def merge(best, block):
         at, images = block
-        right = images.astype(number)
-        half = 0.5 * jnp.square(images.astype(jnp.float32)).sum(1)
-        half = jnp.where(at * members + jnp.arange(members) < count, half, jnp.inf)
-        values = half - jnp.dot(left, right.T, preferred_element_type=jnp.float32)
+        # What fills up the last block is farther away than any image can be.
+        twice = jnp.where(at * members + jnp.arange(members) < count, jnp.square(images.astype(jnp.int32)).sum(1), 2**31 - 1)
+        pieces = jnp.stack([(twice >> (8 * i) & 255).astype(jnp.float32) * 2.0 ** (8 * i - 1) for i in range(PIECES)], 1)
+        likeness = jax.lax.dot_general(left, jnp.concatenate([images.astype(number), pieces.astype(number)], 1), (((1,), (1,)), ((), ())),
+                                       preferred_element_type=jnp.float32)
         # Group g of a block: its members g, g + groups, g + 2 groups, ...
-        least = values.reshape(-1, GROUP, groups).min(1)
+        least = -likeness.reshape(-1, GROUP, groups).max(1)
         values = jnp.concatenate([best[0], least], 1)
         numbers = jnp.concatenate([best[1], jnp.broadcast_to(at * groups + jnp.arange(groups), least.shape)], 1)
         top, place = jax.lax.top_k(-values, kept)
@@ -99,13 +106,14 @@ def _nearest(test, train, count: int, k: int):
         return square[order], index[order]
 
     square, index = jax.lax.map(compare, (test, member), batch_size=8)
-    # Rounding of a sum of D products is at most D u |t||x| (Higham, Accuracy and Stability, 3.1), u = 2^-23 for units that truncate;
-    # twice, as |x|^2 / 2 and the last difference are rounded too. Every |x| is at most the largest.
-    norm = lambda a: jnp.sqrt(jnp.square(a.astype(jnp.float32)).sum(-1))
-    largest = jax.lax.map(lambda block: norm(block).max(), train).max()
-    error = 2 * pixels * 2.0**-23 * largest * jnp.maximum(norm(test), largest)
-    beyond = 2 * values[:, -1] + jnp.square(norm(test)) * (1 - pixels * 2.0**-23)
-    settled = (square[:, -1] < beyond - 2 * error) | (kept == blocks * groups)
+    # A sum of D products is rounded by at most D u times the sum of their magnitudes (Higham, Accuracy and Stability, 3.1), here
+    # |t||x| + |x|^2 / 2, with u = 2^-23 for units that truncate. An image that is nearer than the last one found has |x| <= |t| + its distance.
+    own = jnp.square(test.astype(jnp.int32)).sum(-1).astype(jnp.float32)
+    last, length = square[:, -1].astype(jnp.float32), jnp.sqrt(own)
+    reach = length + jnp.sqrt(last)
+    error = (pixels + PIECES) * 2.0**-23 * reach * (2 * length + reach)
+    beyond = 2 * values[:, -1]
+    settled = (last + error + 2.0**-20 * (own + last + jnp.abs(beyond)) < own + beyond) | (kept == blocks * groups)
     return square, index, settled
 
 
