@@ -152,12 +152,10 @@ def serve(chosen) -> Report:
 
 def draw(chosen) -> Report:
     """Drawings in this process, pages of different pictures, seeds and numbers of samples."""
-    from transfer.cli import keep_compiled
+    from transfer.commands.arguments import load_model
     from transfer.images import read_image
-    from transfer.pipeline import KuzushijiTransfer
 
-    keep_compiled()
-    model, report, rng = KuzushijiTransfer.load(), Report(), np.random.default_rng(chosen.seed)
+    model, report, rng = load_model(None), Report(), np.random.default_rng(chosen.seed)
     images, done = np.stack([read_image(content).image for content in pictures(64, chosen.seed)]), 0
     with tqdm(total=chosen.drawings, unit="drawing", disable=None, file=sys.stderr) as bar:
         while done < chosen.drawings:

@@ -75,7 +75,7 @@ def test_mixups_draw_what_they_say():
 
 def test_running_statistics_follow_by_a_tenth_and_asking_uses_them(monkeypatch):
     monkeypatch.setitem(networks.BLOCKS, "preact_resnet18", (1, 1))
-    config = dataclasses.replace(BaselineConfig.published("preact_resnet18"), width=4, steps=10)
+    config = dataclasses.replace(BaselineConfig.published("preact_resnet18"), width=4, steps=10, objective="cross_entropy")
     network = task.Network(config, 28, 5)
     params, rule, key = network.init(jax.random.key(0)), task.optimizer(config), jax.random.key(2)
     images, labels = jax.random.uniform(jax.random.key(1), (6, 28, 28)), jnp.arange(6) % 5
