@@ -17,6 +17,7 @@ from data import DataError
 from data import corpus as corpora
 from transfer.evaluation.calibration import bootstrap
 from transfer.pipeline import PRETRAINED, KuzushijiTransfer
+from transfer.stages import in_gallery, old_examples
 from transfer.weights import WeightsError
 
 
@@ -38,12 +39,11 @@ def main() -> int:
         return 2
     try:
         corpus, model = corpora.load(chosen.data), KuzushijiTransfer.load(chosen.weights)
-        gallery = set(model.characters)
-        index = [i for i in corpus.old.indices(chosen.split) if chr(corpus.old.code_points[i]) in gallery]
-        if not index:
+        chosen_images, label = in_gallery(*old_examples(corpus, chosen.split), np.array([ord(c) for c in model.characters]))
+        if not len(label):
             raise DataError(f"{corpus.folder}: holds no images of the split {chosen.split!r} whose kanji have a glyph; choose another")
-        truth = [chr(corpus.old.code_points[i]) for i in index]
-        read = model.read(np.array(corpus.old.images[np.array(index)]))
+        truth = [model.characters[i] for i in label]
+        read = model.read(np.array(corpus.old.images[chosen_images]))
     except (DataError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -51,7 +51,7 @@ def main() -> int:
     table = opencc.OpenCC("jp2t")
     form = {c: table.convert(c) for c in {*truth, *(c for row in candidates for c in row)}}
     found = {"the labelled kanji": ranks(candidates, truth, lambda a, b: a == b), "or another form of it": ranks(candidates, truth, lambda a, b: form[a] == form[b])}
-    print(f"{len(index):,} images of {chosen.split}, 95 % bootstrap intervals over them\n\n| candidates | top-1 | top-10 |\n|---|---|---|")
+    print(f"{len(truth):,} images of {chosen.split}, 95 % bootstrap intervals over them\n\n| candidates | top-1 | top-10 |\n|---|---|---|")
     for name, rank in found.items():
         print(f"| {name} | " + " | ".join("{:.3f} [{:.3f}, {:.3f}]".format(*bootstrap((rank < k).astype(float))) for k in (1, 10)) + " |")
     return 0

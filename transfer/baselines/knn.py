@@ -73,10 +73,8 @@ def _nearest(test, train, count: int, k: int):
     kept = min(k + SPARE, blocks * groups)
     # A byte is exact in bfloat16; sums are float32 either way.
     number = jnp.bfloat16 if multiplies_bfloat16() else jnp.float32
-    left = test.astype(number)
-
     # |x|^2 / 2 is part of the product, as columns of eight bits each, which are exact, too.
-    left = jnp.concatenate([left, -jnp.ones((len(test), PIECES), number)], 1)
+    left = jnp.concatenate([test.astype(number), -jnp.ones((len(test), PIECES), number)], 1)
 
     def merge(best, block):
         at, images = block
@@ -95,7 +93,6 @@ def _nearest(test, train, count: int, k: int):
     start = jnp.full((len(test), kept), jnp.inf), jnp.zeros((len(test), kept), jnp.int32)
     (values, numbers), _ = jax.lax.scan(merge, start, (jnp.arange(blocks), train))
     member = (numbers // groups * members + numbers % groups)[..., None] + groups * jnp.arange(GROUP)
-    member = jnp.where(jnp.isfinite(values)[..., None], member, count).reshape(len(test), -1)
     flat = train.reshape(-1, pixels)
 
     def compare(pair):
@@ -105,7 +102,7 @@ def _nearest(test, train, count: int, k: int):
         order = jnp.lexsort((index, square))[:k]
         return square[order], index[order]
 
-    square, index = jax.lax.map(compare, (test, member), batch_size=8)
+    square, index = jax.lax.map(compare, (test, member.reshape(len(test), -1)), batch_size=8)
     # A sum of D products is rounded by at most D u times the sum of their magnitudes (Higham, Accuracy and Stability, 3.1), here
     # |t||x| + |x|^2 / 2, with u = 2^-23 for units that truncate. An image that is nearer than the last one found has |x| <= |t| + its distance.
     own = jnp.square(test.astype(jnp.int32)).sum(-1).astype(jnp.float32)

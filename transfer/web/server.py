@@ -30,8 +30,8 @@ from transfer.web.line import Busy, Line
 
 STATIC = Path(__file__).parent / "static"
 UPLOAD_SECONDS = 60
-logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every form that is not right; the client is told
 MAX_PARTS = 100  # of a form; each costs the parser microseconds
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every form that is not right; the client is told
 # Some systems' tables say text/plain, and with nosniff a browser then runs nothing.
 for kind, suffix in (("text/javascript", ".js"), ("text/css", ".css"), ("image/svg+xml", ".svg")):
     mimetypes.add_type(kind, suffix)
