@@ -1,4 +1,4 @@
-"""Locks that go with their process, however it ends."""
+"""Locks that go with their process, however it ends, and which processes have ended."""
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,3 +45,16 @@ def _still_there(path: Path, handle: int) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(handle))
     except FileNotFoundError:
         return False
+
+
+def process_runs(pid: str) -> bool:
+    """Whether a process of this number may be running on this machine."""
+    if os.name == "nt" or not pid.isdigit():  # os.kill would end the process there
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True

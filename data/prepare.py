@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from . import kanjivg, kkanji, splits
 from .errors import DataError
+from .locks import process_runs
 from .raster import rasterise
 
 VERSION = 2  # of the prepared layout; raise it when an array or its meaning changes
@@ -93,7 +94,7 @@ def _temporary(folder: Path):
     """A folder beside `prepared`, removed on failure; those of killed processes are removed first."""
     mine = f"prepared.tmp-{socket.gethostname()}-"
     for left in folder.glob(mine + "*"):
-        if not _runs(left.name.removeprefix(mine)):
+        if not process_runs(left.name.removeprefix(mine)):
             shutil.rmtree(left, ignore_errors=True)
     part = folder / f"{mine}{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
@@ -103,18 +104,6 @@ def _temporary(folder: Path):
         yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _runs(pid: str) -> bool:
-    if os.name == "nt" or not pid.isdigit():  # os.kill would end the process there
-        return True
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        pass
-    return True
 
 
 def _exchange(part: Path, folder: Path) -> None:

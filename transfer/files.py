@@ -1,9 +1,17 @@
 """Files that appear whole or not at all."""
+import hashlib
 import os
+import re
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from data.locks import process_runs
+
+_HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]  # of a fixed length: names of files have a limit
+_PART = re.compile(rf"\..+\.{_HOST}-(\d+)-[0-9a-f]{{12}}\.tmp", re.DOTALL)
 
 
 @contextmanager
@@ -13,9 +21,19 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
     Raises OSError where the folder cannot be written.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    part = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:12]}.tmp")
     try:
         yield part
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sweep(folder: str | os.PathLike) -> None:
+    """Remove the temporary files in `folder` that `whole` had begun in processes of this machine that were killed. Never raises OSError."""
+    try:
+        for entry in os.scandir(folder):
+            if (found := _PART.fullmatch(entry.name)) and not process_runs(found[1]):
+                os.unlink(entry.path)
+    except OSError:
+        pass  # they are in nobody's way

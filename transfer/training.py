@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from data.locks import locked
 from transfer import devices, weights
-from transfer.files import whole
+from transfer.files import sweep, whole
 from transfer.stopping import Stopping
 
 GROUP = 10
@@ -107,6 +107,8 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
             folder.mkdir(parents=True, exist_ok=True)
             if devices.first():
                 stack.enter_context(locked(folder))
+                for place in (folder, folder / "weights"):
+                    sweep(place)
         except BlockingIOError:
             raise TrainingError(f"{folder}: another process is training in it; wait for it, or choose another folder with --runs") from None
         except OSError as error:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import shtab
 
+from transfer.files import sweep
+
 
 class Help(argparse.RawDescriptionHelpFormatter):
     """Help with room for the options' names."""
@@ -109,11 +111,12 @@ def judgement(result) -> str:
 
 
 def make_folder(path: Path) -> str:
-    """Make an output folder; returns what is wrong with it, or ""."""
+    """Make an output folder, without what killed writers left in it; returns what is wrong with it, or ""."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):
             raise PermissionError(13, "Permission denied")
+        sweep(path)
     except OSError as error:
         return f"{path}: cannot write there ({error.strerror}); choose another folder with --out"
     return ""

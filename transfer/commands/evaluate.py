@@ -54,12 +54,14 @@ def run(chosen) -> int:
     from data import DataError
     from data import corpus as corpora
     from transfer.evaluation import cases, figures, judges, report
+    from transfer.files import sweep
     from transfer.pipeline import PRETRAINED
     from transfer.weights import WeightsError
 
     out, begin, folder = chosen.out or Path("evaluation") / chosen.split, time.time(), chosen.weights or PRETRAINED
     try:
         out.mkdir(parents=True, exist_ok=True)
+        sweep(out)
         corpus = corpora.load(chosen.data)
         found = cases.gather(folder, chosen.judges or judges.PRETRAINED, corpus, chosen.split, chosen.samples, chosen.seed, chosen.limit)
         measured = [importlib.import_module(f"transfer.evaluation.{name}").measure(found) for name in EVALUATORS]
