@@ -7,7 +7,8 @@
 The server gets, from several clients at once and in an order that --seed decides: pictures as `benchmarks/serve_load.py` makes them, and one time
 in three something bad: nothing, text, cut and spoiled files, pictures that claim too many pixels, blank paper, too much at once, wrong numbers,
 forms without files, other sites' origins, paths out of the static folder, and clients that hang up. soak.json has the counts of answers by their status,
-those that are not the one expected, latencies, and the process's memory, sampled all the time. Exit code 1 where an answer was wrong, or memory
+those that are not the one expected, latencies, and the process's memory, sampled all the time; of the drawings from when every size of batch has been
+compiled, which a random order would come to late. Exit code 1 where an answer was wrong, or memory
 in the last tenth exceeds that of the second tenth by more than --growth MB.
 """
 from __future__ import annotations
@@ -157,6 +158,9 @@ def draw(chosen) -> Report:
 
     model, report, rng = load_model(None), Report(), np.random.default_rng(chosen.seed)
     images, done = np.stack([read_image(content).image for content in pictures(64, chosen.seed)]), 0
+    for some in (*images[:, None], images):  # alone and together, one drawing and ten, of few strokes and of many: every size there is
+        for samples in (1, 10):
+            model.transfer(some, samples=samples)
     with tqdm(total=chosen.drawings, unit="drawing", disable=None, file=sys.stderr) as bar:
         while done < chosen.drawings:
             some, samples = images[rng.choice(64, int(rng.integers(1, 17)), replace=False)], int(rng.integers(1, 11))

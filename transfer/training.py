@@ -107,7 +107,7 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
             folder.mkdir(parents=True, exist_ok=True)
             if devices.first():
                 stack.enter_context(locked(folder))
-                for place in (folder, folder / "weights"):
+                for place in (folder, *filter(Path.is_dir, folder.iterdir())):
                     sweep(place)
         except BlockingIOError:
             raise TrainingError(f"{folder}: another process is training in it; wait for it, or choose another folder with --runs") from None
