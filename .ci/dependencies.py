@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS, LICENCES = ROOT / "constraints.txt", ROOT / "docs" / "licences.md"
 LEFT_OUT = {"benchmark", "heic"}  # extras that nothing else here needs: a machine's own PyTorch, and a decoder
 # Stated by the projects, but not in their packages' metadata.
-KNOWN = {"resvg-py": "MIT"}  # its licence file
+KNOWN = {"atheris": "Apache-2.0", "resvg-py": "MIT"}  # their licence files
 
 
 def needed() -> dict[str, metadata.Distribution]:

@@ -26,6 +26,23 @@ def test_fuzz_counts_what_it_did(tmp_path):
     assert once.stdout.splitlines()[-1] in ("taken", "refused")
 
 
+def test_guided_fuzzing_counts_what_it_did_and_finds_a_fault(tmp_path):
+    pytest.importorskip("atheris")
+    done = script("fuzz_guided.py", "--executions", 100, "--target", "idx", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "out" / "guided.json").read_text())["targets"]["idx"]
+    assert found["executions"] >= 100 and found["faults"] == [] and found["edges"][1] > 0
+    # A parser that fails on a number that no valid file has.
+    program = ("import dataclasses, sys\nsys.path[:0] = [sys.argv[1]]\nimport fuzz, fuzz_guided\n"
+               "def run(content, folder):\n    assert not content[:1] == b'7'\n"
+               "fuzz.TARGETS['path'] = dataclasses.replace(fuzz.TARGETS['path'], run=run)\nfuzz_guided.inside('path', ['-runs=20000', '-seed=1', '-artifact_prefix=./'])")
+    kept = {k: v for k, v in os.environ.items() if k != "KUZUSHIJI_DATA"}
+    done = subprocess.run([sys.executable, "-c", program, ROOT / "experiments"], env=kept | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=600)
+    assert done.returncode != 0 and "AssertionError" in done.stdout + done.stderr
+    crash, = tmp_path.glob("crash-*")
+    assert crash.read_bytes()[:1] == b"7"
+
+
 @pytest.mark.slow
 def test_killed_jobs_lose_nothing(tmp_path):
     done = script("chaos.py", "--kills", 2, "--in-a-row", 2, "--images", 1, "--steps", 4, "--jobs", "vae_new", "prepare", "download", cwd=tmp_path)
