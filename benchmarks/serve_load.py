@@ -92,14 +92,11 @@ def ask(address: tuple[str, int], content: bytes, seed: int) -> tuple[bytes, flo
 
 def right(made: list[bytes], answers: list[bytes], weights: Path | None) -> int:
     """How many answers are, byte for byte, what the model gives that picture in this process."""
-    from transfer.cli import keep_compiled
+    from transfer.commands.arguments import load_model
     from transfer.images import read_image
-    from transfer.pipeline import KuzushijiTransfer
     from transfer.web.answer import answer, encode
 
-    keep_compiled()
-    model = KuzushijiTransfer.load(weights)
-    count = 0
+    model, count = load_model(weights), 0
     for i, (content, found) in enumerate(zip(made, answers, strict=True)):
         read = read_image(content)
         [result] = model.transfer(read.image, seed=i)
