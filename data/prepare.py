@@ -167,9 +167,11 @@ class _Images:
         self.count += 1
 
     def close(self):
-        self.file.seek(0)
-        self._header()
-        self.file.close()
+        try:
+            self.file.seek(0)
+            self._header()
+        finally:
+            self.file.close()  # on a full disk, too: a file that is dropped with bytes to write has Python 3.13 print a traceback
 
 
 def _write_old(source: Path, glyphs: set[int], out: Path, progress: bool) -> dict:
