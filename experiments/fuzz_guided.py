@@ -6,7 +6,7 @@
     python experiments/fuzz_guided.py --target npz guided/npz/crash-…       # one input again, with its traceback
 
 It begins with the valid files of fuzz.py and looks, where a target has them, inside of archives, too. A target ends with its first fault: any exception
-but the documented one, more than 2 s, or 1 GB beyond what the process began with. The inputs that were kept, and those of faults, lie in --out, beside
+but the documented one, more than 2 s of processor time, no answer for 60 s, or 1 GB beyond what the process began with. The inputs that were kept, and those of faults, lie in --out, beside
 guided.json with the counts. Exit code 1 where there are faults.
 """
 from __future__ import annotations
@@ -45,7 +45,10 @@ def inside(name: str, arguments: list[str]) -> None:
     base = int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]) // 1000
 
     def one(content: bytes) -> None:
+        begun = time.process_time()
         fuzz.execute(name, content, folder)
+        if (took := time.process_time() - begun) > fuzz.SECONDS:
+            raise TimeoutError(f"{took:.1f} s of processor time")
 
     def change(content: bytes, most: int, seed: int) -> bytes:
         """Inside of an archive where there is one, half the time."""
@@ -57,7 +60,7 @@ def inside(name: str, arguments: list[str]) -> None:
                 pass
         return atheris.Mutate(content, most)
 
-    atheris.Setup([sys.argv[0], *arguments, f"-rss_limit_mb={base + int(fuzz.MEGABYTES)}", f"-timeout={int(fuzz.SECONDS)}"], one, custom_mutator=change)
+    atheris.Setup([sys.argv[0], *arguments, f"-rss_limit_mb={base + int(fuzz.MEGABYTES)}", f"-timeout={int(fuzz.STUCK)}"], one, custom_mutator=change)
     atheris.Fuzz()
 
 
@@ -81,7 +84,7 @@ def campaign(name: str, chosen: argparse.Namespace) -> dict:
     if done.returncode and not faults:
         faults = [f"exit code {done.returncode}"]
     return found | {"edges": [int(covered[0]), int(covered[-1])] if covered else None, "seconds": round(time.monotonic() - begun), "faults": faults,
-                    "said": done.stderr[-3000:] if faults else ""}
+                    "said": done.stdout[-1000:] + done.stderr[-3000:] if faults else ""}
 
 
 def main() -> int:
