@@ -145,7 +145,7 @@ def looks_right(path: Path, name: str) -> bool:
                 return archive.next() is not None and _ends_as_tar(path)
         with open(path, "rb") as file:
             return file.read(16).startswith(b"index,codepoint,")
-    except (OSError, EOFError, ValueError, RuntimeError, OverflowError, MemoryError, tarfile.TarError, zipfile.BadZipFile, zlib.error):
+    except (OSError, EOFError, ValueError, RuntimeError, OverflowError, MemoryError, IndexError, tarfile.TarError, zipfile.BadZipFile, zlib.error):
         return False
 
 

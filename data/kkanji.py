@@ -114,8 +114,8 @@ def _tar_files(path: Path, progress) -> Iterator[tuple[str, str, bytes, str]]:
         raise DataError(f"{path}: no such file; download it from {URL}") from None
     except PermissionError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); give yourself the right to") from None
-    # RuntimeError: headers nested without end; MemoryError: one that says it is larger than memory
-    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
+    # RuntimeError: headers nested without end; MemoryError: one that says it is larger than memory; IndexError: one of a file with holes, cut
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RuntimeError, MemoryError, IndexError) as error:
         raise DataError(f"{damaged} ({' '.join(str(error).split())})") from None
 
 

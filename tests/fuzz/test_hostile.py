@@ -196,6 +196,17 @@ def test_tar_members_without_name_and_headers_in_headers(tmp_path):
         assert catalogue.looks_right(tmp_path / "kkanji.tar", "kkanji.tar") in (True, False)
 
 
+def test_tar_cut_inside_the_map_of_a_file_with_holes(tmp_path):
+    head = bytearray(b"kkanji2/U+4E00/a.png".ljust(100, b"\0") + b"0000644\0" * 3 + b"00000001000\0" * 2 + b" " * 8 + b"S" + bytes(100) + b"ustar  \0" + bytes(247))
+    head[482] = 1  # the map goes on in the next block
+    head[148:156] = b"%06o\0 " % sum(head)
+    for rest in (b"", bytes(10)):
+        (tmp_path / "kkanji.tar").write_bytes(head + rest)
+        with pytest.raises(DataError, match="cut short or damaged"):
+            list(kkanji.read(tmp_path / "kkanji.tar"))
+        assert not catalogue.looks_right(tmp_path / "kkanji.tar", "kkanji.tar")
+
+
 def test_a_downloaded_gz_that_unpacks_without_end_is_not_right(tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, "_LARGEST_UNPACKED", 5 << 20)
     (tmp_path / "a.gz").write_bytes(gzip.compress(bytes(9 << 20), 1))
