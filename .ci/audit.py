@@ -52,14 +52,16 @@ def main() -> int:
         except OSError as error:
             print(f"error: {INDEX}: {error}; try again where it can be reached", file=sys.stderr)
             return 2
-    unknown = [(pin, answer) for pin, answer in zip(pins, answers) if isinstance(answer, str)]
+    vulnerable = unknown = 0
     for (name, version), answer in zip(pins, answers):
-        for found in answer if isinstance(answer, list) else []:
+        if isinstance(answer, str):
+            unknown += 1
+            print(f"{name} {version}: {answer}")
+            continue
+        vulnerable += bool(answer)
+        for found in answer:
             print(f"{name} {version}: {found['id']} {' '.join(found.get('aliases', []))}, mended in {', '.join(found.get('fixed_in', [])) or 'no version'}: {found.get('link', '')}")
-    for (name, version), why in unknown:
-        print(f"{name} {version}: {why}")
-    vulnerable = sum(bool(answer) for answer in answers if isinstance(answer, list))
-    print(f"{len(pins)} packages: {len(pins) - len(unknown)} looked up, {vulnerable} with known vulnerabilities, {len(unknown)} of which nothing is known")
+    print(f"{len(pins)} packages: {len(pins) - unknown} looked up, {vulnerable} with known vulnerabilities, {unknown} of which nothing is known")
     return 1 if vulnerable or unknown else 0
 
 

@@ -7,11 +7,11 @@ import gzip
 import re
 import tarfile
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import DataError
+from .untrusted import BROKEN, BROKEN_TAR
 
 CODH = "http://codh.rois.ac.jp/kmnist/dataset"
 # Put up by the Swift for TensorFlow project when CODH's host was down (tensorflow/swift-models, pull request 450).
@@ -145,7 +145,7 @@ def looks_right(path: Path, name: str) -> bool:
                 return archive.next() is not None and _ends_as_tar(path)
         with open(path, "rb") as file:
             return file.read(16).startswith(b"index,codepoint,")
-    except (OSError, EOFError, ValueError, RuntimeError, OverflowError, MemoryError, IndexError, tarfile.TarError, zipfile.BadZipFile, zlib.error):
+    except (*BROKEN, *BROKEN_TAR):
         return False
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import DataError
+from .untrusted import BROKEN_TAR
 
 SIZE = 64
 URL = "http://codh.rois.ac.jp/kmnist/dataset/kkanji/kkanji.tar"
@@ -114,8 +115,7 @@ def _tar_files(path: Path, progress) -> Iterator[tuple[str, str, bytes, str]]:
         raise DataError(f"{path}: no such file; download it from {URL}") from None
     except PermissionError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); give yourself the right to") from None
-    # RuntimeError: headers nested without end; MemoryError: one that says it is larger than memory; IndexError: one of a file with holes, cut
-    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RuntimeError, MemoryError, IndexError) as error:
+    except BROKEN_TAR as error:
         raise DataError(f"{damaged} ({' '.join(str(error).split())})") from None
 
 

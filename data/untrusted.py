@@ -1,4 +1,5 @@
 """Containers that come from outside, opened only where unpacking them cannot cost more memory than it may."""
+import tarfile
 import warnings
 import zipfile
 import zlib
@@ -12,6 +13,10 @@ from .errors import DataError
 
 BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, OverflowError)
 """What `zipfile` raises on damaged archives (NotImplementedError and RecursionError are RuntimeErrors)."""
+
+BROKEN_TAR = (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RuntimeError, MemoryError, IndexError)
+"""What `tarfile` raises on damaged archives. RuntimeError: headers nested without end; MemoryError: one that says it is larger than
+memory; IndexError: one of a file with holes, cut."""
 
 
 @contextmanager

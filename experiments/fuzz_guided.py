@@ -6,8 +6,8 @@
     python experiments/fuzz_guided.py --target npz guided/npz/crash-…       # one input again, with its traceback
 
 It begins with the valid files of fuzz.py and looks, where a target has them, inside of archives, too. A target ends with its first fault: any exception
-but the documented one, more than 2 s of processor time, no answer for 60 s, or 1 GB beyond what the process began with. The inputs that were kept, and those of faults, lie in --out, beside
-guided.json with the counts. Exit code 1 where there are faults.
+but the documented one, more than 2 s of processor time, no answer for 60 s, or 1 GB beyond what the process began with. The inputs that were
+kept, and those of faults, lie in --out, beside guided.json with the counts. Exit code 1 where there are faults.
 """
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ import time
 from pathlib import Path
 
 from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from serve_load import memory  # noqa: E402
 
 SEEN = {"executions": r"stat::number_of_executed_units:\s*(\d+)", "kept": r"stat::new_units_added:\s*(\d+)", "peak MB": r"stat::peak_rss_mb:\s*(\d+)",
         "slowest s": r"stat::slowest_unit_time_sec:\s*(\d+)"}
@@ -42,7 +45,7 @@ def inside(name: str, arguments: list[str]) -> None:
     target, folder = fuzz.TARGETS[name], Path(tempfile.mkdtemp())
     for content in target.valid():
         fuzz.execute(name, content, folder)  # imports
-    base = int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]) // 1000
+    base, _ = memory(os.getpid())
 
     def one(content: bytes) -> None:
         begun = time.process_time()
@@ -60,7 +63,7 @@ def inside(name: str, arguments: list[str]) -> None:
                 pass
         return atheris.Mutate(content, most)
 
-    atheris.Setup([sys.argv[0], *arguments, f"-rss_limit_mb={base + int(fuzz.MEGABYTES)}", f"-timeout={int(fuzz.STUCK)}"], one, custom_mutator=change)
+    atheris.Setup([sys.argv[0], *arguments, f"-rss_limit_mb={int(base + fuzz.MEGABYTES)}", f"-timeout={int(fuzz.STUCK)}"], one, custom_mutator=change)
     atheris.Fuzz()
 
 
@@ -68,16 +71,16 @@ def campaign(name: str, chosen: argparse.Namespace) -> dict:
     """One target in a process of its own; the counts."""
     import fuzz
 
-    corpus = chosen.out / name
+    target, corpus, words = fuzz.TARGETS[name], chosen.out / name, chosen.out / f"{name}.dict"
     corpus.mkdir(parents=True, exist_ok=True)
-    for i, content in enumerate(fuzz.TARGETS[name].valid()):
+    for i, content in enumerate(target.valid()):
         (corpus / f"valid-{i}").write_bytes(content)
-    words = chosen.out / f"{name}.dict"
-    words.write_text("".join('"{}"\n'.format("".join(f"\\x{b:02x}" for b in word)) for word in fuzz.TARGETS[name].words))
+    words.write_text("".join('"{}"\n'.format("".join(f"\\x{b:02x}" for b in word)) for word in target.words))
     command = [sys.executable, __file__, "--inside", name, f"-runs={chosen.executions}", f"-seed={chosen.seed + 1}", f"-max_len={fuzz.LARGEST}", "-print_final_stats=1", "-verbosity=1",
-               f"-artifact_prefix={corpus}/", *([f"-dict={words}"] if fuzz.TARGETS[name].words else []), str(corpus)]
+               f"-artifact_prefix={corpus}/", *([f"-dict={words}"] if target.words else []), str(corpus)]
     begun = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    with tempfile.TemporaryDirectory() as folder:  # what the process, which libFuzzer ends, would leave in the system's own
+        done = subprocess.run(command, env=os.environ | {"TMPDIR": folder}, capture_output=True, text=True, errors="replace")
     found = {key: int(match[1]) if (match := re.search(pattern, done.stderr)) else None for key, pattern in SEEN.items()}
     covered = re.findall(r"cov: (\d+)", done.stderr)
     faults = sorted(p.name for kind in ("crash", "timeout", "oom", "leak") for p in corpus.glob(f"{kind}-*"))

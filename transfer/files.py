@@ -1,16 +1,16 @@
 """Files that appear whole or not at all."""
-import hashlib
 import os
+import platform
 import re
-import socket
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from data.locks import process_runs
 
-_HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]  # of a fixed length: names of files have a limit
+_HOST = f"{zlib.crc32(platform.node().encode()):08x}"  # of a fixed length: names of files have a limit
 _PART = re.compile(rf"\..+\.{_HOST}-(\d+)-[0-9a-f]{{12}}\.tmp", re.DOTALL)
 
 

@@ -10,10 +10,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def script(name, *arguments, cwd):
+def python(*arguments, cwd):
     kept = {k: v for k, v in os.environ.items() if k != "KUZUSHIJI_DATA"}
-    return subprocess.run([sys.executable, ROOT / "experiments" / name, *map(str, arguments)], env=kept | {"PYTHONPATH": str(ROOT)}, cwd=cwd,
-                          capture_output=True, text=True, timeout=1200)
+    return subprocess.run([sys.executable, *map(str, arguments)], env=kept | {"PYTHONPATH": str(ROOT)}, cwd=cwd, capture_output=True, text=True,
+                          errors="replace", timeout=1200)
+
+
+def script(name, *arguments, cwd):
+    return python(ROOT / "experiments" / name, *arguments, cwd=cwd)
 
 
 def test_fuzz_counts_what_it_did(tmp_path):
@@ -36,8 +40,7 @@ def test_guided_fuzzing_counts_what_it_did_and_finds_a_fault(tmp_path):
     program = ("import dataclasses, sys\nsys.path[:0] = [sys.argv[1]]\nimport fuzz, fuzz_guided\n"
                "def run(content, folder):\n    assert not content[:1] == b'7'\n"
                "fuzz.TARGETS['path'] = dataclasses.replace(fuzz.TARGETS['path'], run=run)\nfuzz_guided.inside('path', ['-runs=20000', '-seed=1', '-artifact_prefix=./'])")
-    kept = {k: v for k, v in os.environ.items() if k != "KUZUSHIJI_DATA"}
-    done = subprocess.run([sys.executable, "-c", program, ROOT / "experiments"], env=kept | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=600)
+    done = python("-c", program, ROOT / "experiments", cwd=tmp_path)
     assert done.returncode != 0 and "AssertionError" in done.stdout + done.stderr
     crash, = tmp_path.glob("crash-*")
     assert crash.read_bytes()[:1] == b"7"
