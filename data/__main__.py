@@ -1,4 +1,4 @@
-"""Command line of the data package: python -m data list | download | prepare | fonts | info | split | leaks | convert."""
+"""Command line of the data package: python -m data list | download | prepare | fonts | hands | info | split | leaks | convert."""
 import argparse
 import importlib.util
 import sys
@@ -97,11 +97,23 @@ def _fonts(args) -> None:
     loaded = corpus.load(args.data)
     if loaded.is_sample:
         raise DataError("fonts: there is only the built-in sample corpus; prepare the real data first and name it with --data")
-    where = fonts.prepare(loaded.folder, args.fonts, loaded.new.code_points[loaded.new.gallery()])
-    drawn = fonts.load(loaded.folder)
-    for number, name in enumerate(drawn.names):
-        print(f"{name}: {(drawn.font == number).sum():,} kanji")
+    where = fonts.prepare(loaded.folder, args.fonts, loaded.new.writable(), args.licence)
+    found = fonts.load(loaded.folder)
+    for number, record in enumerate(found.records):
+        kept = "" if record["role"] == "train" else f", kept out of training ({record['role']})"
+        print(f"{record['name']}: {(found.font == number).sum():,} characters, {record['licence']}{kept}")
     print(f"drawn: {where}")
+
+
+def _hands(args) -> None:
+    from . import hands
+
+    loaded = corpus.load(args.data)
+    if loaded.is_sample:
+        raise DataError("hands: there is only the built-in sample corpus; prepare the real data first and name it with --data")
+    where = hands.prepare(loaded.folder, loaded.new, loaded.new.writable(), args.each, args.seed)
+    written = hands.load(loaded.folder)
+    print(f"{len(written.images):,} images of {written.source['characters']:,} characters: {where}")
 
 
 def _info(args) -> None:
@@ -212,8 +224,13 @@ def _parser() -> argparse.ArgumentParser:
 
     command("prepare", _prepare, "turn the published files into arrays, once")
 
-    fonts = command("fonts", _fonts, "draw every kanji with brush fonts, as more images to train on")
-    fonts.add_argument("fonts", metavar="FONT", nargs="+", type=Path, help="a .ttf or .otf file")
+    fonts = command("fonts", _fonts, "draw every kanji and hiragana with brush and pen fonts, as more images to train on")
+    fonts.add_argument("fonts", metavar="FONT", nargs="+", type=Path, help="a .ttf, .otf or .woff2 file, or a Fontsource package (.tgz or unpacked)")
+    fonts.add_argument("--licence", metavar="NAME", help="licence of font files that have no licence file beside them")
+
+    hands = command("hands", _hands, "write every kanji with simulated brushes, as more images to train on")
+    hands.add_argument("--each", metavar="N", type=int, default=16, help="images a character (else %(default)s)")
+    hands.add_argument("--seed", type=int, default=0, help="another seed, other hands (else %(default)s)")
 
     info = command("info", _info, "show what the data folder holds")
     info.add_argument("name", metavar="NAME", nargs="?", choices=catalogue.NAMES,

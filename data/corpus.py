@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from . import fonts
+from . import fonts, hands
 from .errors import DataError
 from .folder import VARIABLE, cache_folder, data_folder, is_chosen
 from .fonts import Fonts
-from .kanjivg import is_kanji
+from .hands import Hands
+from .kanjivg import HIRAGANA, is_kanji
 from .prepare import VERSION, kanjivg_source, kkanji_source, prepare, recover
 from .splits import SPLITS
 
@@ -81,6 +82,11 @@ class New:
         chosen = chosen[[is_kanji(int(c)) for c in self.code_points[chosen]]]
         return chosen[np.argsort(self.code_points[chosen])].astype(np.int64)
 
+    def writable(self) -> np.ndarray:
+        """(w,) int32 code points that fonts and made hands are asked for: every kanji of the gallery and the hiragana, ascending."""
+        kana = np.isin(self.code_points, [ord(c) for c in HIRAGANA]) & (np.asarray(self.variants) == "")
+        return np.sort(np.concatenate([self.code_points[self.gallery()], self.code_points[kana]])).astype(np.int32)
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -90,6 +96,7 @@ class Corpus:
     old: Old
     new: New
     fonts: Fonts | None = None  # brush fonts beside the old domain, where `python -m data fonts` has drawn them
+    hands: Hands | None = None  # made hands, where `python -m data hands` has written them
 
 
 def load(data=None, quiet: bool = False) -> Corpus:
@@ -154,7 +161,7 @@ def _open(folder: Path) -> Corpus:
                 ("images", "code_points", "variants", "ids", "points", "strokes", "glyphs", "stroke_types", "components",
                  "component_bounds")))
     manifest = _manifest(folder)
-    return Corpus(folder, _SAMPLE in manifest.get("sources", {}), manifest, old, new, fonts.load(folder))
+    return Corpus(folder, _SAMPLE in manifest.get("sources", {}), manifest, old, new, fonts.load(folder), hands.load(folder))
 
 
 def _sample_folder() -> Path:

@@ -68,6 +68,10 @@ class Glyph:
     components: tuple[Component, ...] = ()  # outer groups before inner ones
 
 
+HIRAGANA = "あいうえおかきくけこさしすせそたちつてとなにぬねのはひふへほまみむめもやゆよらりるれろわゐゑをんゝ"
+"""The 48 hiragana without voicing marks and their iteration mark: the classes of Kuzushiji-49."""
+
+
 def is_kanji(code_point: int) -> bool:
     """Whether it is a CJK ideograph: unified, extension or compatibility, and 々 〇 〻; not kana, Latin, punctuation."""
     return (0x4E00 <= code_point <= 0x9FFF or 0x3400 <= code_point <= 0x4DBF or 0xF900 <= code_point <= 0xFAFF

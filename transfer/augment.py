@@ -102,8 +102,84 @@ def cutout(images: jax.Array, key: jax.Array, side: int) -> jax.Array:
     return jnp.where(square, 0.0, images)
 
 
+def _coarse() -> jax.Array:
+    """(C, 64, 64): matrices that reduce a row of 64 pixels to 16, 20, … 40 and enlarge it again, linearly."""
+    pixel = jnp.arange(SIZE) + 0.5
+
+    def matrix(size):
+        weight = jnp.maximum(0.0, 1.0 - jnp.abs(pixel[:, None] * (size / SIZE) - (jnp.arange(size) + 0.5)))  # (64, size)
+        enlarge = weight / weight.sum(1, keepdims=True)
+        overlap = jnp.minimum(pixel[None] + 0.5, (jnp.arange(size)[:, None] + 1) * (SIZE / size)) - jnp.maximum(
+            pixel[None] - 0.5, jnp.arange(size)[:, None] * (SIZE / size))
+        reduce = jnp.maximum(overlap, 0.0)
+        return enlarge @ (reduce / reduce.sum(1, keepdims=True))
+
+    return jnp.stack([matrix(size) for size in range(16, 41, 4)])
+
+
+def disturb(images: jax.Array, key: jax.Array) -> jax.Array:
+    """What photographs, scans and crops leave of a character: (B, 64, 64) float32 in [0, 1] -> the same.
+
+    Each image meets each of these with a chance of its own: heavier or lighter ink, an original of 16 to 40 pixels, pale ink, ink that
+    is missing in places, grain of the paper, a bit of a neighbouring character at an edge, the frame of a seal, a hidden rectangle.
+    """
+    batch = images.shape[0]
+    keys = iter(jax.random.split(key, 32))
+    uniform = lambda low=0.0, high=1.0, shape=(batch, 1, 1): jax.random.uniform(next(keys), shape, minval=low, maxval=high)
+    chance = lambda share: uniform() < share
+    pixel = jnp.arange(SIZE, dtype=jnp.float32)
+
+    # Ink: one pixel thicker or thinner on every side at most, beside what `warp` has done.
+    amount = uniform(-0.9, 1.4) * chance(0.5)
+    thick, thin = _neighbourhood(images, jnp.maximum), _neighbourhood(images, jnp.minimum)
+    x = images + jnp.clip(amount, 0, 1) * (thick - images) + jnp.clip(-amount, 0, 1) * (thin - images)
+
+    # Neighbours: another image of the batch, of which a strip reaches in from one side.
+    reach = jax.random.randint(next(keys), (batch,), 2, 12)
+    side = jax.random.randint(next(keys), (batch,), 0, 4)
+    place = pixel.astype(jnp.int32)[None] - jnp.where(side % 2 == 0, SIZE - reach, reach - SIZE)[:, None]  # (B, 64)
+    inside = (place >= 0) & (place < SIZE)
+    place = jnp.clip(place, 0, SIZE - 1)
+    other = jnp.roll(images, 1, 0)
+    rows = jnp.take_along_axis(other, place[:, :, None], 1) * inside[:, :, None]
+    columns = jnp.take_along_axis(other, place[:, None, :], 2) * inside[:, None, :]
+    x = jnp.maximum(x, jnp.where((side < 2)[:, None, None], rows, columns) * chance(0.12))
+
+    # The frame of a seal, or a ruled line, in a grey that the removal of colour leaves.
+    corner, extent = uniform(-10.0, 44.0, (batch, 2)), uniform(14.0, 40.0, (batch, 2))
+    away = jnp.abs(pixel - (corner + extent / 2)[..., None]) - extent[..., None] / 2  # (B, 2, 64), 0 on the edge
+    box = jnp.maximum(away[:, 0, :, None], away[:, 1, None, :])
+    frame = jnp.clip(1.5 - jnp.abs(box), 0.0, 1.0) * uniform(0.2, 0.8)
+    x = jnp.maximum(x, frame * chance(0.06))
+
+    # Small originals.
+    coarse = _coarse()[jax.random.randint(next(keys), (batch,), 0, 7)]
+    x = jnp.where(chance(0.3), jnp.einsum("bij,bjk,blk->bil", coarse, x, coarse), x)
+
+    # A worn block or a dry brush: smooth noise below a level takes ink away; paper's grain adds some.
+    noise = jax.random.normal(next(keys), (2, batch, 22, 22))
+    noise = jnp.repeat(jnp.repeat(noise, 3, 2), 3, 3)[..., 1:65, 1:65]
+    worn = jnp.clip(2.0 * (noise[0] + uniform(1.2, 2.5)), 0.0, 1.0)
+    x = x * jnp.where(chance(0.15), worn, 1.0)
+    grain = jnp.abs(noise[1]) * uniform(0.02, 0.16) + jax.random.uniform(next(keys), x.shape) * uniform(0.0, 0.12)
+    x = x + (1.0 - x) * grain * chance(0.15)
+
+    # Pale ink, and a rectangle that is hidden: the rest must do.
+    x = x * jnp.where(chance(0.3), uniform(0.45, 1.0), 1.0)
+    corner, extent = uniform(-8.0, 60.0, (batch, 2)), uniform(6.0, 24.0, (batch, 2))
+    inside = (pixel >= corner[..., None]) & (pixel < (corner + extent)[..., None])
+    x = jnp.where(inside[:, 0, :, None] & inside[:, 1, None, :] & chance(0.3), 0.0, x)
+    return jnp.clip(x, 0.0, 1.0)
+
+
 def augment(images: jax.Array, key: jax.Array, kind: str, strength: float = 1.0) -> jax.Array:
-    """Apply the augmentation named `kind` ("paper", "warp" or "none") to (B, 64, 64) uint8; float32 in [0, 1]."""
+    """Apply the augmentation named `kind` ("paper", "photo", "warp" or "none") to (B, 64, 64) uint8; float32 in [0, 1].
+
+    "photo" is "warp" and then `disturb`.
+    """
+    if kind == "photo":
+        warp_key, disturb_key = jax.random.split(key)
+        return disturb(warp(images, warp_key, strength), disturb_key)
     if kind == "paper":
         return resize_and_place(images, key)
     if kind == "warp":

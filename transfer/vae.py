@@ -37,7 +37,8 @@ class VAEConfig:
     encoder_blocks: tuple[int, ...] = (1, 1, 1)
     """Residual blocks at each of them (`residual`)."""
     norm: Literal["layer", "batch"] = "layer"
-    """Of the encoder (`residual`). "batch" normalises by the batch's statistics while training; `settle` measures them once afterwards."""
+    """Of the encoder (`residual`). "batch" normalises by the batch's statistics while training, its last layer too, as a young encoder's
+    features are nearly one and the same vector; `settle` measures the statistics once afterwards."""
     rectified_stem: bool = False
     """ReLU after the encoder's first convolution, which without blocks at 16x16 would be linear up to 8x8."""
     decoder: tuple[int, int, int] = (96, 48, 32)
@@ -50,21 +51,25 @@ class VAEConfig:
     recognition: float = 500.0
     """Weight of the classifier's cross-entropy beside the ELBO; 0 leaves it out."""
     label_smoothing: float = 0.0
-    standardise: bool = False
-    """Batch normalisation of the encoder's last layer while training (`residual`). A young encoder's features are nearly one and the
-    same vector; `settle` puts the statistics into the layer's weights afterwards."""
     decode_every: int = 1
     """Every how many-th image of a batch is reconstructed: an estimate of the mean over all, and the decoder's time is saved."""
-    augment: Literal["paper", "warp", "none"] = "warp"
+    augment: Literal["paper", "photo", "warp", "none"] = "warp"
+    """"photo" is "warp" and then what photographs and crops do to an image, without which the decoder is to paint it."""
     warp: float = 1.0
     """Strength of the `warp` augmentation; 1 moves a pixel by about 3, 0 leaves the image as it is."""
     balance: float = 0.5
     """A class of n images is drawn with weight n**(1 - balance): 0 as published, 1 all classes alike."""
-    pretrained: bool = False
-    """Start the encoder from the classifier of Kuzushiji images (`baseline`) in the same runs folder, whose encoder has the same shape, and
-    z from the discriminant directions of its features."""
     fonts: float = 0.0
     """Share of a batch of the old domain drawn from brush fonts, where the data folder has them (`python -m data fonts`)."""
+    hands: float = 0.0
+    """Share of a batch of the old domain drawn from made hands, where the data folder has them (`python -m data hands`)."""
+    kana: bool = False
+    """Learn the old domain's hiragana too, from fonts, made hands and the images of Kuzushiji-MNIST and -49 that the data folder has."""
+    components: float = 0.0
+    """Weight of the cross-entropy of the old domain's components and stroke counts, read off z linearly, beside the ELBO; 0 leaves it out."""
+    cooldown: float = 1.0
+    """Share of the steps, the last ones, in which the learning rate falls. Below 1 it is constant before, and a run may still be given other
+    `steps` as long as it is."""
     steps: int = 3_600
     batch: int = 128
     learning_rate: float = 1.5e-3
@@ -84,18 +89,31 @@ class VAEConfig:
     def small(cls, domain: str = "old") -> "VAEConfig":
         """About 40 minutes (old) and 11 minutes (new) on two CPU cores."""
         if domain == "old":
-            return cls(encoder=(32, 64, 128, 256), encoder_blocks=(0, 1, 2, 1), norm="batch", standardise=True, hidden=384, decode_every=8,
+            return cls(encoder=(32, 64, 128, 256), encoder_blocks=(0, 1, 2, 1), norm="batch", hidden=384, decode_every=8,
                        recognition=1500.0, label_smoothing=0.1, balance=0.6, fonts=0.15, learning_rate=3e-3, weight_decay=1e-2,
                        steps=5_000)
         return cls(encoder=(32, 64, 96), encoder_blocks=(0, 1, 1), decoder=(256, 96, 48), decoder_blocks=(1, 1, 0), recognition=3.0,
                    warp=0.35, balance=1.0, batch=64, learning_rate=2e-3)
 
     @classmethod
+    def long(cls, domain: str = "old") -> "VAEConfig":
+        """A day on two CPU cores, half an hour on a GPU: more hands, disturbed as photographs are, and ten times the images of `small`.
+
+        The new domain's settings are those of `small`.
+        """
+        if domain == "old":
+            return cls(encoder=(32, 64, 128, 256), encoder_blocks=(0, 2, 3, 2), norm="batch", hidden=512, decoder=(160, 96, 48),
+                       decoder_blocks=(1, 1, 0), decode_every=4, recognition=600.0, components=20.0, label_smoothing=0.1, augment="photo",
+                       warp=1.2, balance=0.6, fonts=0.25, hands=0.2, kana=True, learning_rate=3e-3, weight_decay=1e-2, steps=60_000,
+                       cooldown=0.3, warmup=500, ema=0.9995)
+        return cls.small(domain)
+
+    @classmethod
     def base(cls, domain: str = "old") -> "VAEConfig":
         """For one H100: wider and deeper, about ten minutes for each domain."""
         if domain == "old":
-            return cls(encoder=(128, 256, 512), encoder_blocks=(2, 3, 3), decoder=(256, 128, 64), decoder_blocks=(1, 1, 1), hidden=1024,
-                       steps=40_000, batch=512, learning_rate=2e-3, warmup=1000, ema=0.9995)
+            return dataclasses.replace(cls.long(domain), encoder=(64, 128, 256, 512), decoder=(256, 128, 64), decoder_blocks=(1, 1, 1),
+                                       hidden=1024, decode_every=1, steps=40_000, batch=512, warmup=1000)
         return cls(encoder=(64, 128, 256), encoder_blocks=(1, 2, 2), decoder=(512, 256, 128), decoder_blocks=(2, 2, 2),
                    recognition=3.0, warp=0.35, balance=1.0, steps=30_000, batch=512, learning_rate=2e-3, warmup=1000, ema=0.9995)
 
@@ -118,6 +136,10 @@ class Block(nnx.Module):
         return x + self.second(nnx.relu(self.first(nnx.relu(self.norm(x)))))
 
 
+class Statistic(nnx.Variable):
+    """What is measured and not trained."""
+
+
 class BatchNorm(nnx.Module):
     """Batch normalisation (arXiv 1502.03167). Its statistics are not followed while training but measured once afterwards, of the
     weights that are kept, averaged ones too.
@@ -127,7 +149,7 @@ class BatchNorm(nnx.Module):
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
         self.scale, self.bias = nnx.Param(jnp.ones(channels)), nnx.Param(jnp.zeros(channels))
-        self.mean, self.variance = nnx.Param(jnp.zeros(channels)), nnx.Param(jnp.ones(channels))
+        self.mean, self.variance = Statistic(jnp.zeros(channels)), Statistic(jnp.ones(channels))
 
     def __call__(self, x: jax.Array, statistics: str = "kept") -> jax.Array:
         mean, variance = self.mean[...], self.variance[...]
@@ -182,10 +204,10 @@ class ResidualEncoder(nnx.Module):
         x = self.norm(x, statistics) if self.batch else self.norm(x)
         return nnx.relu(x).reshape(x.shape[0], -1)
 
-    def __call__(self, images: jax.Array, standardise: bool = False) -> jax.Array:
-        """standardise: all that normalises by batches takes the batch's own statistics, as in training."""
-        x = self.dense(self.trunk(images, "batch" if standardise else "kept"))
-        if standardise:
+    def __call__(self, images: jax.Array, statistics: str = "kept") -> jax.Array:
+        """statistics: see `BatchNorm`; the batch's own standardise the last layer too."""
+        x = self.dense(self.trunk(images, statistics))
+        if statistics == "batch":
             x = (x - x.mean(0)) * jax.lax.rsqrt(x.var(0) + EPSILON)
         return nnx.relu(x)
 
@@ -247,9 +269,10 @@ class PaperDecoder(nnx.Module):
 
 
 class VAE(nnx.Module):
-    """Encoder, decoder and, where the loss asks for it, a linear classifier of `classes` characters on z."""
+    """Encoder, decoder and, where the loss asks for them, linear classifiers on z: of `classes` characters, and of `attributes`, which are
+    the components and stroke counts that a character may have."""
 
-    def __init__(self, config: VAEConfig, classes: int, rngs: nnx.Rngs):
+    def __init__(self, config: VAEConfig, classes: int, rngs: nnx.Rngs, attributes: int = 0):
         paper = config.architecture == "paper"
         self.encoder = PaperEncoder(rngs) if paper else ResidualEncoder(config, rngs)
         features = 1024 if paper else config.hidden
@@ -257,10 +280,11 @@ class VAE(nnx.Module):
         self.log_variance = nnx.Linear(features, config.latent, rngs=rngs)
         self.decoder = PaperDecoder(config.latent, rngs) if paper else ResidualDecoder(config, rngs)
         self.classifier = nnx.Linear(config.latent, classes, rngs=rngs) if config.recognition else None
+        self.attributes = nnx.Linear(config.latent, attributes, rngs=rngs) if config.components and attributes else None
 
-    def encode(self, images: jax.Array, standardise: bool = False) -> tuple[jax.Array, jax.Array]:
-        """(B, 64, 64) in [0, 1] -> mean and log-variance of q(z | image), each (B, latent). standardise: with the batch's statistics."""
-        features = self.encoder(images, True) if standardise else self.encoder(images)
+    def encode(self, images: jax.Array, statistics: str = "kept") -> tuple[jax.Array, jax.Array]:
+        """(B, 64, 64) in [0, 1] -> mean and log-variance of q(z | image), each (B, latent). statistics: see `BatchNorm`."""
+        features = self.encoder(images) if statistics == "kept" else self.encoder(images, statistics)
         # Bounds that training never meets; an extreme input must stay finite.
         return self.mean(features), jnp.clip(self.log_variance(features), -12.0, 6.0)
 
@@ -302,23 +326,24 @@ def kl_divergence(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
     return 0.5 * (jnp.exp(log_variance) + mean**2 - 1.0 - log_variance)
 
 
-def elbo(model: VAE, config: VAEConfig, images: jax.Array, key: jax.Array, standardise: bool = False):
+def elbo(model: VAE, config: VAEConfig, images: jax.Array, key: jax.Array, statistics: str = "kept", clean: jax.Array | None = None):
     """The negative ELBO with its KL floor, mean over the batch in nats; the sampled z (B, latent); and the parts.
 
-    images (B, 64, 64) float32 in [0, 1]. BCE summed over pixels + max(KL, kl_floor), the maximum taken per example.
+    images (B, 64, 64) float32 in [0, 1]; clean: what the decoder is to paint of them [images] (denoising, Im et al. 2017, arXiv 1511.06406).
+    BCE summed over pixels + max(KL, kl_floor), the maximum taken per example.
     """
-    mean, log_variance = model.encode(images, standardise)
+    mean, log_variance = model.encode(images, statistics)
     z = sample_z(mean, log_variance, key)
     shown = slice(None, None, config.decode_every)
-    reconstruction = reconstruction_loss(model.decode(z[shown]), images[shown]).mean()
+    reconstruction = reconstruction_loss(model.decode(z[shown]), (images if clean is None else clean)[shown]).mean()
     kl = kl_divergence(mean, log_variance).sum(-1)
     return reconstruction + jnp.maximum(kl, config.kl_floor).mean(), z, {"reconstruction": reconstruction, "kl": kl.mean()}
 
 
 def settle(model: VAE, images: jax.Array) -> VAE:
-    """The model with the statistics of training images (B, 64, 64) in its encoder: what `standardise` did by the batch.
+    """The model with the statistics of training images (B, 64, 64) in its encoder, in place of each batch's own.
 
-    The last layer's go into its weights, so that a settled model can be trained on."""
+    The last layer's go into its weights."""
     dense = model.encoder.dense
     x = dense(model.encoder.trunk(images, "measure"))
     scale = jax.lax.rsqrt(x.var(0) + EPSILON)
@@ -338,16 +363,24 @@ def cross_entropy(scores: jax.Array, labels: jax.Array, smoothing: float = 0.0) 
     return -((1 - smoothing) * chosen + smoothing * spread)
 
 
-def loss(model: VAE, config: VAEConfig, images: jax.Array, labels: jax.Array, key: jax.Array, allowed: jax.Array | None = None):
-    """`elbo` + recognition * cross-entropy of the classifier on the sampled z. labels (B,) int32; allowed
-    (B, C) bool: the classes that take part for each image [all]. The scalar and its parts."""
-    total, z, parts = elbo(model, config, images, key, config.standardise)
+def loss(model: VAE, config: VAEConfig, images: jax.Array, labels: jax.Array, key: jax.Array, allowed: jax.Array | None = None,
+         clean: jax.Array | None = None, attributes: jax.Array | None = None):
+    """`elbo` + recognition * cross-entropy of the classifier on the sampled z + components * that of its attributes.
+
+    labels (B,) int32; allowed (B, C) bool: the classes that take part for each image [all]; clean: see `elbo`; attributes (B, A) of 0
+    and 1: what the image's character has. The scalar and its parts.
+    """
+    total, z, parts = elbo(model, config, images, key, "batch" if config.norm == "batch" else "kept", clean)
     if config.recognition:
         scores = model.classifier(z)
         scores = scores if allowed is None else jnp.where(allowed, scores, -jnp.inf)
         recognition = cross_entropy(scores, labels, config.label_smoothing).mean()
         total += config.recognition * recognition
         parts |= {"recognition": recognition, "accuracy": (scores.argmax(-1) == labels).mean()}
+    if model.attributes is not None:
+        components = optax.sigmoid_binary_cross_entropy(model.attributes(z), attributes).sum(-1).mean()
+        total += config.components * components
+        parts["components"] = components
     return total, parts
 
 

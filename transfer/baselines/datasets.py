@@ -42,9 +42,7 @@ def load(name: str, data=None, split: str = "") -> Labelled:
         return _kanji(corpora.load(data), split or "val")
     if name == "kmnist" and not kmnist.present("kmnist", "train", data) and kmnist.present("kmnist", "test", data):
         kana = kmnist.load("kmnist", "test", data)
-        shuffled = np.random.default_rng(0).permutation(len(kana.images))
-        cut = len(shuffled) * 4 // 5
-        chosen, asked = np.sort(shuffled[:cut]), np.sort(shuffled[cut:])
+        chosen, asked = kmnist.divided(len(kana.images))
         return _kana(name, kana.images[chosen], kana.labels[chosen], kana.images[asked], kana.labels[asked], kana.characters,
                      f"**not the published split**: the training images are not in the data folder, so {len(chosen):,} of the published test "
                      f"images (by index, numpy's default_rng(0)) are learned from and the other {len(asked):,} asked")
