@@ -60,9 +60,6 @@ class VAEConfig:
     """Strength of the `warp` augmentation; 1 moves a pixel by about 3, 0 leaves the image as it is."""
     balance: float = 0.5
     """A class of n images is drawn with weight n**(1 - balance): 0 as published, 1 all classes alike."""
-    pretrained: bool = False
-    """Start the encoder from the classifier of Kuzushiji images (`baseline`) in the same runs folder, whose encoder has the same shape, and
-    z from the discriminant directions of its features."""
     fonts: float = 0.0
     """Share of a batch of the old domain drawn from brush fonts, where the data folder has them (`python -m data fonts`)."""
     steps: int = 3_600
@@ -104,6 +101,20 @@ class VAEConfig:
         """For the sample corpus: a minute on two CPU cores."""
         return dataclasses.replace(cls.small(domain), encoder=(32, 64, 64), encoder_blocks=(0, 1, 1), norm="layer", decoder=(64, 32, 16),
                                    hidden=128, recognition=500.0 if domain == "old" else 3.0, decode_every=1, learning_rate=1.5e-3, steps=600, batch=64, warmup=50, ema=0.98)
+
+
+def unused(config: VAEConfig, domain: str) -> frozenset[str]:
+    """Settings that play no part with the others, in the VAE of a domain ("old" or "new")."""
+    names = set()
+    if config.architecture == "paper":
+        names |= {"encoder", "encoder_blocks", "norm", "rectified_stem", "decoder", "decoder_blocks", "hidden", "standardise"}
+    if config.augment != "warp":
+        names.add("warp")
+    if not config.recognition:
+        names.add("label_smoothing")
+    if domain == "new":
+        names.add("fonts")
+    return frozenset(names)
 
 
 class Block(nnx.Module):
