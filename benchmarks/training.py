@@ -154,13 +154,13 @@ def lstm_decoder(units: str, framework: str) -> Problem:
 
     from transfer import sketch_rnn
 
-    config = sketch_rnn.SketchRNNConfig(units=int(units), glimpse=False, embed=0, head=0, noise=0.0)
+    config = sketch_rnn.SketchRNNConfig(units=int(units))
     rows = np.concatenate([_random(64, 133, 2) * 20 - 10, (_random(64, 133, 1) < 0.2).astype(np.float32)], -1)
     count, z = np.full(64, 133, np.int32), _random(64, 64)
     if framework == "torch":
         import twins_strokes
 
-        movement, _, _, target, valid, z = _tensors(*sketch_rnn.teacher(config, jnp.asarray(rows), count), z)
+        movement, target, valid, z = _tensors(*sketch_rnn.teacher(config, jnp.asarray(rows), count), z)
         return Problem(twins_strokes.Decoder(int(units)), lambda m: m.loss(movement, target, valid, z))
     from flax import nnx
 
@@ -173,7 +173,7 @@ STROKES = 12
 
 
 def stroke_decoder(framework: str) -> Problem:
-    from transfer import sketch_rnn, stroke_rnn
+    from transfer import stroke_rnn
 
     config = stroke_rnn.StrokeRNNConfig.small()
     batch, many = config.batch, config.plan_batch
@@ -200,7 +200,7 @@ def stroke_decoder(framework: str) -> Problem:
     def loss(p, key):
         m, condition = model(p), {"z": jnp.asarray(z), "picture": jnp.asarray(picture)}
         value = stroke_rnn.loss(m, axes, jnp.asarray(strokes), jnp.asarray(count), condition, key)[0]
-        return value + sketch_rnn.plan_loss(m, jnp.asarray(plan_z), jnp.asarray(plan_count))[0]
+        return value + stroke_rnn.plan_loss(m, jnp.asarray(plan_z), jnp.asarray(plan_count))[0]
 
     return Problem(params, loss)
 

@@ -14,7 +14,7 @@ PAGE, SAMPLES, STAY, MOMENTUM = 32, 2, 1e-3, 0.85
 
 
 class Decoder(nn.Module):
-    """`transfer.sketch_rnn.SketchRNN` without glimpse: one LSTM layer, z at every input, bivariate mixtures."""
+    """`transfer.sketch_rnn.SketchRNN`: one LSTM layer, z at every input, bivariate mixtures."""
 
     def __init__(self, units: int, mixtures: int = 20, latent: int = 64):
         super().__init__()
@@ -55,13 +55,13 @@ class Decoder(nn.Module):
 
 
 def fourier(position):
-    """(…, 2) -> (…, 16): `transfer.sketch_rnn.fourier`."""
+    """(…, 2) -> (…, 16): `transfer.stroke_rnn.fourier`."""
     angle = position[..., None] * (math.pi / BOX) * torch.tensor([1.0, 2.0, 4.0, 8.0])
     return torch.cat([torch.sin(angle), torch.cos(angle)], -1).flatten(-2)
 
 
 def strokes_left(left):
-    """(…) int64 -> (…, 5): `transfer.sketch_rnn.strokes_left`."""
+    """(…) int64 -> (…, 5): `transfer.stroke_rnn.strokes_left`."""
     few = F.one_hot(left.clamp(max=4), 5)[..., :4].float()
     return torch.cat([left[..., None] / 10.0, few], -1)
 

@@ -168,7 +168,7 @@ def _sample_folder() -> Path:
     """The sample corpus on disk, written on first use; a half-written one never gets the final name."""
     from . import sample
 
-    folder = cache_folder() / f"sample-v{getattr(sample, 'VERSION', 1)}"
+    folder = cache_folder() / f"sample-v{sample.VERSION}"
     if folder.is_dir():
         return folder
     try:

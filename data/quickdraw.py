@@ -38,10 +38,10 @@ def read(file, where):
                any(len(s) > 2 for s in record["drawing"]))
 
 
-def line(word: str, key: str, strokes, digits: int | None) -> str:
+def line(word: str, key: str, strokes, digits: int | None, recognized: bool = True) -> str:
     """One line in the simplified form; coordinates rounded to `digits` decimals, None for whole numbers."""
     rounded = [[[round(float(v), digits) for v in stroke[:, axis]] for axis in (0, 1)] for stroke in strokes]
-    record = {"word": word, "key_id": key, "recognized": True, "drawing": rounded}
+    record = {"word": word, "key_id": key, "recognized": recognized, "drawing": rounded}
     return json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 

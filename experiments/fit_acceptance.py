@@ -92,7 +92,7 @@ def fit(model: KuzushijiTransfer, corpus, count: int, test: int, kana: Path | No
                 for number, (kind, make) in enumerate(tqdm(kinds.items(), desc="negatives", file=sys.stderr, disable=None))}
     fitted = [kind for kind in pictures if kind in negatives.FITTED]
     fonts = np.zeros((0, 64, 64), np.uint8)
-    if getattr(corpus, "fonts", None) is not None:
+    if corpus.fonts is not None:
         fonts = np.array(corpus.fonts.images[np.sort(rng.permutation(len(corpus.fonts.images))[:FONTS])])
     numbers = [describe(x) for x in (learned, train[DISTURBED:], pages, fonts[::2])]
     foreign = np.concatenate([describe(pictures[kind][0]) for kind in fitted if len(pictures[kind][0])])

@@ -5,7 +5,7 @@
     python experiments/forms.py --data DIR --split zero-shot
 
 Two kanji are forms of one character where OpenCC's table from Japanese to traditional characters makes them the same; most pairs that it does not
-have (纏/纒, 碗/椀) still count as wrong. The strict figures are those of `evaluate.py`; candidates only, nothing is drawn.
+have (纏/纒, 碗/椀) still count as wrong. The strict figures are those of `kuzushiji-transfer evaluate`; candidates only, nothing is drawn.
 """
 import argparse
 import sys

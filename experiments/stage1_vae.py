@@ -1,31 +1,25 @@
 """Stage 1: train the VAE of each domain, Kuzushiji images to z_old and rasterised KanjiVG to z_new.
 
-With --pretrained the old encoder starts from a classifier of the same images, which is trained first where the runs folder has none.
-
     python experiments/stage1_vae.py                       # both domains
     python experiments/stage1_vae.py --domain old --preset paper --steps 1000
+
+Settings that are given hold for both domains, all others are each domain's own preset.
 """
 import sys
 from typing import Literal
 
-from transfer import options, stages, training
-from transfer.classifier import ClassifierConfig
-from transfer.evaluation import judges
+from transfer import options, stages, training, vae
 from transfer.vae import VAEConfig
 
 
-def main(opts, config, corpus, domain):
-    for each in ("old", "new") if domain == "both" else (domain,):
-        # Fields given on the command line hold for both domains, the rest is each domain's own preset.
-        preset, default = getattr(VAEConfig, opts.preset)(each), getattr(VAEConfig, opts.preset)("old")
-        chosen = options.carried(config, default, preset)
-        if each == "old" and chosen.pretrained:
-            task = judges.baseline_task(ClassifierConfig.baseline(), corpus, opts.seed)
-            training.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
-        task = stages.vae_task(chosen, corpus, each, opts.runs)
+def main(opts, given, corpus, domain):
+    domains = ("old", "new") if domain == "both" else (domain,)
+    configs = [options.overridden(getattr(VAEConfig, opts.preset)(each), given) for each in domains]
+    options.refuse_unused(given, *(vae.unused(config, each) for each, config in zip(domains, configs)))
+    for each, config in zip(domains, configs):
+        task = stages.vae_task(config, corpus, each)
         training.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
 
 
 if __name__ == "__main__":
-    sys.exit(options.run(main, lambda preset: getattr(VAEConfig, preset)("old"), __doc__,
-                         domain=(Literal["both", "old", "new"], "both")))
+    sys.exit(options.run(main, __doc__, {"small": VAEConfig.small()}, domain=(Literal["both", "old", "new"], "both")))

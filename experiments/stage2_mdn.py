@@ -5,14 +5,16 @@
 """
 import sys
 
-from transfer import options, stages, training
+from transfer import mdn, options, stages, training
 from transfer.mdn import MDNConfig
 
 
-def main(opts, config, corpus):
+def main(opts, given, corpus):
+    config = options.overridden(getattr(MDNConfig, opts.preset)(), given)
+    options.refuse_unused(given, mdn.unused(config))
     task = stages.mdn_task(config, corpus, opts.runs, opts.seed)
     training.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
 
 
 if __name__ == "__main__":
-    sys.exit(options.run(main, lambda preset: getattr(MDNConfig, preset)(), __doc__))
+    sys.exit(options.run(main, __doc__, {"small": MDNConfig.small()}))

@@ -1,6 +1,6 @@
 """Stage 3: train the Sketch-RNN decoder that writes z_new as strokes, on the latents of stages 1 and 2.
 
-`paper` moves the pen point by point, the other presets write a whole stroke a step; --points trains their kind of settings point by point.
+`paper` moves the pen point by point, the other presets write a whole stroke a step; each kind has settings of its own.
 
     python experiments/stage3_sketch_rnn.py
     python experiments/stage3_sketch_rnn.py --units 256 --blocks 1
@@ -10,15 +10,14 @@ import sys
 
 from transfer import options, stages, training
 from transfer.sketch_rnn import SketchRNNConfig
+from transfer.stroke_rnn import StrokeRNNConfig
 
 
-def main(opts, config, corpus):
+def main(opts, given, corpus):
+    config = options.overridden(stages.decoder_preset(opts.preset), given)
     task = stages.decoder_task(config, corpus, opts.runs, opts.seed)
     training.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
 
 
 if __name__ == "__main__":
-    points = "--points" in sys.argv[1:]
-    sys.argv = [a for a in sys.argv if a != "--points"]
-    presets = (lambda preset: getattr(SketchRNNConfig, preset)()) if points else stages.decoder_preset
-    sys.exit(options.run(main, presets, __doc__))
+    sys.exit(options.run(main, __doc__, {"small": StrokeRNNConfig.small(), "paper": SketchRNNConfig.paper()}))

@@ -2,6 +2,8 @@
 
     python experiments/train_judges.py                        # both
     python experiments/train_judges.py --which recogniser --views 16
+
+Settings that are given hold for both, all others are each one's own preset.
 """
 import sys
 from typing import Literal
@@ -15,16 +17,15 @@ def preset_of(name: str, which: str) -> ClassifierConfig:
     return ClassifierConfig.tiny() if name == "tiny" else getattr(ClassifierConfig, which)()
 
 
-def main(opts, config, corpus, which):
-    for each in ("recogniser", "baseline") if which == "both" else (which,):
-        # Fields given on the command line hold for both, the rest is each one's own preset.
-        default = preset_of(opts.preset, "recogniser")
-        chosen = options.carried(config, default, preset_of(opts.preset, each))
+def main(opts, given, corpus, which):
+    chosen = ("recogniser", "baseline") if which == "both" else (which,)
+    configs = [options.overridden(preset_of(opts.preset, each), given) for each in chosen]
+    for each, config in zip(chosen, configs):
         task_of = {"recogniser": judges.recogniser_task, "baseline": judges.baseline_task}[each]
-        task = task_of(chosen, corpus, opts.seed)
+        task = task_of(config, corpus, opts.seed)
         training.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
 
 
 if __name__ == "__main__":
-    sys.exit(options.run(main, lambda preset: preset_of(preset, "recogniser"), __doc__,
-                         which=(Literal["both", "recogniser", "baseline"], "both")))
+    which = Literal["both", "recogniser", "baseline"], "both"
+    sys.exit(options.run(main, __doc__, {"small": ClassifierConfig.recogniser()}, which=which))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.quickdraw import UNITS
+from data import quickdraw
 from transfer.files import whole
 from transfer.svg import curves_of
 
@@ -95,12 +95,9 @@ def quickdraw_lines(result: Result, key: str) -> list[str]:
 
     word: the kanji that the drawing set out to be; recognized: whether the verdict is "sure".
     """
-    lines = []
-    for number, (word, strokes) in enumerate(zip(result.written, result.strokes), 1):
-        drawing = [[[round(float(v) * UNITS, 2) for v in stroke[:, axis]] for axis in (0, 1)] for stroke in strokes]
-        record = {"word": word, "key_id": f"{key}-{number}", "recognized": result.verdict == "sure", "drawing": drawing}
-        lines.append(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
-    return lines
+    scaled = [[np.asarray(stroke, np.float64) * quickdraw.UNITS for stroke in strokes] for strokes in result.strokes]
+    return [quickdraw.line(word, f"{key}-{number}", strokes, 2, result.verdict == "sure")
+            for number, (word, strokes) in enumerate(zip(result.written, scaled), 1)]
 
 
 def pdf(result: Result, uncertainty: bool = False) -> bytes:

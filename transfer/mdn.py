@@ -50,10 +50,6 @@ class MDNConfig:
     """Share of a batch drawn from brush fonts, where the data folder has them."""
     variants: bool = False
     """Pair an image with a random modern variant of its kanji instead of its standard form."""
-    together: bool = False
-    """Train the old VAE on through the density's likelihood (its ELBO beside it) instead of on kept latents."""
-    likelihood: float = 1000.0
-    """Weight of the density's loss beside the old VAE's ELBO (`together`)."""
     direct: bool = False
     """Let the old VAE's own classifier of z_old have a say beside the similarities (`anchored`): a product of both, each raised to an
     exponent that is fitted on val."""
@@ -87,7 +83,12 @@ class MDNConfig:
     @classmethod
     def tiny(cls) -> "MDNConfig":
         """For the sample corpus: a minute."""
-        return cls(together=True, hidden=128, key=64, steps=400, batch=64, warmup=20, ema=0.98)
+        return dataclasses.replace(cls.small(), hidden=128, key=64, steps=400, batch=64, warmup=20, ema=0.98)
+
+
+def unused(config: MDNConfig) -> frozenset[str]:
+    """Settings that play no part with the others."""
+    return frozenset({"mixtures"} if config.density == "anchored" else {"key", "key_dropout", "unseen", "direct", "label_smoothing"})
 
 
 class Trunk(nnx.Module):

@@ -1,12 +1,15 @@
-"""The command line that all training scripts share: a preset, any of its fields, and where data and runs lie."""
+"""The command line that all training scripts share: a preset, any setting, and where data and runs lie."""
 from __future__ import annotations
 
-import argparse
+import ast
 import dataclasses
+import inspect
 import sys
+import textwrap
+import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypedDict
 
 import tyro
 
@@ -40,35 +43,77 @@ class Options:
     """From 0."""
 
 
-def carried(config, default, preset):
-    """`preset` with those fields of `config` that were given on the command line: the ones in which it differs from `default`."""
-    given = {f.name: value for f in dataclasses.fields(config) if (value := getattr(config, f.name)) != getattr(default, f.name)}
-    return dataclasses.replace(preset, **given)
-
-
-def run(script: Callable, presets: Callable, doc: str, **choices) -> int:
-    """Parse the command line and call `script(options, config, corpus, **chosen)`; returns the exit code.
-
-    presets: name -> default configuration. choices: extra options, name -> (type, default).
-    Any field of the configuration is an option. Bad input is one line on stderr and exit code 2; Ctrl-C 130.
-    """
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--preset", default="auto")
-    first.add_argument("--data", type=Path)
-    known, _ = first.parse_known_args()
-    help_only = any(a in ("-h", "--help") for a in sys.argv[1:])
+def overridden(config, given: dict):
+    """`config` with the settings that were given on the command line. Raises TrainingError for one that it does not have, or
+    cannot have."""
+    known = {f.name for f in dataclasses.fields(config)}
+    if foreign := [name for name in given if name not in known]:
+        raise TrainingError(f"--{foreign[0].replace('_', '-')}: {type(config).__name__}, which this preset trains, has no such "
+                            "setting; leave it out, or choose another --preset")
     try:
-        corpus = None if help_only else corpora.load(known.data)
-        preset = known.preset if known.preset in PRESETS else "small" if help_only or not corpus.is_sample else "tiny"
-        config = presets(preset)
-        fields = [("options", tyro.conf.OmitArgPrefixes[Options], Options()),
-                  ("config", tyro.conf.OmitArgPrefixes[type(config)], config),
-                  *((name, kind, default) for name, (kind, default) in choices.items())]
-        arguments = tyro.cli(dataclasses.make_dataclass(
-            "Arguments", [(n, k, dataclasses.field(default=d)) for n, k, d in fields], frozen=True), description=doc)
-        options = dataclasses.replace(arguments.options, preset=preset, runs=arguments.options.runs or Path("runs") / preset)
+        return dataclasses.replace(config, **given)
+    except ValueError as error:
+        raise TrainingError(str(error)) from None
+
+
+def refuse_unused(given: dict, *unused: frozenset[str]) -> None:
+    """Raise TrainingError for a setting that was given and that none of the models uses, each of which has names in `unused`."""
+    for name in given:
+        if all(name in each for each in unused):
+            raise TrainingError(f"--{name.replace('_', '-')} has no effect with the other settings; leave it out, or change them")
+
+
+def settings(presets: dict) -> type:
+    """The type of a dict that holds those settings of the configurations that were given on the command line, and no others.
+
+    presets: name -> configuration. Help names each setting's value in the first one that has it.
+    """
+    fields = {}
+    for preset, config in presets.items():
+        described, types = _described(type(config)), typing.get_type_hints(type(config))
+        for name, kind in types.items():
+            hint = f"({preset}: {_shown(getattr(config, name))})"
+            fields.setdefault(name, Annotated[kind, tyro.conf.arg(help=described.get(name, ""), help_behavior_hint=hint)])
+    return TypedDict("Settings", fields, total=False)
+
+
+def _shown(value) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _described(kind: type) -> dict[str, str]:
+    """Field -> the docstring under it."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body
+    return {field.target.id: inspect.cleandoc(text.value.value) for field, text in zip(body, body[1:])
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)}
+
+
+def arguments(doc: str, options, presets: dict, **choices):
+    """The command line, parsed: an object with `options`, `settings` (a dict of those that were given) and the choices.
+
+    options: an instance with the options' defaults. presets: see `settings`. choices: extra options, name -> (type, default).
+    """
+    kind = tyro.conf.OmitArgPrefixes
+    fields = [("options", kind[type(options)], dataclasses.field(default=options)),
+              ("settings", kind[settings(presets)], dataclasses.field(default_factory=dict)),
+              *((name, of, dataclasses.field(default=default)) for name, (of, default) in choices.items())]
+    return tyro.cli(dataclasses.make_dataclass("Arguments", fields, frozen=True), description=doc)
+
+
+def run(script: Callable, doc: str, presets: dict, **choices) -> int:
+    """Parse the command line and call `script(options, given, corpus, **chosen)`; returns the exit code.
+
+    given: the settings that were given, for `overridden`. presets: name -> configuration whose fields are options.
+    choices: extra options, name -> (type, default). Bad input is one line on stderr and exit code 2; Ctrl-C 130.
+    """
+    parsed = arguments(doc, Options(), presets, **choices)
+    try:
+        options = parsed.options
+        corpus = corpora.load(options.data)
+        preset = options.preset if options.preset != "auto" else "tiny" if corpus.is_sample else "small"
+        options = dataclasses.replace(options, preset=preset, runs=options.runs or Path("runs") / preset)
         devices.connect(options.coordinator, options.num_processes, options.process_id)
-        script(options, arguments.config, corpus, **{name: getattr(arguments, name) for name in choices})
+        script(options, parsed.settings, corpus, **{name: getattr(parsed, name) for name in choices})
     except (DataError, TrainingError, WeightsError, devices.ConnectionFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -16,8 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from data.raster import rasterise
-from data.strokes import from_stroke3
+from data.strokes import from_stroke3, resample
 from transfer import acceptance, batch, formats, mdn, sketch_rnn, stroke_rnn, vae
 from transfer import uncertainty as doubt
 from transfer.card import card
@@ -277,7 +276,7 @@ class KuzushijiTransfer:
         number, samples = z_new.shape[:2]
         decoder = self.decoder
         flat = {"z": z_new.reshape(-1, z_new.shape[-1])}
-        if decoder.sees:
+        if decoder.axes is not None:
             flat["picture"] = pictures.reshape(-1, 64, 64)
         keys = jax.random.key_data(jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys))
         keys = np.tile(np.asarray(keys)[:samples], (number, 1))
@@ -299,7 +298,7 @@ class KuzushijiTransfer:
             else:
                 rows, counts, _ = jax.device_get(sketch_rnn.draw(decoder.graph, decoder.params, *given))
                 part = [from_stroke3(r[:n]) for r, n in zip(rows[:len(chosen)], counts)]
-                found = [likeness(d, pictures.reshape(-1, 64, 64)[i]) for d, i in zip(part, chosen)]
+                found = stroke_rnn.likeness(same_points(part), pictures.reshape(-1, 64, 64)[chosen])
             for i, drawing, value in zip(chosen, part, found):
                 drawings[i], alike[i] = drawing, value
 
@@ -324,8 +323,9 @@ def spread(pictures: np.ndarray, share: np.ndarray) -> np.ndarray:
     return np.sqrt((share * (pictures - (share * pictures).sum(1, keepdims=True))**2).sum(1))
 
 
-def likeness(drawing: list[np.ndarray], picture: np.ndarray) -> float:
-    """Cosine between the drawing's raster and a picture (64, 64) in [0, 1]: 1 where they are alike, 0 without common ink."""
-    raster = rasterise(drawing) / 255.0 if drawing else np.zeros_like(picture)
-    norm = np.sqrt((raster**2).sum() * (picture**2).sum())
-    return float((raster * picture).sum() / norm) if norm else 0.0
+def same_points(drawings: list[list[np.ndarray]], points: int = 24) -> np.ndarray:
+    """Drawings as one array (N, most strokes, points, 2), 0 where there is no stroke: what `stroke_rnn.likeness` takes."""
+    strokes = np.zeros((len(drawings), max(map(len, drawings)), points, 2), np.float32)
+    for row, drawing in zip(strokes, drawings):
+        row[:len(drawing)] = [resample(stroke, points) for stroke in drawing]
+    return strokes

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from data.raster import BOX, rasterise
-from transfer.files import whole
 from transfer.uncertainty import heatmap
 
 if TYPE_CHECKING:
@@ -64,15 +61,6 @@ def sheet(result: Result, columns: int = 5, top: int = 10) -> Image.Image:
         for i, text in enumerate(listed):
             pen.text((GAP + i % per_line * 130, y + CAPTION + i // per_line * LINE), text, "black", font)
     return page
-
-
-def save_sheet(result: Result, path: str | os.PathLike, columns: int = 5, top: int = 10) -> Path:
-    """Write sheet(result) as PNG to path, whole or not at all. Raises OSError where the folder cannot be written."""
-    path = Path(path)
-    page = sheet(result, columns, top)
-    with whole(path) as part, open(part, "xb") as file:
-        page.save(file, "PNG", optimize=True)
-    return path
 
 
 def draw_strokes(polylines: list[np.ndarray], size: int = PANEL) -> Image.Image:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from data.corpus import Corpus
 from data.raster import rasterise
 from data.strokes import from_stroke3, resample, simplify_many, to_stroke3
-from transfer import augment, discriminant, mdn, sketch_rnn, stroke_rnn, vae, weights
+from transfer import augment, mdn, sketch_rnn, stroke_rnn, vae, weights
 from transfer.devices import spread
 from transfer.pictures import image_grid
 from transfer.training import Task, TrainingError, adamw
@@ -101,12 +101,11 @@ def new_examples(corpus: Corpus, variants: bool) -> np.ndarray:
     return np.flatnonzero(np.isin(corpus.new.code_points, corpus.new.code_points[gallery]))
 
 
-def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, folder: Path | None = None) -> Task:
+def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
     """The VAE of one domain ("old" or "new").
 
     Held out: of the old domain the val split; of the new, where every kanji must be in the gallery, KanjiVG's variant forms
     (Kaisho and others), which `residual` never trains on. The paper's preset trains on variants too, and is evaluated on the gallery.
-    folder: the runs folder with the classifier that a `pretrained` encoder starts from. Raises WeightsError where it is not there.
     """
     if domain == "old":
         chosen, points = old_examples(corpus, "train")
@@ -133,12 +132,9 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, folder: Path | 
         return vae.VAE(config, len(classes), nnx.Rngs(params=key))
 
     graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
-    encoder = pretrained_encoder(config, folder) if domain == "old" and config.pretrained else None
-
-    start = {} if encoder is None else {"encoder": encoder} | discriminant_heads(config, graph, encoder, images, tables, len(classes))
 
     def init(key):
-        return nnx.to_pure_dict(nnx.split(build(key))[1]) | jax.tree.map(jnp.asarray, start)
+        return nnx.to_pure_dict(nnx.split(build(key))[1])
 
     def loss(params, data, key, variant):
         draw_key, augment_key, model_key = jax.random.split(key, 3)
@@ -172,8 +168,6 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, folder: Path | 
         image_grid([shown / 255.0, np.asarray(reconstruct(params, jnp.asarray(shown)))], path)
 
     provenance = corpus_provenance(corpus, config.fonts if domain == "old" else 0.0)
-    if encoder is not None:
-        provenance |= {"upstream": upstream(folder, "baseline")}
     return Task(VAE_NAMES[domain], config, init, loss, data, evaluate, picture if len(held_images) else None,
                 export=lambda params: {"classes": classes.astype(np.int32)}, provenance=provenance,
                 settle=settler(config, graph, images))
@@ -194,72 +188,19 @@ def settler(config: vae.VAEConfig, graph, images: np.ndarray):
     return settle
 
 
-def pretrained_encoder(config: vae.VAEConfig, folder: Path) -> dict:
-    """Parameters of the encoder of the `baseline` in a runs folder. Raises WeightsError, TrainingError for one of another shape."""
-    path = weights.find(folder, "baseline")
-    params, _, described = weights.load(path)
-    theirs = described["config"]
-    for field in ("encoder", "encoder_blocks", "rectified_stem", "hidden"):
-        mine = getattr(config, field)
-        if theirs.get(field) != (list(mine) if isinstance(mine, tuple) else mine):
-            raise TrainingError(f"{path}: its {field} is {theirs.get(field)}, the VAE's {mine}; train both with the same")
-    return params["encoder"]
-
-
-def discriminant_heads(config: vae.VAEConfig, graph, encoder: dict, images: np.ndarray, tables: dict, classes: int) -> dict:
-    """What comes after a pretrained encoder, so that z tells characters apart from the start: the posterior's mean along the
-    discriminant directions of its features, a variance below that inside of classes, and the classifier that follows from them."""
-    place, label = (np.concatenate(parts) for parts in zip(*(examples_of_each(table, 4) for table in tables.values())))
-    params = nnx.to_pure_dict(nnx.split(vae.VAE(config, classes, nnx.Rngs(0)))[1]) | {"encoder": encoder}
-
-    @jax.jit
-    def encode(params, batch, key):
-        met = augment.augment(batch, key, config.augment, config.warp)
-        return nnx.merge(graph, params).encoder(met, config.standardise)
-
-    # Shuffled, as `standardise` wants batches of all kinds; the last, smaller one is left out.
-    order = np.random.default_rng(0).permutation(len(place))
-    order = order[:len(order) // 512 * 512] if len(order) >= 512 else order
-    parts = [np.asarray(encode(params, jnp.asarray(images[place[order[at:at + 512]]]), jax.random.key(at)))
-             for at in tqdm(range(0, len(order), 512), desc="discriminant analysis", unit="batch", disable=None)]
-    label = label[order]
-    known, dense = np.unique(label, return_inverse=True)
-    found = discriminant.fit(np.concatenate(parts), dense, len(known), config.latent)
-    heads = {"mean": {"kernel": found.kernel, "bias": found.bias},
-             "log_variance": {"kernel": np.zeros_like(found.kernel), "bias": np.log(0.25 * found.within)}}
-    if config.recognition:
-        kernel, bias = found.classifier(0.5)
-        whole, all_bias = np.zeros((config.latent, classes)), np.full(classes, bias.min())
-        whole[:, known], all_bias[known] = kernel, bias
-        heads["classifier"] = {"kernel": whole, "bias": all_bias}
-    return jax.tree.map(lambda a: a.astype(np.float32), heads)
-
-
-def examples_of_each(table: dict, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Up to `most` examples of every class of a `class_table`: indices and labels, (n,) int32 each."""
-    rows = [(table["order"][start:start + min(count, most)], np.full(min(count, most), label, np.int32))
-            for label, (start, count) in enumerate(zip(table["start"], table["count"]))]
-    return np.concatenate([r[0] for r in rows]), np.concatenate([r[1] for r in rows])
-
-
 def corpus_provenance(corpus: Corpus, fonts: float = 0.0) -> dict:
     """What the run's config.json says of the data: the sources' checksums, with the brush fonts' where a share of them is taken."""
     sources = corpus.manifest["sources"] | (corpus.fonts.sources if corpus.fonts and fonts else {})
     return {"data": {"sample": corpus.is_sample, "sources": {k: v["sha256"] for k, v in sources.items()}}}
 
 
-def load_vae(folder: Path, domain: str, refined: bool = True):
-    """(model graph, params, arrays, configuration) of a trained VAE in a runs or weights folder. Raises WeightsError.
-
-    refined: where stage 2 has trained the old VAE on, take it as that stage left it.
-    """
+def load_vae(folder: Path, domain: str):
+    """(model graph, params, arrays, configuration) of a trained VAE in a runs or weights folder. Raises WeightsError."""
     params, arrays, described = weights.load(weights.find(folder, VAE_NAMES[domain]))
     config = weights.config(vae.VAEConfig, described)
     if "classifier" not in params:  # shipped without: it serves training alone
         config = dataclasses.replace(config, recognition=0.0)
     graph, _ = nnx.split(nnx.eval_shape(lambda: vae.VAE(config, len(arrays["classes"]), nnx.Rngs(0))))
-    if refined and domain == "old" and weights.exists(folder, "mdn"):
-        params = weights.load(weights.find(folder, "mdn"))[0].get("old", params)
     return graph, params, arrays, config
 
 
@@ -276,10 +217,9 @@ class Forms:
     count: np.ndarray
 
 
-def encode_images(folder: Path, domain: str, images: np.ndarray, key=None, progress: str = "", refined: bool = True):
-    """Mean and log-variance of a trained VAE for (N, 64, 64) uint8, each (N, 64) float32; augmented where a key is given. refined: see
-    `load_vae`."""
-    graph, params, _, config = load_vae(folder, domain, refined)
+def encode_images(folder: Path, domain: str, images: np.ndarray, key=None, progress: str = ""):
+    """Mean and log-variance of a trained VAE for (N, 64, 64) uint8, each (N, 64) float32; augmented where a key is given."""
+    graph, params, _, config = load_vae(folder, domain)
 
     @jax.jit
     def encode(params, batch, key):
@@ -329,24 +269,17 @@ def old_latents(folder: Path, corpus: Corpus, split: str, gallery_points: np.nda
 
 
 def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Task:
-    """The density of z_new given z_old, over the latents of the two VAEs trained in `folder`.
-
-    With `together` the old VAE is trained on, through the density's likelihood, from where stage 1 left it; its ELBO stays in the
-    loss. Parameters are {"mdn": …} or {"mdn": …, "old": …}.
-    """
+    """The density of z_new given z_old, over the latents of the two VAEs trained in `folder`. Parameters are {"mdn": …}."""
     forms = modern_forms(folder, corpus, config.variants)
     gallery_size = len(forms.code_points)
-    old_graph, old_params, old_arrays, old_config = load_vae(folder, "old", refined=False)
+    old_graph, old_params, old_arrays, _ = load_vae(folder, "old")
     chosen, label = in_gallery(*old_examples(corpus, "train"), forms.code_points)
     images, classes, tables = with_fonts(corpus, chosen, forms.code_points[label], config.fonts, config.balance)
-    data = {"tables": tables, "classes": np.searchsorted(forms.code_points, classes).astype(np.int32)}
-    if config.together:
-        data["images"] = images
-    else:
-        # Views are augmented with keys of the seed, so that a resumed run sees the same ones.
-        keys = [jax.random.fold_in(jax.random.key(seed), v) for v in range(config.views)] or [None]
-        parts = [encode_images(folder, "old", images, key, f"z_old, view {v + 1}/{len(keys)}", refined=False) for v, key in enumerate(keys)]
-        data |= {"mean": np.stack([p[0] for p in parts]), "log_variance": np.stack([p[1] for p in parts])}
+    # Views are augmented with keys of the seed, so that a resumed run sees the same ones.
+    keys = [jax.random.fold_in(jax.random.key(seed), v) for v in range(config.views)] or [None]
+    parts = [encode_images(folder, "old", images, key, f"z_old, view {v + 1}/{len(keys)}") for v, key in enumerate(keys)]
+    data = {"tables": tables, "classes": np.searchsorted(forms.code_points, classes).astype(np.int32),
+            "mean": np.stack([p[0] for p in parts]), "log_variance": np.stack([p[1] for p in parts])}
     seen = np.bincount(label, minlength=gallery_size) > 0
     gallery = mdn.Gallery(forms.mean[forms.start], forms.log_variance[forms.start], seen)
     trained = np.isin(np.arange(gallery_size), data["classes"])  # by real images or fonts'
@@ -356,25 +289,18 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
 
     def init(key):
-        params = {"mdn": nnx.to_pure_dict(nnx.split(build(key))[1])}
-        return params | ({"old": jax.tree.map(jnp.asarray, old_params)} if config.together else {})
+        return {"mdn": nnx.to_pure_dict(nnx.split(build(key))[1])}
 
     def loss(params, data, key, variant):
         keys = jax.random.split(key, 6)
         index, dense = mix(data["tables"], config.fonts, config.batch, keys[0])
         label = data["classes"][dense]
-        elbo, parts = 0.0, {}
-        if config.together:
-            images = augment.augment(data["images"][index], keys[5], old_config.augment, old_config.warp)
-            elbo, z_old, parts = vae.elbo(nnx.merge(old_graph, params["old"]), old_config, images, keys[1], old_config.standardise)
-        else:
-            view = jax.random.randint(keys[5], index.shape, 0, len(data["mean"]))
-            z_old = vae.sample_z(data["mean"][view, index], data["log_variance"][view, index], keys[1])
+        view = jax.random.randint(keys[5], index.shape, 0, len(data["mean"]))
+        z_old = vae.sample_z(data["mean"][view, index], data["log_variance"][view, index], keys[1])
         form = data["start"][label] + jnp.floor(jax.random.uniform(keys[2], label.shape) * data["count"][label]).astype(jnp.int32)
         z_new = vae.sample_z(data["new_mean"][form], data["new_log_variance"][form], keys[3])
-        value, more = mdn.loss(nnx.merge(graph, params["mdn"]), z_old, z_new, label, data["gallery"], keys[4],
-                               data["gallery"].seen & taking_part(data["photographed"], index, len(chosen)))
-        return (config.likelihood * value + elbo if config.together else value), parts | more
+        return mdn.loss(nnx.merge(graph, params["mdn"]), z_old, z_new, label, data["gallery"], keys[4],
+                        data["gallery"].seen & taking_part(data["photographed"], index, len(chosen)))
 
     held, held_label = in_gallery(*old_examples(corpus, "val"), forms.code_points)
     # A factorised density over thousands of kanji takes long to rank: fewer of them say enough.
@@ -385,9 +311,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     gaussian = gaussian_nll(np.asarray(vae.sample_z(gallery.mean[label], gallery.log_variance[label], jax.random.key(2))), truth)
 
     read = jax.jit(lambda params, images: vae.averaged_z(nnx.merge(old_graph, params), images, config.averaged))
-    encoded = lambda params: jnp.concatenate([read(params, jnp.asarray(held_images[i:i + 64])) for i in range(0, len(truth), 64)])
-    still = cache(lambda: encoded(old_params))
-    held_z = lambda params: encoded(params["old"]) if config.together else still()
+    held_z = cache(lambda: jnp.concatenate([read(old_params, jnp.asarray(held_images[i:i + 64])) for i in range(0, len(truth), 64)]))
 
     @jax.jit
     def measure(params, z_old, z_new):
@@ -395,7 +319,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         return mdn.log_prob(model, z_old, z_new, gallery), mdn.candidate_scores(model, z_old, gallery)
 
     def scores(params):
-        z_old = held_z(params)
+        z_old = held_z()
         parts = [measure(params, z_old[i:i + 256], truth[i:i + 256]) for i in range(0, len(truth), 256)]
         return tuple(np.concatenate([np.asarray(p[k]) for p in parts]) for k in (0, 1))
 
@@ -410,8 +334,8 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
                 "seen": seen, "calibration": calibrate(scores(params)[1], held_label)}
 
     provenance = corpus_provenance(corpus, config.fonts) | {"upstream": upstream(folder, "vae_old", "vae_new")}
-    settle_old = settler(old_config, old_graph, images)
-    rows = classifier_rows(old_params, old_arrays["classes"], forms.code_points) if config.direct else None
+    direct = config.direct and config.density == "anchored"
+    rows = classifier_rows(old_params, old_arrays["classes"], forms.code_points) if direct else None
 
     @jax.jit
     def opinions(params, z_old):
@@ -419,11 +343,10 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         return jax.nn.log_softmax(model(z_old, model.keys(gallery.mean))), jax.nn.log_softmax(model.direct(z_old))
 
     def settle(params):
-        params = params | ({"old": settle_old(params["old"])} if config.together else {})
         if rows is None:
             return params
         params = params | {"mdn": params["mdn"] | rows}
-        both = [np.asarray(a) for a in opinions(params, held_z(params))]
+        both = [np.asarray(a) for a in opinions(params, held_z())]
         prior = np.where(seen, 0.0, config.unseen)
         return params | {"mdn": params["mdn"] | {"exponents": jnp.asarray(fit_exponents(*both, rows["told"], prior, held_label))}}
 
@@ -541,7 +464,6 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
     gallery = corpus.new.gallery()
     stroke3, count = stroke_arrays(corpus, gallery, config)
     forms = modern_forms(folder, corpus, False)
-    picture_of = painter(folder) if config.glimpse else None
     # Only the paper's condition needs the density to train on; else it serves the measurement on val images, where it is there.
     density = load_mdn(folder) if config.from_density or weights.exists(folder, "mdn") else None
     keys = jax.random.split(jax.random.key(seed), config.views)
@@ -549,9 +471,7 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
         z = predicted_views(folder, corpus, forms, density, keys)
     else:
         z = np.stack([np.asarray(vae.sample_z(forms.mean, forms.log_variance, k)) for k in keys], 1)  # (G, views, 64)
-    data = {"stroke3": stroke3, "count": count, "z": z, "strokes": stroke3[..., 2].sum(1).astype(np.int32)}
-    if config.glimpse:
-        data["picture"] = np.stack([np.uint8(np.round(255 * picture_of(z[:, v]))) for v in range(config.views)], 1)
+    data = {"stroke3": stroke3, "count": count, "z": z}
     data["buckets"], lengths, bucket = bucketed(count, config.buckets, config.longest - 1, seed)
     build = lambda key: sketch_rnn.SketchRNN(config, nnx.Rngs(params=key))
     graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
@@ -564,19 +484,9 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
         rows, points = data["stroke3"][index, :lengths[variant]], data["count"][index]
         if config.drop or config.stretch:
             rows, points = sketch_rnn.vary(rows, points, change_key, config.drop, config.stretch)
-        condition = {"z": data["z"][index, view]}
-        if config.glimpse:
-            condition["picture"] = data["picture"][index, view].astype(jnp.float32) / 255.0
-        model = nnx.merge(graph, params)
-        value, parts = sketch_rnn.loss(model, rows, points, condition, model_key)
-        if config.plan:
-            glyph, which = jax.random.randint(jax.random.fold_in(key, 1), (2, config.plan_batch), 0, len(data["z"]) * config.views)
-            glyph, which = spread((glyph // config.views, which % config.views))
-            planned, more = sketch_rnn.plan_loss(model, data["z"][glyph, which], data["strokes"][glyph])
-            value, parts = value + planned, parts | more
-        return value, parts
+        return sketch_rnn.loss(nnx.merge(graph, params), rows, points, {"z": data["z"][index, view]}, model_key)
 
-    held = held_out_drawings(corpus, folder, forms, density, picture_of, lambda glyphs: stroke_arrays(corpus, glyphs, config))
+    held = held_out_drawings(corpus, folder, forms, density, None, lambda glyphs: stroke_arrays(corpus, glyphs, config))
 
     @jax.jit
     def measure(params, rows, points, condition):
@@ -601,8 +511,7 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
                                           jnp.float32(config.temperature))
         drawn = [rasterise(from_stroke3(np.asarray(r[:n]))) / 255.0 if n > 1 else np.zeros((64, 64)) for r, n in zip(rows, points)]
         truth = [rasterise(from_stroke3(r[:n])) / 255.0 for r, n in zip(drawings[:48], points_of)]
-        shown = [np.asarray(condition["picture"])] if config.glimpse else []
-        image_grid([np.stack(truth), *shown, np.stack(drawn)], path)
+        image_grid([np.stack(truth), np.stack(drawn)], path)
 
     made_from = ("vae_old", "vae_new", "mdn") if config.from_density else ("vae_new",)
     provenance = corpus_provenance(corpus) | {"upstream": upstream(folder, *made_from)}
@@ -658,7 +567,7 @@ def stroke_rnn_task(config: stroke_rnn.StrokeRNNConfig, corpus: Corpus, folder: 
         value, parts = stroke_rnn.loss(model, data["axes"], data["strokes"][index, :lengths[variant]], data["count"][index], condition, model_key)
         pick = spread(jax.random.randint(plan_key, (config.plan_batch,), 0, len(data["z"]) * config.views))
         glyph, view = pick // config.views, pick % config.views
-        planned, more = sketch_rnn.plan_loss(model, data["z"][glyph, view], data["count"][glyph])
+        planned, more = stroke_rnn.plan_loss(model, data["z"][glyph, view], data["count"][glyph])
         return value + planned, parts | more
 
     held = held_out_drawings(corpus, folder, forms, density, picture_of, lambda glyphs: stroke_codes(corpus, glyphs, config))
@@ -704,11 +613,6 @@ class Decoder:
     graph: nnx.GraphDef
     params: dict
     axes: stroke_rnn.Axes | None
-
-    @property
-    def sees(self) -> bool:
-        """Whether its condition holds the new VAE's picture beside z."""
-        return self.axes is not None or self.config.glimpse
 
     def lengths(self, z: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
         """How many strokes are planned for z_new (n, 64), (n,), by the decoder that writes whole strokes. sizes: see `in_batches`."""

@@ -19,7 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from transfer.sketch_rnn import BOX, GRID, INK_WIDTH, LOG_2PI, MOST_STROKES, coarse_picture, fourier, gates, lstm, strokes_left
+from transfer.recurrent import gates, lstm
+
+BOX, GRID = 109.0, 16
+"""Box units a side of the page, and cells a side of the coarse page that the decoder sees."""
+INK_WIDTH = 3.0
+"""Stroke width of the rasters in box units: turns pen travel into ink."""
+LOG_2PI = 1.8378770664093453
+MOST_STROKES = 40
+"""Of one drawing, as far as plans go; KanjiVG's kanji have up to 34."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +136,24 @@ def ink_of(strokes: jax.Array, samples: int = 4, grid: int = GRID) -> jax.Array:
     near = jnp.maximum(0.0, 1.0 - jnp.abs(place[..., None] - jnp.arange(grid)))  # (…, points, 2, grid)
     amount = jnp.broadcast_to(length, points.shape[:-1]).reshape(*strokes.shape[:-2], -1) * (INK_WIDTH * (grid / BOX) ** 2)
     return jnp.einsum("...si,...sj->...ij", near[..., 1, :] * amount[..., None], near[..., 0, :]).reshape(*strokes.shape[:-2], -1)
+
+
+def coarse_picture(picture: jax.Array, grid: int = GRID) -> jax.Array:
+    """(B, 64, 64) -> (B, grid, grid): mean ink of each block of pixels."""
+    block = picture.shape[-1] // grid
+    return picture.reshape(-1, grid, block, grid, block).mean((2, 4))
+
+
+def fourier(position: jax.Array) -> jax.Array:
+    """Position (…, 2) as sines and cosines of four frequencies, (…, 16): the pen's place on the page."""
+    angle = position[..., None] * (jnp.pi / BOX) * jnp.array([1.0, 2.0, 4.0, 8.0])
+    return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1).reshape(*position.shape[:-1], 16)
+
+
+def strokes_left(left: jax.Array) -> jax.Array:
+    """Strokes not yet finished (…), int32, as inputs of a step (…, 5): how many, and which of 0 to 3 if so few."""
+    few = jax.nn.one_hot(left, 4)  # zeros above 3
+    return jnp.concatenate([left[..., None] / 10.0, few], -1)
 
 
 # Model ----------------------------------------------------------------------------------------------------------------
@@ -286,6 +312,13 @@ def loss(model: StrokeRNN, axes: Axes, strokes, count, condition, key):
     """Mean NLL a stroke, in nats, and its parts."""
     value = negative_log_likelihood(model, axes, strokes, count, condition, key).sum() / count.sum()
     return value, {"nll_per_stroke": value}
+
+
+def plan_loss(model: StrokeRNN, z: jax.Array, strokes: jax.Array):
+    """Mean NLL of the numbers of strokes (B,) int32 of z (B, latent), in nats, and its parts."""
+    logits = jax.nn.log_softmax(model.plan({"z": z}))
+    value = -jnp.take_along_axis(logits, strokes[:, None], 1).mean()
+    return value, {"plan": value, "plan_right": (logits.argmax(-1) == strokes).mean()}
 
 
 @partial(jax.jit, static_argnums=0)

@@ -122,10 +122,11 @@ def _train(task: Task, folder: Path, seed: int, checkpoint_seconds: float) -> Pa
     config = task.config
     say = print if devices.first() else lambda line: None
     described = {"stage": task.name, "config": dataclasses.asdict(config), "seed": seed, **task.provenance}
-    _in_all(_claim, folder, described)
+    _in_all(_claim, folder, described, type(config))
     done = folder / "weights" / f"{task.name}.safetensors"
     if not devices.alone():
-        _in_all(_claim, folder, described)  # by now it is there for all: whoever was started with other settings is found out
+        # By now it is there for all: whoever was started with other settings is found out.
+        _in_all(_claim, folder, described, type(config))
     if done.exists():
         say(f"{task.name}: already trained, {done} is there (delete the folder {folder} to start again)")
         return done
@@ -321,14 +322,17 @@ def _in_all(check: Callable, *given) -> None:
         raise problem or TrainingError("another of the processes cannot take part, see its message")
 
 
-def _claim(folder: Path, described: dict) -> None:
-    """Write config.json, or check that the folder was started with the same settings."""
+def _claim(folder: Path, described: dict, kind: type) -> None:
+    """Write config.json, or check that the folder was started with the same settings; kind: the configuration's class."""
     text = json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     path = folder / "config.json"
     try:
         if path.exists():
             try:
-                there = _flat(json.loads(path.read_text()))
+                there = json.loads(path.read_text())
+                if isinstance(there, dict) and isinstance(there.get("config"), dict):
+                    there["config"] = weights.without_retired(kind, there["config"])
+                there = _flat(there)
             except (ValueError, RecursionError) as error:
                 raise TrainingError(f"{path}: not valid JSON ({error}); delete the folder to start again") from None
             mine = _flat(json.loads(text))

@@ -124,6 +124,20 @@ class VAEConfig:
                                    hidden=128, recognition=500.0 if domain == "old" else 3.0, decode_every=1, learning_rate=1.5e-3, steps=600, batch=64, warmup=50, ema=0.98)
 
 
+def unused(config: VAEConfig, domain: str) -> frozenset[str]:
+    """Settings that play no part with the others, in the VAE of a domain ("old" or "new")."""
+    names = set()
+    if config.architecture == "paper":
+        names |= {"encoder", "encoder_blocks", "norm", "rectified_stem", "decoder", "decoder_blocks", "hidden", "standardise"}
+    if config.augment != "warp":
+        names.add("warp")
+    if not config.recognition:
+        names.add("label_smoothing")
+    if domain == "new":
+        names.add("fonts")
+    return frozenset(names)
+
+
 class Block(nnx.Module):
     """Pre-activation residual block of two 3x3 convolutions; starts as the identity."""
 

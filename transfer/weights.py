@@ -5,7 +5,6 @@ configuration travels as JSON in the file's metadata. Nothing in such a file can
 """
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -23,6 +22,16 @@ from transfer.files import whole
 
 DEEPEST = 32
 """Names between slashes: deeper trees than any model's would run the recursion of those who walk them aground."""
+
+
+ANY = object()
+RETIRED = {
+    "VAEConfig": {"pretrained": False},
+    "MDNConfig": {"together": False, "likelihood": ANY},
+    "SketchRNNConfig": {"joint_pen": False, "glimpse": False, "plan": False, "plan_batch": ANY, "particles": 1, "embed": 0,
+                        "head": 0, "noise": 0},
+}
+"""Settings that earlier versions had, and the value with which a model is the same as without them (ANY: every value)."""
 
 
 class WeightsError(Exception):
@@ -133,14 +142,29 @@ def find(folder: Path, name: str) -> Path:
 
 
 def config(kind, described: dict):
-    """The frozen configuration `kind` that a file was trained with; lists become tuples again. Raises WeightsError where a value is not of
-    its field's type; fields that a file does not have keep their defaults, and what `kind` does not know is left out."""
+    """The frozen configuration `kind` that a file was trained with; lists become tuples again.
+
+    Fields that a file does not have keep their defaults. Raises WeightsError for a value that is not of its field's type, a
+    setting that is not known, and a retired one that was in use.
+    """
     fields = typing.get_type_hints(kind)
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in described["config"].items() if k in fields}
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in without_retired(kind, described["config"]).items()}
     for name, value in given.items():
+        if name not in fields:
+            why = "this version no longer has" if name in RETIRED.get(kind.__name__, {}) else "this version does not know"
+            raise WeightsError(f"a weights file says {name[:80]} = {str(value)[:80]!r}, which {why}; use the version that trained it, "
+                               "or retrain it")
         if not _fits(value, fields[name]):
-            raise WeightsError(f"a weights file says {name} = {str(value)[:80]!r}, which {kind.__name__} cannot have; restore or retrain it")
+            raise WeightsError(f"a weights file says {name} = {str(value)[:80]!r}, which {kind.__name__} cannot have; restore or "
+                               "retrain it")
     return kind(**given)
+
+
+def without_retired(kind, settings: dict) -> dict:
+    """The settings of a configuration `kind` without retired ones that were off."""
+    retired = RETIRED.get(kind.__name__, {})
+    off = lambda name, value: name in retired and (retired[name] is ANY or value == retired[name])
+    return {name: value for name, value in settings.items() if not off(name, value)}
 
 
 def _fits(value, hint) -> bool:

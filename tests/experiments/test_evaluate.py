@@ -1,4 +1,4 @@
-"""`train_judges.py` and `evaluate.py` as a user runs them, on the sample corpus."""
+"""`kuzushiji-transfer evaluate` and `train_judges.py` as a user runs them, on the sample corpus."""
 import json
 import os
 import subprocess
@@ -11,17 +11,21 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def script(name, *arguments):
+def python(*arguments):
     kept = {k: v for k, v in os.environ.items() if k != "KUZUSHIJI_DATA"}
-    return subprocess.run([sys.executable, ROOT / "experiments" / name, *map(str, arguments)], env=kept | {"PYTHONPATH": str(ROOT)},
-                          capture_output=True, text=True, timeout=400)
+    return subprocess.run([sys.executable, *map(str, arguments)], env=kept | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+                          timeout=400)
+
+
+def evaluate(*arguments):
+    return python("-m", "transfer", "evaluate", *arguments)
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """The shipped weights and judges on the sample corpus, with nothing prepared."""
     out, begin = tmp_path_factory.mktemp("evaluation"), time.time()
-    done = script("evaluate.py", "--out", out, "--limit", 24, "--samples", 4)
+    done = evaluate("--out", out, "--limit", 24, "--samples", 4)
     assert done.returncode == 0, done.stderr
     return out, done, time.time() - begin
 
@@ -48,7 +52,7 @@ def test_sample_evaluation_is_whole_and_quick(report):
 def test_bad_input_is_one_clear_line(tmp_path):
     for arguments, said in ((("--weights", tmp_path / "none"), "vae_old"), (("--judges", tmp_path), "recogniser"),
                             (("--data", tmp_path / "none"), "no such folder"), (("--limit", 0), "--limit")):
-        done = script("evaluate.py", "--out", tmp_path / "out", *arguments)
+        done = evaluate("--out", tmp_path / "out", *arguments)
         assert done.returncode == 2 and said in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
     assert not list((tmp_path / "out").iterdir())
 
@@ -56,12 +60,12 @@ def test_bad_input_is_one_clear_line(tmp_path):
 @pytest.mark.slow
 def test_judges_train_from_nothing(tmp_path):
     for which in ("recogniser", "baseline"):
-        done = script("train_judges.py", "--which", which, "--runs", tmp_path, "--steps", 6, "--views", 1)
+        done = python(ROOT / "experiments" / "train_judges.py", "--which", which, "--runs", tmp_path, "--steps", 6, "--views", 1)
         assert done.returncode == 0, done.stderr
         described = json.loads((tmp_path / which / "config.json").read_text())
         assert described["config"]["steps"] == 6 and described["data"]["sample"] is True
         assert (tmp_path / which / "weights" / f"{which}.safetensors").is_file()
-    done = script("evaluate.py", "--judges", tmp_path, "--out", tmp_path / "out", "--limit", 6, "--samples", 2)
+    done = evaluate("--judges", tmp_path, "--out", tmp_path / "out", "--limit", 6, "--samples", 2)
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "out" / "evaluation.json").read_text("utf-8"))
     assert summary["about"]["reader"] == "recogniser" and summary["metrics"]["classify, then look up: answer, top-1"][3] == 6

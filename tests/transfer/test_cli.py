@@ -224,12 +224,10 @@ def test_candidates_of_bad_input(run, tmp_path):
 def trained(monkeypatch):
     """What `training.train` was asked to do; nothing is trained, and tasks hold their name and configuration only."""
     from transfer import stages, training
-    from transfer.evaluation import judges
 
     asked = []
     task = lambda name, config: SimpleNamespace(name=name, config=config)
-    monkeypatch.setattr(judges, "baseline_task", lambda config, corpus, seed: task("baseline", config))
-    monkeypatch.setattr(stages, "vae_task", lambda config, corpus, domain, runs: task(f"vae_{domain}", config))
+    monkeypatch.setattr(stages, "vae_task", lambda config, corpus, domain: task(f"vae_{domain}", config))
     monkeypatch.setattr(stages, "mdn_task", lambda config, corpus, runs, seed: task("mdn", config))
     monkeypatch.setattr(stages, "decoder_task", lambda config, corpus, runs, seed: task("sketch_rnn", config))
     monkeypatch.setattr(training, "train", lambda task, folder, seed, seconds: asked.append((task, folder, seed, seconds)))
@@ -257,8 +255,7 @@ def test_train_keeps_the_presets(run, trained, tmp_path):
     assert trained[0][1] == Path("here/vae_old")
     trained.clear()
     assert run("train", "--preset", "small").code == 0
-    before = ["baseline"] if VAEConfig.small("old").pretrained else []
-    assert [task.name for task, *_ in trained] == [*before, "vae_old", "vae_new", "mdn", "sketch_rnn"]
+    assert [task.name for task, *_ in trained] == ["vae_old", "vae_new", "mdn", "sketch_rnn"]
     assert train.PRESETS == ("auto", *options.PRESETS)
 
 

@@ -114,7 +114,7 @@ def test_processes_that_are_not_told_enough_say_so(given, wrong, monkeypatch, ca
 
     monkeypatch.setattr(sys, "argv", ["stage", *given])
     monkeypatch.delenv("KUZUSHIJI_DATA", raising=False)
-    assert options.run(lambda *_: pytest.fail("it was started"), lambda preset: VAEConfig.tiny(), "") == 2
+    assert options.run(lambda *_: pytest.fail("it was started"), "", {"small": VAEConfig.tiny()}) == 2
     assert wrong in capsys.readouterr().err
 
 

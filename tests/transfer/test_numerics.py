@@ -10,15 +10,16 @@ from flax import nnx
 from scipy import special
 
 from data.strokes import to_stroke3
-from transfer import classifier, mdn, sketch_rnn, vae
+from transfer import classifier, mdn, sketch_rnn, stroke_rnn, vae
 from transfer.classifier import ClassifierConfig
 from transfer.mdn import MDNConfig
 from transfer.sketch_rnn import SketchRNNConfig
+from transfer.stroke_rnn import StrokeRNNConfig
 from transfer.vae import VAEConfig
 
-SEEING = SketchRNNConfig(latent=3, units=7, mixtures=2, embed=5, head=6, scale=16.0, longest=12, ema=0.0)
-CONFIGS = {"seeing": SEEING, "blind, diagonal": dataclasses.replace(SEEING, glimpse=False, bivariate=False), "joint pen": dataclasses.replace(SEEING, joint_pen=True),
-           "planned, with dropout": dataclasses.replace(SEEING, plan=True, keep=0.7)}
+BIVARIATE = SketchRNNConfig(latent=3, units=7, mixtures=2, scale=16.0, longest=12, ema=0.0)
+CONFIGS = {"bivariate": BIVARIATE, "diagonal, of two layers": dataclasses.replace(BIVARIATE, layers=2, bivariate=False),
+           "with dropout": dataclasses.replace(BIVARIATE, keep=0.7)}
 LINES = [np.array([[20, 30], [60, 35], [61, 70]], float), np.array([[40, 90], [80, 20]], float)]
 
 
@@ -52,21 +53,22 @@ def test_gradient_of_the_drawing_loss(name):
         for row, lines in zip(rows, (LINES, LINES[1:])):
             stroke3 = to_stroke3(lines)
             row[:len(stroke3)] = stroke3
-        condition = {"z": jnp.asarray(random.normal(0, 1, (2, 3)))} | ({"picture": jnp.asarray(random.random((2, 64, 64)))} if config.glimpse else {})
+        condition = {"z": jnp.asarray(random.normal(0, 1, (2, 3)))}
         loss = lambda p: sketch_rnn.loss(nnx.merge(graph, p), jnp.asarray(rows), jnp.array([5, 2]), condition, jax.random.key(0))[0]
         for slope, along in slopes(loss, params):
             np.testing.assert_allclose(along, slope, rtol=1e-5, atol=1e-8)
 
 
 def test_gradient_of_the_plan_and_its_value():
+    config = dataclasses.replace(StrokeRNNConfig.tiny(), latent=3, units=4, embed=4, width=4, heads=1, channels=18, plan_hidden=5)
     with jax.enable_x64(True):
-        graph, params = random_params(lambda: sketch_rnn.SketchRNN(CONFIGS["planned, with dropout"], nnx.Rngs(0)))
+        graph, params = random_params(lambda: stroke_rnn.StrokeRNN(config, nnx.Rngs(0)))
         z, strokes = jnp.asarray(np.random.default_rng(3).normal(0, 1, (4, 3))), jnp.array([1, 2, 5, 9])
-        loss = lambda p: sketch_rnn.plan_loss(nnx.merge(graph, p), z, strokes)[0]
+        loss = lambda p: stroke_rnn.plan_loss(nnx.merge(graph, p), z, strokes)[0]
         for slope, along in slopes(loss, params):
             np.testing.assert_allclose(along, slope, rtol=1e-5, atol=1e-8)
-        logits = special.log_softmax(np.asarray(nnx.merge(graph, params).plan({"z": z})), -1)
-        np.testing.assert_allclose(loss(params), -logits[np.arange(4), strokes].mean(), rtol=1e-10)
+        scores = special.log_softmax(np.asarray(nnx.merge(graph, params).plan({"z": z})), -1)
+        np.testing.assert_allclose(loss(params), -scores[np.arange(4), strokes].mean(), rtol=1e-10)
 
 
 def test_gradient_of_the_classifiers_loss():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer.sheet import CAPTION, GAP, PANEL, draw_strokes, save_sheet, sheet
+from transfer.sheet import CAPTION, GAP, PANEL, draw_strokes, sheet
 
 
 def result(samples: int = 3, candidates: int = 4):
@@ -74,21 +74,3 @@ def test_no_drawings_and_many_strokes():
 def test_bad_columns():
     with pytest.raises(ValueError, match="columns"):
         sheet(result(), columns=0)
-
-
-def test_save_is_deterministic_and_atomic(tmp_path, monkeypatch):
-    path = tmp_path / "花.png"
-    assert save_sheet(result(), path) == path
-    first = path.read_bytes()
-    assert np.array_equal(np.asarray(Image.open(path)), np.asarray(sheet(result())))
-    save_sheet(result(), str(path))
-    assert path.read_bytes() == first
-
-    def fails(self, file, *args, **kwargs):
-        file.write(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Image.Image, "save", fails)
-    with pytest.raises(OSError, match="disk full"):
-        save_sheet(result(), path)
-    assert path.read_bytes() == first and list(tmp_path.iterdir()) == [path]

@@ -1,4 +1,4 @@
-"""transfer.sketch_rnn: the hand-written LSTM, what the pen sees, the loss, and drawings that follow the training's rules."""
+"""transfer.sketch_rnn and its hand-written LSTM: the loss, and drawings that follow the training's rules."""
 import dataclasses
 
 import jax
@@ -11,14 +11,12 @@ from scipy import special, stats
 
 from data.strokes import to_stroke3
 from transfer import sketch_rnn
-from transfer.sketch_rnn import BOX, END, GRID
+from transfer.recurrent import lstm
+from transfer.sketch_rnn import BOX, END
 
-SEEING = sketch_rnn.SketchRNNConfig(latent=3, units=8, mixtures=3, embed=6, head=7, longest=14, scale=10.0, noise=0.0)
-BLIND = dataclasses.replace(SEEING, layers=2, bivariate=False, glimpse=False, embed=0, head=0)
-JOINT = dataclasses.replace(SEEING, joint_pen=True)
-PLANNED = dataclasses.replace(JOINT, plan=True)
-FILTERED = dataclasses.replace(PLANNED, particles=3)
-BOTH = pytest.mark.parametrize("config", [SEEING, BLIND, JOINT], ids=["glimpse", "paper", "joint"])
+BIVARIATE = sketch_rnn.SketchRNNConfig(latent=3, units=8, mixtures=3, longest=14, scale=10.0)
+PAPER = dataclasses.replace(BIVARIATE, layers=2, bivariate=False)
+BOTH = pytest.mark.parametrize("config", [BIVARIATE, PAPER], ids=["bivariate", "paper"])
 
 FIRST = np.array([(10, 20), (30, 20), (30, 60)], np.float32)
 SECOND = np.array([(50, 50), (70, 90)], np.float32)
@@ -35,13 +33,11 @@ def build(config, seed: int = 0):
 
 @pytest.fixture(scope="module")
 def models():
-    return {config: build(config) for config in (SEEING, BLIND, JOINT, PLANNED, FILTERED)}
+    return {config: build(config) for config in (BIVARIATE, PAPER)}
 
 
-def condition_of(config, batch: int, seed: int = 0) -> dict:
-    random = np.random.default_rng(seed)
-    condition = {"z": jnp.asarray(random.normal(0, 1, (batch, 3)), jnp.float32)}
-    return condition | ({"picture": jnp.asarray(random.random((batch, 64, 64)), jnp.float32)} if config.glimpse else {})
+def condition_of(batch: int, seed: int = 0) -> dict:
+    return {"z": jnp.asarray(np.random.default_rng(seed).normal(0, 1, (batch, 3)), jnp.float32)}
 
 
 def padded(drawings, length: int, junk: float = 0.0):
@@ -73,60 +69,11 @@ def test_lstm_is_a_plain_scan_in_value_and_gradient():
         inputs, kernel, h, c, cotangent = draw(7, 3, 20), draw(5, 20), draw(3, 5), draw(3, 5), draw(7, 3, 5)
         for mask in (jnp.ones((1, 1, 1)), jnp.asarray(random.random((7, 3, 5)) < 0.3) / 0.3):
             results = []
-            for function in (plain, sketch_rnn.lstm):
+            for function in (plain, lstm):
                 out, back = jax.vjp(lambda inputs, kernel, h, c: function(inputs, mask, kernel, h, c), inputs, kernel, h, c)
                 results.append((out, *back(cotangent)))
             for wanted, got in zip(*results):
                 np.testing.assert_allclose(got, wanted, rtol=1e-10, atol=1e-12)
-
-
-# What the pen sees ----------------------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("pixels, size", [(64, 11), (16, 7)])
-def test_window_is_bilinear_sampling_around_the_pen(pixels, size):
-    random = np.random.default_rng(0)
-    picture = random.random((2, pixels, pixels)).astype(np.float32)
-    position = np.concatenate([random.uniform(0, BOX, (2, 20, 2)), [[[0, 0], [BOX, BOX]], [[-0.5, 50], [54.5, 109]]]], 1).astype(np.float32)
-
-    def value(b, x, y):
-        x0, y0, total = int(np.floor(x)), int(np.floor(y)), 0.0
-        for i, j in ((x0, y0), (x0 + 1, y0), (x0, y0 + 1), (x0 + 1, y0 + 1)):
-            if 0 <= i < pixels and 0 <= j < pixels:
-                total += picture[b, j, i] * (1 - abs(x - i)) * (1 - abs(y - j))
-        return total
-
-    got = np.asarray(jax.jit(sketch_rnn.window, static_argnums=2)(picture, position, size)).reshape(2, 22, size, size)
-    around = np.arange(size) - size // 2
-    for b in range(2):
-        for t in range(22):
-            x, y = position[b, t].astype(float) * pixels / BOX - 0.5
-            wanted = [[value(b, x + dx, y + dy) for dx in around] for dy in around]
-            np.testing.assert_allclose(got[b, t], wanted, atol=2e-4)
-
-
-def test_window_of_a_pen_off_the_page_is_finite_paper():
-    far = jnp.array([[[1e6, -1e6], [-500.0, 400.0]]])
-    seen = sketch_rnn.window(jnp.ones((1, 64, 64)), far, 11)
-    assert np.isfinite(seen).all() and seen.shape == (1, 2, 121)
-    assert float(seen[0, 0, 0]) == 0  # its upper left corner
-
-
-def test_ink_is_length_times_width_and_lies_on_the_segment():
-    random = np.random.default_rng(0)
-    ends = random.uniform(8, 101, (2, 50, 2)).astype(np.float32)
-    ink = np.asarray(sketch_rnn.ink(*ends))
-    length = np.linalg.norm(ends[1] - ends[0], axis=1)
-    np.testing.assert_allclose(ink.sum(1), length * 3.0 / (BOX / GRID) ** 2, rtol=1e-4)
-    grid = ink.reshape(50, GRID, GRID) / ink.sum(1)[:, None, None]
-    centre = (np.arange(GRID) + 0.5) * BOX / GRID
-    middle = np.stack([(grid.sum(1) * centre).sum(1), (grid.sum(2) * centre).sum(1)], 1)  # (x, y)
-    np.testing.assert_allclose(middle, ends.mean(0), atol=1e-2)
-
-
-def test_coarse_picture_is_the_mean_of_blocks():
-    picture = np.random.default_rng(0).random((2, 64, 64)).astype(np.float32)
-    coarse = sketch_rnn.coarse_picture(jnp.asarray(picture))
-    np.testing.assert_allclose(coarse[1, 3, 5], picture[1, 12:16, 20:24].mean(), rtol=1e-5)
 
 
 # Loss -----------------------------------------------------------------------------------------------------------------
@@ -134,12 +81,12 @@ def test_coarse_picture_is_the_mean_of_blocks():
 @BOTH
 def test_point_log_prob_is_scipys_mixture(config):
     random = np.random.default_rng(0)
-    out = jnp.asarray(random.normal(0, 1, (2, 4, sketch_rnn.outputs(config))), jnp.float32)
+    out = jnp.asarray(random.normal(0, 1, (2, 4, 3 + 6 * config.mixtures)), jnp.float32)
     target, state = random.normal(0, 1, (2, 4, 2)).astype(np.float32), random.integers(0, 3, (2, 4))
     parameters = sketch_rnn.split_parameters(config, out)
     move, log_pen = (np.asarray(a) for a in sketch_rnn.point_log_prob(config, parameters, jnp.asarray(target), jnp.asarray(state)))
     pen, logits, means, log_scales, correlation = (np.asarray(a, np.float64) for a in parameters)
-    assert (np.abs(correlation) < 1).all() and pen.shape[2:] == ((3, 3) if config.joint_pen else (3,))
+    assert (np.abs(correlation) < 1).all() and pen.shape == (2, 4, 3)
     for at in np.ndindex(2, 4):
         scale, weight = np.exp(log_scales[at]), special.log_softmax(logits[at], 0)
         if config.bivariate:
@@ -148,62 +95,36 @@ def test_point_log_prob_is_scipys_mixture(config):
                 between = correlation[at][m] * scale[m].prod()
                 covariance = np.diag(scale[m] ** 2) + between * (1 - np.eye(2))
                 each.append(stats.multivariate_normal(means[at][m], covariance).logpdf(target[at]))
-            own = special.log_softmax(pen[at], -1)[..., state[at]]  # of each component, or of all of them
-            both = special.logsumexp(weight[:, 0] + own + each)
+            wanted = special.logsumexp(weight[:, 0] + each)
         else:
             component = stats.norm(means[at], scale).logpdf(target[at])
-            both = special.logsumexp(weight + component, 0).sum() + special.log_softmax(pen[at])[state[at]]
-        marginal = special.logsumexp(weight[:, 0] + own) if config.bivariate else special.log_softmax(pen[at])[state[at]]
-        np.testing.assert_allclose(move[at] + log_pen[at], both, rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(log_pen[at], marginal, rtol=1e-4, atol=1e-4)
+            wanted = special.logsumexp(weight + component, 0).sum()
+        np.testing.assert_allclose(move[at], wanted, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(log_pen[at], special.log_softmax(pen[at])[state[at]], rtol=1e-4, atol=1e-4)
 
 
 @BOTH
 def test_teacher_on_a_drawing_of_two_strokes(config):
     rows, count = padded([DRAWINGS[0]], 7, junk=9.0)  # what stands beyond `count` must not matter
-    movement, position, written, target, valid = (
-        np.asarray(a[0]) for a in jax.jit(lambda rows, count: sketch_rnn.teacher(config, rows, count))(rows, count))
-    assert movement.shape == (8, 5) and position.shape == (8, 2) and target.shape == (8, 3)
+    teach = jax.jit(lambda rows, count: sketch_rnn.teacher(config, rows, count))
+    movement, target, valid = (np.asarray(a[0]) for a in teach(rows, count))
+    assert movement.shape == (8, 5) and target.shape == (8, 3)
     np.testing.assert_array_equal(valid, [1, 1, 1, 1, 1, 1, 0, 0])
-    np.testing.assert_allclose(position[:6], [(0, 0), *POINTS], atol=1e-4)
     steps = np.diff(POINTS, axis=0, prepend=0.0) / 10
     np.testing.assert_allclose(target[:5, :2], steps, atol=1e-5)
     np.testing.assert_array_equal(target[:6, 2], [0, 0, 1, 0, 1, END])
     np.testing.assert_array_equal(movement[0], [0, 0, 1, 0, 0])
     np.testing.assert_allclose(movement[1:6, :2], steps, atol=1e-5)
     np.testing.assert_array_equal(movement[1:6, 2:], [(1, 0, 0), (1, 0, 0), (0, 1, 0), (1, 0, 0), (0, 1, 0)])
-    if not config.glimpse:
-        assert written.shape == (8, 0)
-        return
-    segment = lambda a, b: np.asarray(sketch_rnn.ink(jnp.asarray(POINTS[a]), jnp.asarray(POINTS[b])))
-    nothing, one = np.zeros(GRID**2), segment(0, 1)
-    two = one + segment(1, 2)
-    # The way to the first point and the way between the strokes leave no ink.
-    for got, wanted in zip(written[:6], (nothing, nothing, one, two, two, two + segment(3, 4))):
-        np.testing.assert_allclose(got, wanted, atol=1e-5)
-
-
-def test_a_noisy_teacher_leads_back_to_the_true_line():
-    config = dataclasses.replace(SEEING, noise=0.7)
-    rows, count = padded(DRAWINGS, 9)
-    teach = jax.jit(lambda key: (sketch_rnn.teacher(config, rows, count), sketch_rnn.teacher(config, rows, count, key)))
-    clean, (movement, position, _, target, valid) = jax.tree.map(np.asarray, teach(jax.random.key(0)))
-    for i, n in enumerate(np.asarray(count)):
-        np.testing.assert_allclose(position[i, :n] + config.scale * target[i, :n, :2], clean[1][i, 1:n + 1], atol=1e-3)
-        np.testing.assert_allclose(config.scale * movement[i, 1:n + 1, :2], np.diff(position[i, :n + 1], axis=0), atol=1e-3)
-        error = (position - clean[1])[i, :n + 1]
-        assert (error[0] == 0).all() and 0.2 < error[1:].std() < 1.5
-    np.testing.assert_array_equal(target[..., 2], clean[3][..., 2])
-    np.testing.assert_array_equal(valid, clean[4])
 
 
 @BOTH
 def test_padding_changes_no_likelihood(config, models):
     graph, params = models[config]
-    condition = condition_of(config, 2)
+    condition = condition_of(2)
     nll = lambda p, rows, count: sketch_rnn.negative_log_likelihood(nnx.merge(graph, p), rows, count, condition)
     long = jax.jit(nll)(params, *padded(DRAWINGS, 13, junk=3.0))
-    # Without noise and dropout the loss is the same likelihood, a point.
+    # Without dropout the loss is the same likelihood, a point.
     short, (value, parts) = jax.jit(lambda p, rows, count: (nll(p, rows, count), sketch_rnn.loss(
         nnx.merge(graph, p), rows, count, condition, jax.random.key(0))))(params, *padded(DRAWINGS, 7))
     for a, b in zip(short, long):
@@ -214,9 +135,9 @@ def test_padding_changes_no_likelihood(config, models):
 
 
 def test_dropout_needs_a_key_and_is_decided_by_it():
-    config = dataclasses.replace(BLIND, keep=0.3)
+    config = dataclasses.replace(PAPER, keep=0.3)
     graph, params = build(config)
-    condition, rows = condition_of(config, 2), padded(DRAWINGS, 7)
+    condition, rows = condition_of(2), padded(DRAWINGS, 7)
     nll = lambda p, key: sum(sketch_rnn.negative_log_likelihood(nnx.merge(graph, p), *rows, condition, key))
     keys = [jax.random.key(k) for k in (0, 0, 1)]
     *dropped, plain = jax.jit(lambda p: [*jax.lax.map(lambda key: nll(p, key), jnp.stack(keys)), nll(p, None)])(params)
@@ -228,20 +149,19 @@ def test_dropout_needs_a_key_and_is_decided_by_it():
 @BOTH
 def test_teacher_forcing_is_repeated_steps(config, models):
     graph, params = models[config]
-    condition = condition_of(config, 2)
-    inputs = sketch_rnn.teacher(config, *padded(DRAWINGS, 7))[:3]
+    condition = condition_of(2)
+    movement, z = sketch_rnn.teacher(config, *padded(DRAWINGS, 7))[0], condition["z"]
 
     @jax.jit
     def both(params):
         model = nnx.merge(graph, params)
-        told = model.conditioning(condition)
 
         def one(state, x):
-            out, *state = model.step(*x, condition, told, *state)
+            out, *state = model.step(x, z, *state)
             return tuple(state), out
 
-        _, outs = jax.lax.scan(one, model.initial(told), tuple(a.transpose(1, 0, 2) for a in inputs))
-        return model(*inputs, condition), outs.transpose(1, 0, 2)
+        _, outs = jax.lax.scan(one, model.initial(z), movement.transpose(1, 0, 2))
+        return model(movement, z), outs.transpose(1, 0, 2)
 
     np.testing.assert_allclose(*both(params), rtol=1e-4, atol=1e-5)
 
@@ -305,9 +225,9 @@ def drawings_of(model, condition, keys, temperature=1.0):
     return tuple(np.asarray(a) for a in sketch_rnn.draw(*model, condition, keys, jnp.float32(temperature)))
 
 
-@pytest.mark.parametrize("config", [SEEING, BLIND, FILTERED], ids=["glimpse", "paper", "particles"])
+@BOTH
 def test_a_drawing_is_decided_by_its_own_condition_and_key(config, models):
-    condition, keys = condition_of(config, 4), jax.random.split(jax.random.key(3), 4)
+    condition, keys = condition_of(4), jax.random.split(jax.random.key(3), 4)
     first = drawings_of(models[config], condition, keys)
     for a, b in zip(first, drawings_of(models[config], condition, keys)):
         np.testing.assert_array_equal(a, b)
@@ -324,10 +244,9 @@ def test_a_drawing_is_decided_by_its_own_condition_and_key(config, models):
 @BOTH
 def test_drawings_stop_at_the_end_or_at_the_longest(config, models):
     graph, params = models[config]
-    condition, keys = condition_of(config, 4), jax.random.split(jax.random.key(0), 4)
+    condition, keys = condition_of(4), jax.random.split(jax.random.key(0), 4)
     for push, wanted in ((-1e3, [config.longest - 1] * 4), (1e3, [1] * 4), (0.0, None)):
-        end = np.arange(config.mixtures) * 9 + 6 + END if config.joint_pen else END
-        out = params["out"] | {"bias": params["out"]["bias"].at[end].add(push)}
+        out = params["out"] | {"bias": params["out"]["bias"].at[END].add(push)}
         rows, count, score = drawings_of((graph, params | {"out": out}), condition, keys)
         assert rows.shape == (4, config.longest - 1, 3) and np.isfinite(rows).all() and np.isfinite(score).all()
         assert wanted is None or count.tolist() == wanted
@@ -337,21 +256,19 @@ def test_drawings_stop_at_the_end_or_at_the_longest(config, models):
 
 
 @BOTH
-def test_the_pen_sees_while_drawing_what_it_saw_while_training(config, models):
+def test_the_score_of_a_drawing_is_its_likelihood_in_training(config, models):
     """The score of a drawing is its likelihood under teacher forcing: every input of the two paths is the same."""
     graph, params = models[config]
-    condition, keys = condition_of(config, 4), jax.random.split(jax.random.key(1), 4)
+    condition, keys = condition_of(4), jax.random.split(jax.random.key(1), 4)
     rows, count, score = drawings_of(models[config], condition, keys)
 
     @jax.jit
     def likelihood(params):
         model = nnx.merge(graph, params)
         move, pen = sketch_rnn.negative_log_likelihood(model, rows, count, condition)
-        first = model(*sketch_rnn.teacher(config, rows, count)[:3], condition)[:, 0]
+        first = model(sketch_rnn.teacher(config, rows, count)[0], condition["z"])[:, 0]
         # The first point is drawn from down and up alone.
-        pen_logits, logits, *_ = sketch_rnn.split_parameters(config, first)
-        end = jax.nn.softmax(pen_logits)[..., END]
-        end = (jax.nn.softmax(logits[..., 0]) * end).sum(-1) if config.joint_pen else end
+        end = jax.nn.softmax(sketch_rnn.split_parameters(config, first)[0])[..., END]
         return -move - pen - jnp.log1p(-end)
 
     ended = count < config.longest - 1
@@ -363,18 +280,13 @@ def test_the_pen_sees_while_drawing_what_it_saw_while_training(config, models):
 def test_points_are_drawn_from_the_mixture_at_its_temperature(config):
     config, count, temperature = dataclasses.replace(config, longest=2), 1000, 0.5
     graph, params = build(config)
-    condition = {k: jnp.broadcast_to(v, (count, *v.shape[1:])) for k, v in condition_of(config, 1).items()}
+    condition = {k: jnp.broadcast_to(v, (count, *v.shape[1:])) for k, v in condition_of(1).items()}
     rows, counts, _ = drawings_of((graph, params), condition, jax.random.split(jax.random.key(0), count), temperature)
     assert (counts == 1).all()
-    one = {k: v[:1] for k, v in condition.items()}
-    inputs = sketch_rnn.teacher(config, jnp.zeros((1, 1, 3)), jnp.array([1]))[:3]
-    out = jax.jit(lambda p: nnx.merge(graph, p)(*inputs, one))(params)[0, 0]
+    movement = sketch_rnn.teacher(config, jnp.zeros((1, 1, 3)), jnp.array([1]))[0]
+    out = jax.jit(lambda p: nnx.merge(graph, p)(movement, condition["z"][:1]))(params)[0, 0]
     pen, logits, means, log_scales, correlation = (np.asarray(a, np.float64) for a in sketch_rnn.split_parameters(config, out))
-    if config.joint_pen:  # the first point never ends the drawing
-        logits = logits + np.log1p(-special.softmax(pen, -1)[:, END:])
-        up = special.softmax(logits[:, 0] / temperature) @ special.softmax(pen[:, :2] / temperature, -1)[:, 1]
-    else:
-        up = special.softmax(pen[:2] / temperature)[1]
+    up = special.softmax(pen[:2] / temperature)[1]  # the first point never ends the drawing
     assert stats.binomtest(int(rows[:, 0, 2].sum()), count, up).pvalue > 1e-3
     weight, scale = special.softmax(logits / temperature, 0), np.exp(log_scales) * np.sqrt(temperature)
     offset = rows[:, 0, :2] / config.scale
@@ -392,7 +304,7 @@ def test_points_are_drawn_from_the_mixture_at_its_temperature(config):
 
 
 def test_a_model_that_knows_two_drawings_redraws_each_from_its_z():
-    config = dataclasses.replace(BLIND, layers=1, units=64, mixtures=1, bivariate=True, scale=30.0, longest=10)
+    config = dataclasses.replace(BIVARIATE, units=64, mixtures=1, scale=30.0, longest=10)
     graph, params = build(config)
     drawings, z = padded(DRAWINGS, 9), jnp.array([[1.0, -1.0, 0.5], [-1.0, 1.0, 0.0]])
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(1e-2, 3000)))
@@ -416,72 +328,3 @@ def test_a_model_that_knows_two_drawings_redraws_each_from_its_z():
         assert n == len(drawing)
         np.testing.assert_array_equal(row[:n, 2], drawing[:, 2])
         assert np.abs(np.cumsum(row[:n, :2], 0) - np.cumsum(drawing[:, :2], 0)).max() < 3
-
-
-# Plans and particles --------------------------------------------------------------------------------------------------
-
-def test_every_step_is_told_how_many_strokes_are_left():
-    rows, count = padded(DRAWINGS, 9)
-    movement = np.asarray(sketch_rnn.teacher(PLANNED, rows, count)[0])
-    plain = np.asarray(sketch_rnn.teacher(JOINT, rows, count)[0])
-    np.testing.assert_array_equal(movement[..., :5], plain)
-    for drawing, told, n in zip(DRAWINGS, movement[..., 5:], count):
-        total = int(drawing[:, 2].sum())
-        left = total - np.concatenate([[0], np.cumsum(drawing[:, 2])])
-        np.testing.assert_allclose(told[:n + 1, 0], left / 10, atol=1e-6)
-        np.testing.assert_array_equal(told[:n + 1, 1:], left[:, None] == np.arange(4))
-
-
-def test_while_drawing_the_plan_is_counted_down_as_in_training(models):
-    """Where a drawing has as many strokes as were planned, its score is its likelihood under teacher forcing."""
-    graph, params = models[PLANNED]
-    number = 96
-    condition = {k: jnp.repeat(v, number // 4, 0) for k, v in condition_of(PLANNED, 4).items()}
-    rows, count, score = drawings_of(models[PLANNED], condition, jax.random.split(jax.random.key(1), number))
-    model = nnx.merge(graph, params)
-    kept = (rows[..., 2].sum(1) == np.asarray(model.plan(condition).argmax(-1))) & (count < PLANNED.longest - 1)
-    assert kept.sum() >= 3
-    move, pen = sketch_rnn.negative_log_likelihood(model, rows, count, condition)
-    first = model(*sketch_rnn.teacher(PLANNED, rows, count)[:3], condition)[:, 0]
-    pen_logits, logits, *_ = sketch_rnn.split_parameters(PLANNED, first)
-    end = (jax.nn.softmax(logits[..., 0]) * jax.nn.softmax(pen_logits)[..., END]).sum(-1)
-    np.testing.assert_allclose(score[kept], np.asarray(-move - pen - jnp.log1p(-end))[kept], rtol=1e-3, atol=1e-3)
-
-
-def test_the_plan_is_learned_by_its_likelihood(models):
-    graph, params = models[PLANNED]
-    condition, strokes = condition_of(PLANNED, 5), np.array([1, 7, 0, 40, 7], np.int32)
-    model = nnx.merge(graph, params)
-    value, parts = sketch_rnn.plan_loss(model, condition["z"], strokes)
-    logits = special.log_softmax(np.asarray(model.plan(condition), np.float64), -1)
-    assert float(value) == pytest.approx(-np.mean([row[n] for row, n in zip(logits, strokes)]), rel=1e-5)
-    assert float(parts["plan_right"]) == pytest.approx(np.mean(logits.argmax(1) == strokes))
-
-
-def test_agreement_is_the_share_covered_less_the_share_too_much():
-    coarse, written = np.zeros((3, 256), np.float32), np.zeros((3, 256), np.float32)
-    coarse[:, :10] = 0.5
-    written[1, :4] = 0.5  # four of ten cells
-    written[2, :10], written[2, 20:22] = 0.75, 0.5  # all of them, each half as much again, and two that are paper
-    np.testing.assert_allclose(sketch_rnn.agreement(written, coarse), [0.0, 0.4, 1 - 0.5 - 0.2], atol=1e-3)
-
-
-def test_particles_follow_the_picture_better_than_one_pen():
-    """A pen that goes 10 to the right or to the left at random; the picture is a bar to the right of where it starts."""
-    many = 48
-
-    def agreement(particles):
-        config = dataclasses.replace(JOINT, mixtures=2, particles=particles)
-        graph, params = build(config)
-        params = jax.tree.map(jnp.zeros_like, params)
-        way = lambda x: [0.0, 0.0, x, 0.0, -3.0, -3.0, 9.0, 0.0, -9.0]  # weight, correlation, means, log scales, pen down
-        params["out"]["bias"] = jnp.array(way(1.0) + way(-1.0))
-        picture = np.zeros((many, 64, 64), np.float32)
-        picture[:, :3] = 1.0
-        condition = {"z": jnp.zeros((many, 3)), "picture": jnp.asarray(picture)}
-        rows, count, _ = drawings_of((graph, params), condition, jax.random.split(jax.random.key(5), many), 1.0)
-        written = np.asarray(sketch_rnn.teacher(config, jnp.asarray(rows), jnp.asarray(count))[2])[np.arange(many), count]
-        coarse = sketch_rnn.coarse_picture(condition["picture"]).reshape(-1, GRID**2)
-        return float(sketch_rnn.agreement(written, coarse).mean())
-
-    assert agreement(8) > agreement(1) + 0.05

@@ -11,7 +11,7 @@ from scipy import special, stats
 from data.corpus import Corpus, New, Old
 from data.splits import SPLITS
 from data.strokes import from_stroke3
-from transfer import stages, weights
+from transfer import stages
 from transfer.sketch_rnn import SketchRNNConfig
 from transfer.training import TrainingError
 
@@ -180,32 +180,6 @@ def test_strokes_are_simplified_as_the_decoder_asks():
         rows, count = stages.stroke_arrays(given, np.array([0, 1]), SketchRNNConfig(longest=9, simplify=epsilon))
         assert count.tolist() == [points] * 2
         np.testing.assert_allclose(from_stroke3(rows[0, :points])[0], bent if points == 4 else bent[[0, 2, 3]], atol=1e-4)
-
-
-# A pretrained encoder -------------------------------------------------------------------------------------------------
-
-def test_a_pretrained_encoder_gives_a_latent_that_tells_characters_apart_from_the_start(tmp_path, monkeypatch):
-    """Before the first step of the VAE, from a classifier of 150 steps; and a classifier of another shape is refused in one line."""
-    from data import corpus
-    from transfer import training
-    from transfer.classifier import ClassifierConfig
-    from transfer.evaluation import judges
-    from transfer.vae import VAEConfig
-
-    monkeypatch.delenv("KUZUSHIJI_DATA", raising=False)
-    sample = corpus.load(quiet=True)
-    shape = {"encoder": (8, 16, 32), "encoder_blocks": (0, 1, 0), "rectified_stem": True, "hidden": 48}
-    config = VAEConfig(**shape, latent=16, decoder=(8, 8, 8), standardise=True, pretrained=True, balance=1.0)
-    with pytest.raises(weights.WeightsError, match="baseline"):
-        stages.vae_task(config, sample, "old", tmp_path)
-    classifier = ClassifierConfig(**shape, steps=150, batch=64, warmup=10, warp=0.3, ema=0.9)
-    training.train(judges.baseline_task(classifier, sample), tmp_path / "baseline")
-    task = stages.vae_task(config, sample, "old", tmp_path)
-    start = task.settle(jax.jit(task.init)(jax.random.key(0)))
-    assert task.evaluate(start)["accuracy"] > 0.1  # of 120 kanji and more
-    assert "baseline" in task.provenance["upstream"]
-    with pytest.raises(TrainingError, match="hidden is 48, the VAE's 64"):
-        stages.vae_task(dataclasses.replace(config, hidden=64), sample, "old", tmp_path)
 
 
 # The classifier's say ---------------------------------------------------------------------------------------------------

@@ -9,6 +9,9 @@ from flax import nnx
 from safetensors.numpy import save_file
 
 from transfer import weights
+from transfer.mdn import MDNConfig
+from transfer.sketch_rnn import SketchRNNConfig
+from transfer.stroke_rnn import StrokeRNNConfig
 from transfer.vae import VAEConfig
 
 ARRAYS = {"code_points": np.array([0x4E00, 0x20089], np.int32), "seen": np.array([True, False]), "scale": np.array([0.1], np.float32)}
@@ -140,8 +143,36 @@ def test_find_looks_in_weights_folders_and_runs_folders(tmp_path):
 
 def test_config_comes_back_from_its_json():
     config = VAEConfig.paper()
-    described = json.loads(json.dumps({"config": dataclasses.asdict(config) | {"a_field_of_a_later_version": 1}}))
-    assert weights.config(VAEConfig, described) == config
+    assert weights.config(VAEConfig, json.loads(json.dumps({"config": dataclasses.asdict(config)}))) == config
+    # What a file does not have, keeps its default.
+    assert weights.config(VAEConfig, {"config": {"latent": 7}}) == VAEConfig(latent=7)
+
+
+def test_a_setting_that_is_not_known_is_one_line():
+    with pytest.raises(weights.WeightsError, match="a_later_setting = '1', which this version does not know") as error:
+        weights.config(VAEConfig, {"config": dataclasses.asdict(VAEConfig.paper()) | {"a_later_setting": 1}})
+    one_line(error)
+
+
+@pytest.mark.parametrize("kind, off, on", [
+    (VAEConfig, {"pretrained": False}, {"pretrained": True}),
+    (MDNConfig, {"together": False, "likelihood": 3000.0}, {"together": True}),
+    (SketchRNNConfig, {"joint_pen": False, "glimpse": False, "plan": False, "plan_batch": 1024, "particles": 1, "embed": 0, "head": 0,
+                       "noise": 0.0}, {"glimpse": True}),
+    (SketchRNNConfig, {"particles": 1}, {"particles": 8}), (SketchRNNConfig, {"noise": 0.0}, {"noise": 0.7})])
+def test_retired_settings_are_taken_where_they_were_off(kind, off, on):
+    config = kind.paper()
+    assert weights.config(kind, {"config": dataclasses.asdict(config) | off}) == config
+    with pytest.raises(weights.WeightsError, match=f"{list(on)[0]} = .*no longer has") as error:
+        weights.config(kind, {"config": dataclasses.asdict(config) | off | on})
+    one_line(error)
+
+
+def test_settings_of_one_model_are_not_retired_from_another():
+    """The decoder of whole strokes has a `noise` and a `plan_batch` of its own."""
+    config = StrokeRNNConfig.small()
+    described = {"config": dataclasses.asdict(config) | {"noise": 0.0, "plan_batch": 3}}
+    assert weights.config(StrokeRNNConfig, described) == dataclasses.replace(config, noise=0.0, plan_batch=3)
 
 
 def foreign(tensors: dict, config: str = '{"config": {}}'):
@@ -164,7 +195,7 @@ def test_a_hostile_file_is_one_line(tmp_path, write, words):
 
 
 @pytest.mark.parametrize("field, value", [("latent", "64"), ("latent", 1.5), ("latent", True), ("decoder", [1, 2]), ("encoder", [1, 2, "3"]), ("architecture", "other"),
-                                          ("architecture", ["paper"]), ("kl_floor", float("nan")), ("pretrained", 1), ("latent", 10**400)])
+                                          ("architecture", ["paper"]), ("kl_floor", float("nan")), ("standardise", 1), ("latent", 10**400)])
 def test_a_config_of_other_types_is_one_line(field, value):
     described = {"config": dataclasses.asdict(VAEConfig.paper()) | {field: value}}
     with pytest.raises(weights.WeightsError, match=field) as error:

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from transfer import augment, discriminant
+from transfer import augment
+from transfer.baselines import discriminant
 from transfer.baselines.datasets import Labelled
 from transfer.evaluation.classification import Answers, confused
 from transfer.files import whole

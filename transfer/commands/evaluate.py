@@ -1,7 +1,6 @@
 """`kuzushiji-transfer evaluate`: weights on a split -> evaluation.json, report.md and figures."""
 from __future__ import annotations
 
-import argparse
 import importlib
 import importlib.util
 from pathlib import Path
@@ -19,16 +18,11 @@ EXAMPLES = """  kuzushiji-transfer evaluate --data DIR                          
 
 
 def add(commands) -> None:
+    from data.splits import SPLITS
+
     parser = arguments.add(commands, "evaluate", run, "measure weights on a split",
                            "Evaluate weights on a split: evaluation.json, report.md and figures. Needs the extra: "
                            'python -m pip install ".[evaluate]"', EXAMPLES)
-    add_arguments(parser)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `experiments/evaluate.py` takes too."""
-    from data.splits import SPLITS
-
     arguments.weights(parser)
     parser.add_argument("--judges", type=Path, metavar="DIR",
                         help="weights or runs folder of recogniser and baseline [shipped]").complete = shtab.DIRECTORY

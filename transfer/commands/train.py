@@ -74,8 +74,6 @@ def run(chosen) -> int:
 
 def stages(preset: str, corpus, runs: Path, seed: int, steps: int | None = None) -> list[Callable]:
     """The trainings in their order, each a function that makes its Task when the ones before it have left their weights in `runs`."""
-    from transfer.classifier import ClassifierConfig
-    from transfer.evaluation.judges import baseline_task
     from transfer.mdn import MDNConfig
     from transfer.stages import decoder_preset, decoder_task, mdn_task, vae_task
     from transfer.vae import VAEConfig
@@ -85,7 +83,5 @@ def stages(preset: str, corpus, runs: Path, seed: int, steps: int | None = None)
 
     old, new = (stepped(getattr(VAEConfig, preset)(domain)) for domain in ("old", "new"))
     density, decoder = stepped(getattr(MDNConfig, preset)()), stepped(decoder_preset(preset))
-    # A pretrained encoder starts from a classifier of the same images.
-    first = [lambda: baseline_task(stepped(ClassifierConfig.baseline()), corpus, seed)] if old.pretrained else []
-    return [*first, lambda: vae_task(old, corpus, "old", runs), lambda: vae_task(new, corpus, "new", runs),
+    return [lambda: vae_task(old, corpus, "old"), lambda: vae_task(new, corpus, "new"),
             lambda: mdn_task(density, corpus, runs, seed), lambda: decoder_task(decoder, corpus, runs, seed)]

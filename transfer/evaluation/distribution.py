@@ -60,9 +60,9 @@ def stroke_nll(cases: Cases, conditioned_on: np.ndarray) -> np.ndarray:
     decoder = cases.model.decoder
     results = [cases.results[i] for i in conditioned_on]
     condition = {"z": np.stack([r.z_new for r in results])}
-    if decoder.sees:
-        condition["picture"] = np.stack([r.pixels for r in results])
     points = decoder.axes is None
+    if not points:
+        condition["picture"] = np.stack([r.pixels for r in results])
     rows, count = (stroke_arrays if points else stroke_codes)(cases.corpus, cases.glyphs, decoder.config)
 
     @jax.jit

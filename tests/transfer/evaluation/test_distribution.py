@@ -13,7 +13,7 @@ from transfer.stages import Decoder, stroke_arrays, stroke_codes
 @pytest.fixture
 def with_decoder(cases):
     """The cases with a small decoder of random weights."""
-    config = sketch_rnn.SketchRNNConfig(units=8, mixtures=2, glimpse=True, embed=8, head=0)
+    config = sketch_rnn.SketchRNNConfig(units=8, mixtures=2)
     graph, state = nnx.split(sketch_rnn.SketchRNN(config, nnx.Rngs(0)))
     object.__setattr__(cases, "model", types.SimpleNamespace(decoder=Decoder(config, graph, state, None)))
     return cases
@@ -25,7 +25,7 @@ def test_stroke_nll_is_each_images_own(with_decoder):
     swapped = distribution.stroke_nll(cases, np.array([1, 0, 3, 2]))
     for i, other in ((0, 1), (3, 2)):
         rows, count = stroke_arrays(cases.corpus, cases.glyphs[i:i + 1], cases.model.decoder.config)
-        condition = {"z": cases.results[other].z_new[None], "picture": cases.results[other].pixels[None]}
+        condition = {"z": cases.results[other].z_new[None]}
         move, pen = sketch_rnn.negative_log_likelihood(model, rows, count, condition)
         assert swapped[i] == pytest.approx(float((move + pen)[0]) / len(np.concatenate(cases.truth[i])), rel=1e-4)
 

@@ -1,7 +1,4 @@
-"""Linear discriminant analysis: features of labelled examples become a few directions in which the classes lie apart.
-
-Gives the old VAE's latent a start: from random weights it takes thousands of steps until z tells thousands of classes apart.
-"""
+"""Linear discriminant analysis: features of labelled examples become a few directions in which the classes lie apart."""
 from __future__ import annotations
 
 import dataclasses
@@ -14,18 +11,14 @@ _SHRINKAGE = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class Discriminant:
-    """z = features @ kernel + bias, with a variance of about 1 over all examples. kernel (F, D), bias (D,); within (D,): the variance inside of
-    classes; means (C, D): the classes' z."""
+    """z = features @ kernel + bias, with a variance of about 1 over all examples.
+
+    kernel (F, D), bias (D,); means (C, D): the classes' z.
+    """
 
     kernel: np.ndarray
     bias: np.ndarray
-    within: np.ndarray
     means: np.ndarray
-
-    def classifier(self, sharpness: float) -> tuple[np.ndarray, np.ndarray]:
-        """kernel (D, C) and bias (C,) of the log posterior of equally likely classes, N(mean, within) each, times `sharpness`."""
-        scaled = self.means / self.within
-        return sharpness * scaled.T, -0.5 * sharpness * (scaled * self.means).sum(1)
 
 
 def fit(features: np.ndarray, labels: np.ndarray, classes: int, dimensions: int) -> Discriminant:
@@ -50,4 +43,4 @@ def fit(features: np.ndarray, labels: np.ndarray, classes: int, dimensions: int)
     chosen = np.argsort(-spread)[:dimensions]
     scale = 1 / np.sqrt(1 + spread[chosen])
     kernel = whiten @ directions[:, chosen] * scale
-    return Discriminant(kernel, -middle @ kernel, scale**2, (means - middle) @ kernel)
+    return Discriminant(kernel, -middle @ kernel, (means - middle) @ kernel)
