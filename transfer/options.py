@@ -19,14 +19,14 @@ from transfer import devices
 from transfer.training import Interrupted, TrainingError
 from transfer.weights import WeightsError
 
-PRESETS = ("paper", "small", "base", "tiny")
+PRESETS = ("paper", "small", "long", "base", "tiny")
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """Where data and runs lie."""
 
-    preset: Literal["auto", "paper", "small", "base", "tiny"] = "auto"
+    preset: Literal["auto", "paper", "small", "long", "base", "tiny"] = "auto"
     """Settings to start from. auto: small on the real data, tiny on the built-in sample corpus."""
     data: Path | None = None
     """Folder with the published files [default: $KUZUSHIJI_DATA, else the user's cache, else the built-in sample]."""

@@ -21,68 +21,13 @@ from data.raster import rasterise
 from data.strokes import from_stroke3, resample, simplify_many, to_stroke3
 from transfer import augment, mdn, sketch_rnn, stroke_rnn, vae, weights
 from transfer.devices import spread
+from transfer.examples import Pool, attributes, class_table, form_groups, mix, pool, set_aside, taking_part
 from transfer.pictures import image_grid
 from transfer.training import Task, TrainingError, adamw
 
+SETTLED = 2048
+"""Training images whose statistics a network that normalises by batches is left with."""
 VAE_NAMES = {"old": "vae_old", "new": "vae_new"}
-
-
-# Drawing batches ------------------------------------------------------------------------------------------------------
-
-def class_table(labels: np.ndarray, balance: float, places: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Arrays with which `draw` picks examples: a class of n examples with weight n**(1 - balance), then one of its examples.
-
-    labels (N,) int, from 0; classes without an example are never drawn. places (N,): the examples' indices, if not 0..N-1.
-    """
-    order = np.argsort(labels, kind="stable").astype(np.int32)
-    count = np.bincount(labels)
-    weight = np.where(count > 0, np.maximum(count, 1).astype(np.float64) ** (1.0 - balance), 0.0)
-    order = order if places is None else places[order]
-    return {"order": order, "start": (np.cumsum(count) - count).astype(np.int32), "count": count.astype(np.int32),
-            "cumulative": (np.cumsum(weight) / weight.sum()).astype(np.float32)}
-
-
-def draw(table: dict[str, jax.Array], batch: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(indices, labels), each (batch,) int32, drawn with replacement as `class_table` says."""
-    class_key, example_key = jax.random.split(key)
-    label = jnp.searchsorted(table["cumulative"], jax.random.uniform(class_key, (batch,)), side="right")
-    label = jnp.minimum(label, len(table["count"]) - 1)
-    within = jnp.floor(jax.random.uniform(example_key, (batch,)) * table["count"][label]).astype(jnp.int32)
-    # From here on the batch is split over the devices.
-    return spread((table["order"][table["start"][label] + jnp.minimum(within, table["count"][label] - 1)], label))
-
-
-def mix(tables: dict, share: float, batch: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`draw` from the table "real" or, for about a `share` of the batch, from "fonts"."""
-    if "fonts" not in tables or not share:
-        return draw(tables["real"], batch, key)
-    which_key, real_key, font_key = jax.random.split(key, 3)
-    other = jax.random.uniform(which_key, (batch,)) < share
-    return jax.tree.map(lambda real, font: jnp.where(other, font, real),
-                        draw(tables["real"], batch, real_key), draw(tables["fonts"], batch, font_key))
-
-
-def with_fonts(corpus: Corpus, chosen: np.ndarray, code_points: np.ndarray, share: float, balance: float):
-    """The old domain's training images and, where the data folder has brush fonts and `share` is above 0, the fonts' after them.
-
-    chosen, code_points (n,): the images of corpus.old. Returns images (N, 64, 64) uint8, the classes' code points (C,), and
-    tables for `mix`, whose labels index the classes and whose fonts' kanji are all drawn alike.
-    """
-    images, fonts = corpus.old.images[chosen], corpus.fonts if share else None
-    if fonts is None:
-        classes, labels = np.unique(code_points, return_inverse=True)
-        return images, classes, {"real": class_table(labels, balance)}
-    classes = np.unique(np.concatenate([code_points, fonts.code_points]))
-    places = np.arange(len(images) + len(fonts.images), dtype=np.int32)
-    of = lambda points, place, balance: class_table(np.searchsorted(classes, points), balance, place)
-    tables = {"real": of(code_points, places[:len(images)], balance), "fonts": of(fonts.code_points, places[len(images):], 1.0)}
-    return np.concatenate([images, fonts.images]), classes, tables
-
-
-def taking_part(photographed: jax.Array, index: jax.Array, real: int) -> jax.Array:
-    """Classes that compete for each image, (B, C) bool: for one of a font, after the `real` ones, all; for a real image those that have
-    real images, photographed (C,). That a class has none says nothing about it, and must not teach the class to be unlikely."""
-    return photographed | (index >= real)[:, None]
 
 
 # Stage 1: the two VAEs ------------------------------------------------------------------------------------------------
@@ -101,6 +46,17 @@ def new_examples(corpus: Corpus, variants: bool) -> np.ndarray:
     return np.flatnonzero(np.isin(corpus.new.code_points, corpus.new.code_points[gallery]))
 
 
+def old_pool(corpus: Corpus, config, chosen: np.ndarray, code_points: np.ndarray, aside: int, kana_too: bool) -> Pool:
+    """The pool for a configuration with `fonts`, `hands` and `balance`, without the classes that are `set_aside`."""
+    keep = ~np.isin(code_points, set_aside(old_examples(corpus, "train")[1], aside)) if aside else np.ones(len(chosen), bool)
+    return pool(corpus, chosen[keep], code_points[keep], config.balance, config.fonts, config.hands, kana_too)
+
+
+def shares(config) -> dict[str, float]:
+    """What `mix` takes of fonts and made hands."""
+    return {"fonts": config.fonts, "hands": config.hands}
+
+
 def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
     """The VAE of one domain ("old" or "new").
 
@@ -108,12 +64,9 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
     (Kaisho and others), which `residual` never trains on. The paper's preset trains on variants too, and is evaluated on the gallery.
     """
     if domain == "old":
-        chosen, points = old_examples(corpus, "train")
-        images, classes, tables = with_fonts(corpus, chosen, points, config.fonts, config.balance)
-        photographed = np.isin(classes, points)
-        held_out = old_examples(corpus, "val")
-        held_images = corpus.old.images[held_out[0]]
-        held_points = held_out[1]
+        source = old_pool(corpus, config, *old_examples(corpus, "train"), config.aside, config.kana)
+        held, held_points = old_examples(corpus, "val")
+        held_images = corpus.old.images[held]
     else:
         variants = config.architecture == "paper"
         chosen = new_examples(corpus, variants)
@@ -123,28 +76,52 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
         others = np.random.default_rng(0).permutation(others)[:2000]
         held_images, held_points = corpus.new.images[others], corpus.new.code_points[others]
         classes, labels = np.unique(code_points, return_inverse=True)
-        tables, photographed = {"real": class_table(labels, config.balance)}, np.ones(len(classes), bool)
-    held_labels = np.searchsorted(classes, held_points).clip(0, len(classes) - 1)
-    held_labels = np.where(classes[held_labels] == held_points, held_labels, -1)
-    data = {"images": images, "tables": tables, "photographed": photographed}
+        source = Pool(images, classes, {"real": class_table(labels, config.balance)}, np.ones(len(classes), bool),
+                      np.arange(len(classes), dtype=np.int32), len(images))
+    classes, photographed = source.classes, source.photographed
+    data, held_labels = source.data(), labels_of(held_points, classes)
+    if config.components:
+        data["attributes"] = attributes(corpus.new, classes)
+    others = hard_examples(corpus, config.aside, classes) if domain == "old" and len(source.tables) > 1 else {}
 
     def build(key):
-        return vae.VAE(config, len(classes), nnx.Rngs(params=key))
+        return vae.VAE(config, len(classes), nnx.Rngs(params=key), data["attributes"].shape[1] if config.components else 0)
 
-    graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
+    whole = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))[0]
+    graph, _, statistics = nnx.split(build(jax.random.key(0)), nnx.Param, ...)
+    statistics = nnx.to_pure_dict(statistics)
 
     def init(key):
-        return nnx.to_pure_dict(nnx.split(build(key))[1])
+        return nnx.to_pure_dict(nnx.split(build(key), nnx.Param, ...)[1])
+
+    def met(data, key):
+        draw_key, augment_key = jax.random.split(key)
+        index, label = mix(data["tables"], shares(config), config.batch, draw_key)
+        return index, label, augmented(config, data["images"][index], augment_key)
 
     def loss(params, data, key, variant):
-        draw_key, augment_key, model_key = jax.random.split(key, 3)
-        index, label = mix(data["tables"], config.fonts, config.batch, draw_key)
-        batch = augment.augment(data["images"][index], augment_key, config.augment, config.warp)
-        return vae.loss(nnx.merge(graph, params), config, batch, label, model_key, taking_part(data["photographed"], index, len(chosen)))
+        met_key, model_key = jax.random.split(key)
+        index, label, (images, clean) = met(data, met_key)
+        return vae.loss(nnx.merge(graph, params, statistics), config, images, label, model_key, taking_part(data, source.real, index, label), clean,
+                        data["attributes"][label].astype(jnp.float32) if config.components else None)
+
+    @jax.jit
+    def settle(params, images):
+        return nnx.to_pure_dict(nnx.split(vae.settle(nnx.merge(graph, params, statistics), images))[1])
+
+    def settled(params):
+        """With the statistics of what is trained on, as it is met."""
+        return settle(params, known()) if config.norm == "batch" else params
+
+    @cache
+    def known():
+        """So many training images as make a good mean, drawn and augmented as in training."""
+        images = [met({**data, "images": source.images}, jax.random.key(n))[2][0] for n in range(-(-SETTLED // config.batch))]
+        return jnp.concatenate(images)[:SETTLED]
 
     @jax.jit
     def measure(params, images, labels):
-        model = nnx.merge(graph, params)
+        model = nnx.merge(whole, params)
         x = augment.to_float(images)
         # The posterior mean, no noise: what every later stage and user gets.
         logits, (mean, log_variance) = vae.decode_mean(model, x)
@@ -154,44 +131,75 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
             values["accuracy"] = (scores.argmax(-1) == labels).astype(jnp.float32)
         return values
 
+    @jax.jit
+    def recognise(params, images):
+        model = nnx.merge(whole, params)
+        return model.classifier(model.encode(augment.to_float(images))[0]).argmax(-1)
+
     def evaluate(params):
         parts = [measure(params, jnp.asarray(held_images[i:i + 256]), jnp.asarray(held_labels[i:i + 256]))
                  for i in range(0, len(held_images), 256)]
-        return {k: float(np.concatenate([np.asarray(p[k]) for p in parts]).mean()) for k in (parts[0] if parts else ())}  # none held out: nothing
+        values = {k: float(np.concatenate([np.asarray(p[k]) for p in parts]).mean()) for k in (parts[0] if parts else ())}  # none held out: nothing
+        if config.recognition:
+            for name, (images, labels) in others.items():
+                found = in_batches(lambda part: recognise(params, part), images, (256,))
+                values[f"{name}_accuracy"] = float((source.group[found] == source.group[labels]).mean())
+        return values
 
     @jax.jit
     def reconstruct(params, images):
-        return jax.nn.sigmoid(vae.decode_mean(nnx.merge(graph, params), augment.to_float(images))[0])
+        return jax.nn.sigmoid(vae.decode_mean(nnx.merge(whole, params), augment.to_float(images))[0])
 
     def picture(params, path):
         shown = held_images[:: max(1, len(held_images) // 64)][:64]
         image_grid([shown / 255.0, np.asarray(reconstruct(params, jnp.asarray(shown)))], path)
 
-    provenance = corpus_provenance(corpus, config.fonts if domain == "old" else 0.0)
+    provenance = corpus_provenance(corpus, config) if domain == "old" else corpus_provenance(corpus)
     return Task(VAE_NAMES[domain], config, init, loss, data, evaluate, picture if len(held_images) else None,
-                export=lambda params: {"classes": classes.astype(np.int32)}, provenance=provenance,
-                settle=settler(config, graph, images))
+                export=lambda params: {"classes": classes.astype(np.int32)}, provenance=provenance, settle=settled)
 
 
-def settler(config: vae.VAEConfig, graph, images: np.ndarray):
-    """Parameters as they are trained -> with the statistics of training images, as they have been met, where `standardise` asks for them."""
-    if not config.standardise:
-        return lambda params: params
-    known = np.sort(np.random.default_rng(0).choice(len(images), min(2048, len(images)), replace=False))
-    known = jnp.asarray(np.asarray(images[known]))
-
-    @jax.jit
-    def settle(params):
-        met = augment.augment(known, jax.random.key(0), config.augment, config.warp)
-        return nnx.to_pure_dict(nnx.split(vae.settle(nnx.merge(graph, params), met))[1])
-
-    return settle
+def augmented(config: vae.VAEConfig, images: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(B, 64, 64) uint8 -> what the encoder is given, and what the decoder is to paint of it: (B, 64, 64) float32 each."""
+    if config.augment != "photo":
+        return (x := augment.augment(images, key, config.augment, config.warp)), x
+    warp_key, disturb_key = jax.random.split(key)
+    clean = augment.warp(images, warp_key, config.warp)
+    return augment.disturb(clean, disturb_key), clean
 
 
-def corpus_provenance(corpus: Corpus, fonts: float = 0.0) -> dict:
-    """What the run's config.json says of the data: the sources' checksums, with the brush fonts' where a share of them is taken."""
-    sources = corpus.manifest["sources"] | (corpus.fonts.sources if corpus.fonts and fonts else {})
-    return {"data": {"sample": corpus.is_sample, "sources": {k: v["sha256"] for k, v in sources.items()}}}
+def labels_of(points: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """(N,) places of code points in ascending classes (C,), -1 for those that are not there."""
+    place = np.searchsorted(classes, points).clip(0, len(classes) - 1)
+    return np.where(classes[place] == points, place, -1)
+
+
+def hard_examples(corpus: Corpus, aside: int, classes: np.ndarray, most: int = 1000) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images that training leaves out so that something may be chosen by them: name -> images (n, 64, 64), labels (n,) into classes.
+
+    "hands": a sample of the fonts whose role it is; "aside": the books' images of the characters that are `set_aside`.
+    """
+    found = {}
+    if corpus.fonts is not None and len(rows := corpus.fonts.of("choose")):
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[:most])
+        found["hands"] = corpus.fonts.images[rows], corpus.fonts.code_points[rows]
+    chosen, points = old_examples(corpus, "train")
+    if aside and (rows := np.flatnonzero(np.isin(points, set_aside(points, aside)))).size:
+        found["aside"] = corpus.old.images[chosen[rows]], points[rows]
+    return {name: (np.asarray(images)[known], labels[known]) for name, (images, points) in found.items()
+            if (known := (labels := labels_of(points, classes)) >= 0).any()}
+
+
+def corpus_provenance(corpus: Corpus, config=None) -> dict:
+    """What the run's config.json says of the data: the sources' checksums, with those of fonts, made hands and kana where a configuration
+    takes them."""
+    sources = {k: v["sha256"] for k, v in corpus.manifest["sources"].items()}
+    found = {"sample": corpus.is_sample}
+    if corpus.fonts and getattr(config, "fonts", 0.0):
+        sources |= {r["name"]: r["sha256"] for r in corpus.fonts.records if r["role"] == "train"}
+    if corpus.hands and getattr(config, "hands", 0.0):
+        found["made hands"] = corpus.hands.source
+    return {"data": {**found, "sources": sources}}
 
 
 def load_vae(folder: Path, domain: str):
@@ -200,7 +208,8 @@ def load_vae(folder: Path, domain: str):
     config = weights.config(vae.VAEConfig, described)
     if "classifier" not in params:  # shipped without: it serves training alone
         config = dataclasses.replace(config, recognition=0.0)
-    graph, _ = nnx.split(nnx.eval_shape(lambda: vae.VAE(config, len(arrays["classes"]), nnx.Rngs(0))))
+    names = params["attributes"]["bias"].shape[0] if "attributes" in params else 0
+    graph, _ = nnx.split(nnx.eval_shape(lambda: vae.VAE(config, len(arrays["classes"]), nnx.Rngs(0), names)))
     return graph, params, arrays, config
 
 
@@ -272,19 +281,20 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     """The density of z_new given z_old, over the latents of the two VAEs trained in `folder`. Parameters are {"mdn": …}."""
     forms = modern_forms(folder, corpus, config.variants)
     gallery_size = len(forms.code_points)
-    old_graph, old_params, old_arrays, _ = load_vae(folder, "old")
+    old_graph, old_params, old_arrays, old_config = load_vae(folder, "old")
     chosen, label = in_gallery(*old_examples(corpus, "train"), forms.code_points)
-    images, classes, tables = with_fonts(corpus, chosen, forms.code_points[label], config.fonts, config.balance)
+    source = old_pool(corpus, config, chosen, forms.code_points[label], old_config.aside, False)
+    images, classes = source.images, source.classes
     # Views are augmented with keys of the seed, so that a resumed run sees the same ones.
     keys = [jax.random.fold_in(jax.random.key(seed), v) for v in range(config.views)] or [None]
     parts = [encode_images(folder, "old", images, key, f"z_old, view {v + 1}/{len(keys)}") for v, key in enumerate(keys)]
-    data = {"tables": tables, "classes": np.searchsorted(forms.code_points, classes).astype(np.int32),
+    data = {"tables": source.tables, "classes": np.searchsorted(forms.code_points, classes).astype(np.int32),
             "mean": np.stack([p[0] for p in parts]), "log_variance": np.stack([p[1] for p in parts])}
-    seen = np.bincount(label, minlength=gallery_size) > 0
+    seen = np.isin(forms.code_points, classes[source.photographed])
     gallery = mdn.Gallery(forms.mean[forms.start], forms.log_variance[forms.start], seen)
     trained = np.isin(np.arange(gallery_size), data["classes"])  # by real images or fonts'
-    data |= {"gallery": dataclasses.replace(gallery, seen=trained), "photographed": seen, "new_mean": forms.mean, "new_log_variance": forms.log_variance,
-             "start": forms.start, "count": forms.count}
+    data |= {"gallery": dataclasses.replace(gallery, seen=trained), "photographed": seen, "group": form_groups(forms.code_points), "new_mean": forms.mean,
+             "new_log_variance": forms.log_variance, "start": forms.start, "count": forms.count}
     build = lambda key: mdn.build(config, gallery_size, nnx.Rngs(params=key))
     graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
 
@@ -293,14 +303,14 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
 
     def loss(params, data, key, variant):
         keys = jax.random.split(key, 6)
-        index, dense = mix(data["tables"], config.fonts, config.batch, keys[0])
+        index, dense = mix(data["tables"], shares(config), config.batch, keys[0])
         label = data["classes"][dense]
         view = jax.random.randint(keys[5], index.shape, 0, len(data["mean"]))
         z_old = vae.sample_z(data["mean"][view, index], data["log_variance"][view, index], keys[1])
         form = data["start"][label] + jnp.floor(jax.random.uniform(keys[2], label.shape) * data["count"][label]).astype(jnp.int32)
         z_new = vae.sample_z(data["new_mean"][form], data["new_log_variance"][form], keys[3])
         return mdn.loss(nnx.merge(graph, params["mdn"]), z_old, z_new, label, data["gallery"], keys[4],
-                        data["gallery"].seen & taking_part(data["photographed"], index, len(chosen)))
+                        data["gallery"].seen & taking_part(data, source.real, index, label))
 
     held, held_label = in_gallery(*old_examples(corpus, "val"), forms.code_points)
     # A factorised density over thousands of kanji takes long to rank: fewer of them say enough.
@@ -333,7 +343,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         return {"code_points": forms.code_points, "gallery_mean": gallery.mean, "gallery_log_variance": gallery.log_variance,
                 "seen": seen, "calibration": calibrate(scores(params)[1], held_label)}
 
-    provenance = corpus_provenance(corpus, config.fonts) | {"upstream": upstream(folder, "vae_old", "vae_new")}
+    provenance = corpus_provenance(corpus, config) | {"upstream": upstream(folder, "vae_old", "vae_new")}
     direct = config.direct and config.density == "anchored"
     rows = classifier_rows(old_params, old_arrays["classes"], forms.code_points) if direct else None
 

@@ -85,6 +85,11 @@ class StrokeRNNConfig:
         return cls(steps=8_000)
 
     @classmethod
+    def long(cls) -> "StrokeRNNConfig":
+        """As `small`: more hands of the old domain change nothing here."""
+        return cls.small()
+
+    @classmethod
     def base(cls) -> "StrokeRNNConfig":
         """For one H100."""
         return cls(units=1024, embed=512, width=768, heads=12, channels=128, views=8, steps=60_000, batch=256, ema=0.9995)

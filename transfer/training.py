@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import time
+import types
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -37,6 +38,10 @@ WINDOW = 50
 """Steps whose losses are looked at and written down together."""
 DIVERGED = 10.0
 """A run has diverged when half its last WINDOW losses exceed the mean of its first by so many times their size (at least 1)."""
+
+
+OFTEN = 2_500
+"""Steps between evaluations at most; a run has at least eight."""
 
 
 class TrainingError(Exception):
@@ -81,16 +86,27 @@ class Task:
     feed: Callable = lambda data, number: data
 
 
-def adamw(config) -> optax.GradientTransformation:
-    """AdamW with linear warm-up and cosine decay to 1 %.
+def learning_rate(config) -> optax.Schedule:
+    """Linear warm-up, then cosine decay to 1 % over the last `cooldown` share of the steps [all of them], and constant before."""
+    warmup, cooldown = min(config.warmup, config.steps // 2), getattr(config, "cooldown", 1.0)
+    if cooldown >= 1:
+        return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, config.steps, 0.01 * config.learning_rate)
+    start = constant_until(config)
+    return optax.join_schedules([optax.linear_schedule(0.0, config.learning_rate, warmup), optax.constant_schedule(config.learning_rate),
+                                 optax.cosine_decay_schedule(config.learning_rate, config.steps - start, 0.01)], [warmup, start])
 
-    `warmup` = -1 gives plain Adam at a constant learning rate, as the paper trains.
-    """
+
+def constant_until(config) -> int:
+    """The step to which the number of `steps` has no influence on a run: where the learning rate begins to fall."""
+    cooldown = getattr(config, "cooldown", 1.0)
+    return 0 if cooldown >= 1 or config.warmup < 0 else max(int(config.steps * (1 - cooldown)), min(config.warmup, config.steps // 2))
+
+
+def adamw(config) -> optax.GradientTransformation:
+    """AdamW at `learning_rate`. `warmup` = -1 gives plain Adam at a constant learning rate, as the paper trains."""
     if config.warmup < 0:
         return optax.adam(config.learning_rate)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, min(config.warmup, config.steps // 2),
-                                                  config.steps, 0.01 * config.learning_rate)
-    return optax.adamw(schedule, b2=0.99, weight_decay=config.weight_decay)
+    return optax.adamw(learning_rate(config), b2=0.99, weight_decay=config.weight_decay)
 
 
 def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 90.0) -> Path:
@@ -170,7 +186,7 @@ def _train(task: Task, folder: Path, seed: int, checkpoint_seconds: float) -> Pa
     steps = -(-config.steps // stride) * stride
 
     chosen = lambda: task.settle(devices.here(state["average"] if config.ema else state["params"]))
-    evaluate_every = max(stride, config.steps // 8 // stride * stride)
+    evaluate_every = max(stride, min(config.steps // 8, OFTEN) // stride * stride)
 
     def evaluate(reached: int) -> None:
         settled = chosen()
@@ -337,6 +353,11 @@ def _claim(folder: Path, described: dict, kind: type) -> None:
                 raise TrainingError(f"{path}: not valid JSON ({error}); delete the folder to start again") from None
             mine = _flat(json.loads(text))
             differing = sorted(k for k in there | mine if there.get(k) != mine.get(k))
+            if differing == ["config.steps"] and _may_change_steps(folder, there, mine):
+                differing = []
+                if devices.first():
+                    with whole(path) as part:
+                        part.write_text(text)
             if differing:
                 key = differing[0]
                 was, now = (repr(values.get(key))[:80] for values in (there, mine))
@@ -348,6 +369,13 @@ def _claim(folder: Path, described: dict, kind: type) -> None:
             part.write_text(text)
     except OSError as error:
         raise _unwritable(folder, error) from None
+
+
+def _may_change_steps(folder: Path, there: dict, mine: dict) -> bool:
+    """Whether a run may go on with another number of steps: its learning rate has not begun to fall in either (`constant_until`)."""
+    reached = max((int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdecimal()), default=0)
+    constant = lambda flat: constant_until(types.SimpleNamespace(**{k: flat[f"config.{k}"] for k in ("steps", "cooldown", "warmup")}))
+    return "config.cooldown" in mine and reached <= min(constant(there), constant(mine))
 
 
 def _check_writable(folder: Path) -> None:
