@@ -134,7 +134,7 @@ def recogniser_task(config: ClassifierConfig, corpus: Corpus, seed: int = 0) -> 
     return _task("recogniser", config, corpus, images.reshape(-1, 64, 64), labels, corpus.new.code_points[gallery], tests)
 
 
-def baseline_task(config: ClassifierConfig, corpus: Corpus, seed: int = 0) -> Task:
+def baseline_task(config: ClassifierConfig, corpus: Corpus) -> Task:
     """The classifier of Kuzushiji images, of the classes of the train split. Held out: val."""
     chosen, points = old_examples(corpus, "train")
     known = np.isin(points, corpus.new.code_points[new_examples(corpus, False)])
