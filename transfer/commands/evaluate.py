@@ -63,7 +63,7 @@ def run(chosen) -> int:
         about = {"weights": "the shipped weights" if folder == PRETRAINED else str(folder), "split": chosen.split,
                  "samples": chosen.samples, "seed": chosen.seed, "images": len(found.images),
                  "classes": len(set(found.code_points.tolist())),
-                 "left_out": found.left_out, "sample_corpus": corpus.is_sample, "sources": corpus.manifest["sources"],
+                 "left_out": found.left_out, "cross_fitted": found.cross_fitted, "sample_corpus": corpus.is_sample, "sources": corpus.manifest["sources"],
                  "reader": found.recogniser.name,
                  "recogniser": f"{found.recogniser.name} over {len(found.recogniser.classes):,} kanji",
                  "date": datetime.date.today().isoformat(), "jax": jax.__version__, "seconds": time.time() - begin,
