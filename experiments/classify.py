@@ -36,9 +36,11 @@ class Options:
 
 
 def main() -> int:
+    from transfer import devices
     from transfer.baselines import datasets, run
     from transfer.baselines.task import BaselineConfig
 
+    devices.connect(None)
     chosen = command_line.arguments(__doc__, Options(), {"cnn": BaselineConfig.published("cnn")})
     options, given = chosen.options, chosen.settings
     recipe, model = getattr(BaselineConfig, options.preset), given.get("model", "cnn")

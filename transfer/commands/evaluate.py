@@ -47,11 +47,13 @@ def run(chosen) -> int:
 
     from data import DataError
     from data import corpus as corpora
+    from transfer import devices
     from transfer.evaluation import cases, figures, judges, report
     from transfer.files import sweep
     from transfer.pipeline import PRETRAINED
     from transfer.weights import WeightsError
 
+    devices.connect(None)
     out, begin, folder = chosen.out or Path("evaluation") / chosen.split, time.time(), chosen.weights or PRETRAINED
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -78,13 +78,13 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
              "|---|---|---|---|---|---|" + "---|" * bool(hog_head)]
     for name in ("true glyph", "new VAE of the true glyph", "predicted pixels", "single drawing", "best-ranked drawing", f"best of {k}",
                  f"majority of {k}", f"mean probability of {k}", "Kuzushiji image itself", "classify, then look up: glyph of the answer",
-                 "nearest in z_old, then look up: glyph of the answer"):
+                 "nearest in z_old as it is read, then look up: glyph of the answer"):
         if f"{reader}: {name}, top-1" in metrics:
             theirs = AUTHORS.get(f"recogniser: {name}", ())
             lines.append(f"| {name} | " + " | ".join(_cell(metrics.get(f"{reader}: {name}, top-{t}")) for t in (1, 5, 10))
                          + f" | {' / '.join(_plain(x) for x in theirs) if theirs else '–'} | {hog(name)}"
                          + f"{_plain(AUTHORS[f'HOG: {name}'][0]) if f'HOG: {name}' in AUTHORS else '–'} |")
-    for name in ("candidates", "classify, then look up: answer", "nearest in z_old, then look up: answer"):
+    for name in ("candidates", "classify, then look up: answer", "nearest in z_old as it is read, then look up: answer"):
         if f"{name}, top-1" in metrics:
             known = (1, 5, 10) if not name.startswith("nearest") else (1,)
             lines.append(f"| *{name}* (no drawing is read) | "
@@ -96,7 +96,7 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
                      "stroke direction agreement", "length-independent DTW", "AIoU", "Chamfer distance", "Chamfer distance between two drawings")),
         "Distribution": ("", ("NLL per stroke", "NLL per stroke, another image's z", "NLL per point", "NLL per point, another image's z", f"different kanji among {k} drawings",
                               "confidence of the best candidate", "pixel uncertainty, right", "pixel uncertainty, wrong")),
-        "Latents": ("", ("KL of z_old, nats", "KL of z_new, nats", "1-NN in z_old, same class", "linear probe of z_old")),
+        "Latents": ("", ("KL of z_old, nats", "KL of z_new, nats", "1-NN in z_old of the plain image, same class", "linear probe of z_old")),
     }
     for title, (text, names) in sections.items():
         head = "| | true kanji | right ones | wrong kanji | authors |" if title == "Strokes" else "| | | authors |"

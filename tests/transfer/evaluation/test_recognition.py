@@ -35,8 +35,8 @@ def test_candidates_and_what_looking_up_gives(found):
     assert found["candidates, top-1"].tolist() == [1, 0, 0, 0]
     assert found["candidates, top-5"].tolist() == [1, 1, 0, 0]
     assert found["candidates, top-10"].tolist() == [1, 1, 1, 0]
-    assert found["nearest in z_old, then look up: answer, top-1"].tolist() == [1, 0, 0, 1]
-    assert found["recogniser: nearest in z_old, then look up: glyph of the answer, top-1"].tolist() == [1, 0, 0, 1]
+    assert found["nearest in z_old as it is read, then look up: answer, top-1"].tolist() == [1, 0, 0, 1]
+    assert found["recogniser: nearest in z_old as it is read, then look up: glyph of the answer, top-1"].tolist() == [1, 0, 0, 1]
     assert not any(name.startswith("classify") for name in found)  # no baseline was given
 
 
