@@ -18,7 +18,7 @@ from .folder import VARIABLE, cache_folder, data_folder, is_chosen
 from .fonts import Fonts
 from .hands import Hands
 from .kanjivg import HIRAGANA, is_kanji
-from .prepare import VERSION, kanjivg_source, kkanji_source, prepare, recover
+from .prepare import VERSION, kanjivg_source, kkanji_source, prepare, recover, unchanged
 from .splits import SPLITS
 
 _SAMPLE = "kanjivg-00000000.xml.gz"  # no release has this date
@@ -136,7 +136,7 @@ def _manifest(folder: Path) -> dict | None:
 def _is_current(folder: Path) -> bool:
     """Whether the prepared data is whole, of this layout, and made from the published files that are there now.
 
-    Sizes are compared, not checksums: opening must not take seconds. Published files may be gone by now.
+    Sizes and names are compared, not checksums: opening must not take seconds. Published files may be gone by now.
     """
     manifest = _manifest(folder)
     if not manifest or manifest.get("version") != VERSION:
@@ -145,7 +145,7 @@ def _is_current(folder: Path) -> bool:
     if None in published:
         return True
     sources = manifest.get("sources", {})
-    return all(p.name in sources and (p.is_dir() or p.stat().st_size == sources[p.name]["bytes"]) for p in published)
+    return all(p.name in sources and unchanged(p, sources[p.name]) for p in published)
 
 
 def _open(folder: Path) -> Corpus:

@@ -133,16 +133,45 @@ def _finished_meanwhile(part: Path, prepared: Path) -> bool:
 
 
 def fingerprint(path: Path) -> dict:
-    """sha256 and size of a file; of a folder, those of its files' names and contents in name order."""
+    """sha256 and size of a file; of a folder, those of its files' names and contents in name order, and what `unchanged`
+    compares."""
     digest, size = hashlib.sha256(), 0
     if path.is_file():
         with open(path, "rb") as file:
             return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
+    # Before the files are read: what is put there meanwhile is noticed the next time.
+    seen = {"changed": _changed(path), "listing": _listing(path)}
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
         content = file.read_bytes()
         digest.update(f"{file.relative_to(path).as_posix()} {len(content)}\n".encode() + content)
         size += len(content)
-    return {"sha256": digest.hexdigest(), "bytes": size}
+    return {"sha256": digest.hexdigest(), "bytes": size} | seen
+
+
+def unchanged(path: Path, source: dict) -> bool:
+    """Whether a published file or folder is as it was for `source`, its `fingerprint`, by sizes and names.
+
+    A folder's files are only looked at where one has come, gone or been renamed since, so that opening takes no time.
+    """
+    if path.is_file():
+        return path.stat().st_size == source["bytes"]
+    return source.get("changed") == _changed(path) or source.get("listing") == _listing(path)
+
+
+def _changed(folder: Path) -> int:
+    """When an entry of a folder or of a folder in it last came, went or was renamed, in nanoseconds."""
+    with os.scandir(folder) as entries:
+        inside = [entry.stat().st_mtime_ns for entry in entries if entry.is_dir()]
+    return max([folder.stat().st_mtime_ns, *inside])
+
+
+def _listing(folder: Path) -> str:
+    """sha256 of the names and sizes of a folder's files and of those in its folders."""
+    found = []
+    for place, _, names in os.walk(folder):
+        paths = [os.path.join(place, name) for name in names]
+        found += [f"{os.path.relpath(path, folder)}\0{os.lstat(path).st_size}" for path in paths]
+    return hashlib.sha256("\n".join(sorted(found)).encode(errors="surrogateescape")).hexdigest()
 
 
 def _bar(title: str, progress: bool):

@@ -29,10 +29,6 @@ def main() -> int:
     except weights.WeightsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    # The old VAE as stage 2 left it is the one that is used: it takes the place of stage 1's, and is stored once.
-    refined = None if chosen.judges else loaded["mdn"][0].pop("old", None)
-    if refined is not None:
-        loaded["vae_old"] = (refined, *loaded["vae_old"][1:])
     for name, (params, arrays, described) in loaded.items():
         if name.startswith("vae"):
             params.pop("classifier", None)  # of z, for training alone

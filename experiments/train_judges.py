@@ -21,8 +21,10 @@ def main(opts, given, corpus, which):
     chosen = ("recogniser", "baseline") if which == "both" else (which,)
     configs = [options.overridden(preset_of(opts.preset, each), given) for each in chosen]
     for each, config in zip(chosen, configs):
-        task_of = {"recogniser": judges.recogniser_task, "baseline": judges.baseline_task}[each]
-        task = task_of(config, corpus, opts.seed)
+        if each == "recogniser":
+            task = judges.recogniser_task(config, corpus, opts.seed)
+        else:
+            task = judges.baseline_task(config, corpus)
         training.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
 
 

@@ -26,6 +26,7 @@ import time
 from pathlib import Path
 
 import ipywidgets
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -34,7 +35,7 @@ from IPython.display import HTML, display
 import show
 from data import corpus as corpora
 from data.strokes import to_stroke3
-from transfer import KuzushijiTransfer, mdn, stages
+from transfer import KuzushijiTransfer, mdn, stages, vae
 from transfer.cli import keep_compiled
 from transfer.images import read_image
 from transfer.pipeline import PRETRAINED
@@ -61,13 +62,19 @@ print("what had to be said about it:", reading.note or "nothing")
 # %% [markdown]
 # ## 2. The old VAE: image to z_old
 #
-# Not one point but a Gaussian: a mean and a variance for each of the 64 numbers.
+# Not one point but a Gaussian: a mean and a variance for each of the 64 numbers. These weights look at an image more than once: the mean is
+# averaged with those of a few forms of it that are warped a little, the same ones for every image.
 
 # %%
 mean, log_variance = stages.encode_images(WEIGHTS, "old", image[None])
-z_old = mean
-tell("z_old", z_old)
+tell("mean of z_old", mean)
 tell("its standard deviations", np.exp(log_variance / 2))
+graph, parameters, gallery, code_points, calibration = stages.load_mdn(WEIGHTS)
+density = nnx.merge(graph, parameters)
+old_graph, old_parameters, _, _ = stages.load_vae(WEIGHTS, "old")
+average = jax.jit(lambda images: vae.averaged_z(nnx.merge(old_graph, old_parameters), images, density.config.averaged))
+z_old = np.asarray(average(image[None]))
+tell(f"z_old, averaged over {density.config.averaged + 1} forms", z_old)
 
 # %% [markdown]
 # ## 3. The mixture density network (MDN): which z_new go with this z_old
@@ -76,8 +83,6 @@ tell("its standard deviations", np.exp(log_variance / 2))
 # z_new, and its weight is the probability of that kanji: this is where the ranked candidates come from.
 
 # %%
-graph, parameters, gallery, code_points, calibration = stages.load_mdn(WEIGHTS)
-density = nnx.merge(graph, parameters)
 scores = np.asarray(mdn.candidate_scores(density, jnp.asarray(z_old), gallery))[0]  # log probabilities
 scores = calibration * scores - np.logaddexp.reduce(calibration * scores)  # as often right as they say, on held-out images
 best = np.argsort(-scores)[:8]
@@ -104,7 +109,7 @@ show.rows({"": [image, picture, *drawings]}, ["image", "picture of z_new", *(f"d
 # %% [markdown]
 # ## The same as one call
 #
-# `transfer` does all of it, for many images at once. Every drawing sets out from a z_new of its own, drawn from the density; they are ranked
+# `transfer` does all of it, for many images at once, and its candidates are those above. Every drawing sets out from a z_new of its own, drawn from the density; they are ranked
 # by how probable their kanji is and how well they keep to its picture.
 
 # %%
@@ -112,6 +117,7 @@ began = time.perf_counter()
 [result] = model.transfer(image, samples=8, seed=0)
 print(f"{time.perf_counter() - began:.2f} s, of which the first call compiles")
 show.rows({"drawings, best first": result.strokes})
+np.testing.assert_allclose([p for _, p in result.candidates[:8]], np.exp(scores[best]), atol=1e-4)
 result  # in a notebook a result shows itself
 
 # %% [markdown]

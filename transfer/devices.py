@@ -9,7 +9,7 @@ in a step for itself, so that they stay alike. What is written, the `first` writ
 """
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 
 import jax
@@ -23,6 +23,19 @@ AXIS = "batch"
 def on_cpu() -> bool:
     """Whether steps run on the CPU backend, where loops over convolutions are up to 50 times slower than steps one by one."""
     return jax.default_backend() == "cpu"
+
+
+def float32(function):
+    """A function that computes in float32 whatever JAX_ENABLE_X64 says: with it random numbers, and thus answers, are others.
+
+    Of the thread that calls it; threads that the function starts need the same.
+    """
+    @wraps(function)
+    def inside(*given, **named):
+        with jax.enable_x64(False):
+            return function(*given, **named)
+
+    return inside
 
 
 @cache
@@ -82,7 +95,9 @@ def connect(coordinator: str | None, processes: int | None = None, process: int 
     coordinator: HOST:PORT at which process 0 is reached by all; "auto": Slurm, Open MPI, Kubernetes or a TPU pod has started the processes
     and tells; None: this process is alone. processes: how many there are; process: which of them this is, from 0. Raises ConnectionFailed
     for arguments that do not fit together; where the others are not met within five minutes, jax itself ends the process with its message.
+    From then on everything is float32, as the weights are, whatever JAX_ENABLE_X64 says.
     """
+    jax.config.update("jax_enable_x64", False)
     if coordinator is None:
         if processes is not None or process is not None:
             raise ConnectionFailed("--num-processes and --process-id need --coordinator HOST:PORT, where process 0 is reached")

@@ -201,10 +201,16 @@ def gallery_log_density(x: jax.Array, gallery: Gallery) -> jax.Array:
 
 def anchored_logits(model: AnchoredMixture, z_old: jax.Array, gallery: Gallery) -> jax.Array:
     """Mixture logits with the prior odds of classes without training images, (B, G)."""
-    logits = model(z_old, model.keys(gallery.mean))
     if model.config.direct:
-        logits = product(jax.nn.log_softmax(logits), jax.nn.log_softmax(model.direct(z_old)), model.told[...], model.exponents[...])
+        logits = product(*opinions(model, z_old, gallery), model.told[...], model.exponents[...])
+    else:
+        logits = model(z_old, model.keys(gallery.mean))
     return logits + jnp.where(gallery.seen, 0.0, model.config.unseen)
+
+
+def opinions(model: AnchoredMixture, z_old: jax.Array, gallery: Gallery) -> tuple[jax.Array, jax.Array]:
+    """log probabilities (B, G) by similarity, and by the old VAE's classifier (`direct`)."""
+    return jax.nn.log_softmax(model(z_old, model.keys(gallery.mean))), jax.nn.log_softmax(model.direct(z_old))
 
 
 def product(similar: jax.Array, direct: jax.Array, told: jax.Array, exponents: jax.Array) -> jax.Array:

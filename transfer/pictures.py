@@ -9,7 +9,7 @@ from PIL import Image
 from transfer.files import whole
 
 
-def image_grid(columns: list[np.ndarray], path: Path, across: int = 8, scale: int = 1) -> None:
+def image_grid(columns: list[np.ndarray], path: Path, across: int = 8) -> None:
     """Write `columns` of (n, 64, 64) images in [0, 1], ink 1, as one PNG, dark ink on white.
 
     The i-th images of all columns stand side by side as one cell; `across` cells a row.
@@ -20,7 +20,5 @@ def image_grid(columns: list[np.ndarray], path: Path, across: int = 8, scale: in
     cells = np.concatenate([cells, np.zeros((rows * across - len(cells), *cells.shape[1:]), np.float32)])
     sheet = cells.reshape(rows, across, *cells.shape[1:]).transpose(0, 2, 1, 3).reshape(rows * cells.shape[1], -1)
     image = Image.fromarray(np.uint8(np.round(255 * (1 - sheet.clip(0, 1)))))
-    if scale != 1:
-        image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
     with whole(path) as part:
         image.save(part, "PNG")

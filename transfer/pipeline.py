@@ -20,6 +20,7 @@ from data.strokes import from_stroke3, resample
 from transfer import acceptance, batch, formats, mdn, sketch_rnn, stroke_rnn, vae
 from transfer import uncertainty as doubt
 from transfer.card import card
+from transfer.devices import float32
 from transfer.images import ImageError
 from transfer.stages import in_batches, load_decoder, load_mdn, load_vae
 from transfer.svg import drawing_to_svg
@@ -109,6 +110,7 @@ class Result:
 class KuzushijiTransfer:
     """Trained models of one run. `load` makes one; `transfer` uses it."""
 
+    @float32
     def __init__(self, folder: Path):
         self.folder = Path(folder)
         self.old_graph, self.old_params, _, _ = load_vae(folder, "old")
@@ -176,6 +178,7 @@ class KuzushijiTransfer:
         """The new VAE's pictures of z_new (n, 64), in batches of a compiled size: (n, 64, 64)."""
         return in_batches(lambda part: self._paint(self.new_params, part), z, PICTURES)
 
+    @float32
     def transfer(self, images: np.ndarray, samples: int = 10, seed: int = 0, temperature: float | None = None,
                  top: int = 10, sure: float | None = None) -> list[Result]:
         """Read and draw images.
@@ -192,6 +195,7 @@ class KuzushijiTransfer:
             raise ValueError(f"temperature is {temperature}; give a number above 0 and up to 1")
         return self._chunks(images, samples, seed, temperature, top, sure)
 
+    @float32
     def read(self, images: np.ndarray, top: int = 10, sure: float | None = None) -> list[Result]:
         """Read images without drawing: candidates, pictures and verdict as from `transfer`, in a small part of its time.
 
@@ -199,6 +203,7 @@ class KuzushijiTransfer:
         """
         return self._chunks(images, 0, 0, None, top, sure)
 
+    @float32
     def write(self, z_new: np.ndarray, samples: int = 1, seed: int = 0, temperature: float | None = None) -> list[list[list[np.ndarray]]]:
         """Strokes for latents wherever they come from: a kanji's own, a point between two, a step along a unit.
 
@@ -287,6 +292,7 @@ class KuzushijiTransfer:
         length = decoder.lengths(flat["z"], DRAWINGS) if decoder.axes is not None else pictures.reshape(total, -1).sum(1)
         order = np.argsort(length, kind="stable")
 
+        @float32
         def write(chosen: np.ndarray) -> None:
             index = np.concatenate([chosen, np.repeat(chosen[-1:], size - len(chosen))])  # the last drawing again fills the batch
             condition = {k: v[index] for k, v in flat.items()}

@@ -6,7 +6,7 @@ ones left in the same runs folder.
 from __future__ import annotations
 
 import dataclasses
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import jax
@@ -20,7 +20,7 @@ from data.corpus import Corpus
 from data.raster import rasterise
 from data.strokes import from_stroke3, resample, simplify_many, to_stroke3
 from transfer import augment, mdn, sketch_rnn, stroke_rnn, vae, weights
-from transfer.devices import spread
+from transfer.devices import float32, spread
 from transfer.examples import Pool, attributes, class_table, form_groups, mix, pool, set_aside, taking_part
 from transfer.pictures import image_grid
 from transfer.training import Task, TrainingError, adamw
@@ -226,8 +226,9 @@ class Forms:
     count: np.ndarray
 
 
-def encode_images(folder: Path, domain: str, images: np.ndarray, key=None, progress: str = ""):
-    """Mean and log-variance of a trained VAE for (N, 64, 64) uint8, each (N, 64) float32; augmented where a key is given."""
+@lru_cache(maxsize=4)
+def _encoder(folder: Path, domain: str, stamp: tuple):
+    """A trained VAE's encoder, compiled as it is needed, and its parameters. stamp: tells apart weights that have been replaced."""
     graph, params, _, config = load_vae(folder, domain)
 
     @jax.jit
@@ -235,7 +236,15 @@ def encode_images(folder: Path, domain: str, images: np.ndarray, key=None, progr
         x = augment.to_float(batch) if key is None else augment.augment(batch, key, config.augment, config.warp)
         return nnx.merge(graph, params).encode(x)
 
-    means, log_variances = [], []
+    return encode, jax.tree.map(jnp.asarray, params), config.latent
+
+
+@float32
+def encode_images(folder: Path, domain: str, images: np.ndarray, key=None, progress: str = ""):
+    """Mean and log-variance of a trained VAE for (N, 64, 64) uint8, each (N, 64) float32; augmented where a key is given."""
+    there = weights.find(folder, VAE_NAMES[domain]).stat()
+    encode, params, latent = _encoder(Path(folder), domain, (there.st_mtime_ns, there.st_size, there.st_ino))
+    means, log_variances = [np.zeros((0, latent), np.float32)], [np.zeros((0, latent), np.float32)]
     for number, at in enumerate(tqdm(range(0, len(images), 512), desc=progress, unit="batch", disable=None if progress else True)):
         batch = np.asarray(images[at:at + 512])
         filled = np.concatenate([batch, np.zeros((512 - len(batch), *batch.shape[1:]), batch.dtype)])
@@ -278,7 +287,11 @@ def old_latents(folder: Path, corpus: Corpus, split: str, gallery_points: np.nda
 
 
 def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Task:
-    """The density of z_new given z_old, over the latents of the two VAEs trained in `folder`. Parameters are {"mdn": …}."""
+    """The density of z_new given z_old, over the latents of the two VAEs trained in `folder`. Parameters are {"mdn": …}.
+
+    Held out is val. Its images choose the exponents of `direct` and the calibration; what is measured on an image is measured
+    with exponents that were fitted on the half of val that it is not in.
+    """
     forms = modern_forms(folder, corpus, config.variants)
     gallery_size = len(forms.code_points)
     old_graph, old_params, old_arrays, old_config = load_vae(folder, "old")
@@ -318,7 +331,10 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     spread = np.sort(np.random.default_rng(0).permutation(len(held))[:limit])
     held_images, held_label = corpus.old.images[held[spread]], held_label[spread]
     truth = np.asarray(vae.sample_z(gallery.mean[held_label], gallery.log_variance[held_label], jax.random.key(1)))
-    gaussian = gaussian_nll(np.asarray(vae.sample_z(gallery.mean[label], gallery.log_variance[label], jax.random.key(2))), truth)
+    gaussian = float("nan")
+    if len(truth):
+        drawn = vae.sample_z(gallery.mean[label], gallery.log_variance[label], jax.random.key(2))
+        gaussian = gaussian_nll(np.asarray(drawn), truth)
 
     read = jax.jit(lambda params, images: vae.averaged_z(nnx.merge(old_graph, params), images, config.averaged))
     held_z = cache(lambda: jnp.concatenate([read(old_params, jnp.asarray(held_images[i:i + 64])) for i in range(0, len(truth), 64)]))
@@ -333,15 +349,30 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         parts = [measure(params, z_old[i:i + 256], truth[i:i + 256]) for i in range(0, len(truth), 256)]
         return tuple(np.concatenate([np.asarray(p[k]) for p in parts]) for k in (0, 1))
 
+    def cross_fitted(params):
+        """`scores`, those of each half of val with the exponents that are fitted on the other half."""
+        if rows is None:
+            return scores(params)
+        found = [np.empty(len(truth)), np.empty((len(truth), gallery_size), np.float32)]
+        both, halves = [np.asarray(a) for a in opinions(params, held_z())], two_halves(len(truth))
+        for mine, other in zip(halves, halves[::-1]):
+            exponents = fit_exponents(*(a[other] for a in both), rows["told"], prior, held_label[other])
+            refitted = scores({"mdn": params["mdn"] | {"exponents": jnp.asarray(exponents)}})
+            for whole, part in zip(found, refitted):
+                whole[mine] = part[mine]
+        return found
+
     def evaluate(params):
-        log_prob, candidates = scores(params)
-        rank = (candidates > candidates[np.arange(len(truth)), held_label][:, None]).sum(1)
+        if not len(truth):
+            return {}
+        log_prob, candidates = cross_fitted(params)
+        rank = places(candidates, held_label)
         return {"nll_per_dimension": float(-log_prob.mean() / truth.shape[1]), "gaussian_nll_per_dimension": gaussian,
                 **{f"top{k}": float((rank < k).mean()) for k in (1, 5, 10)}}
 
     def export(params):
         return {"code_points": forms.code_points, "gallery_mean": gallery.mean, "gallery_log_variance": gallery.log_variance,
-                "seen": seen, "calibration": calibrate(scores(params)[1], held_label)}
+                "seen": seen, "calibration": calibrate(scores(params)[1], held_label) if len(truth) else np.ones(1, np.float32)}
 
     provenance = corpus_provenance(corpus, config) | {"upstream": upstream(folder, "vae_old", "vae_new")}
     direct = config.direct and config.density == "anchored"
@@ -349,16 +380,19 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
 
     @jax.jit
     def opinions(params, z_old):
-        model = nnx.merge(graph, params["mdn"])
-        return jax.nn.log_softmax(model(z_old, model.keys(gallery.mean))), jax.nn.log_softmax(model.direct(z_old))
+        return mdn.opinions(nnx.merge(graph, params["mdn"]), z_old, gallery)
+
+    prior = np.where(seen, 0.0, config.unseen)
 
     def settle(params):
         if rows is None:
             return params
         params = params | {"mdn": params["mdn"] | rows}
-        both = [np.asarray(a) for a in opinions(params, held_z())]
-        prior = np.where(seen, 0.0, config.unseen)
-        return params | {"mdn": params["mdn"] | {"exponents": jnp.asarray(fit_exponents(*both, rows["told"], prior, held_label))}}
+        exponents = EXPONENTS
+        if len(truth):
+            both = [np.asarray(a) for a in opinions(params, held_z())]
+            exponents = fit_exponents(*both, rows["told"], prior, held_label)
+        return params | {"mdn": params["mdn"] | {"exponents": jnp.asarray(exponents, jnp.float32)}}
 
     return Task("mdn", config, init, loss, data, evaluate, export=export, provenance=provenance, settle=settle)
 
@@ -376,13 +410,31 @@ def classifier_rows(old_params: dict, classes: np.ndarray, code_points: np.ndarr
     return {"direct": {"kernel": rows, "bias": offsets}, "told": known.astype(np.float32)}
 
 
+EXPONENTS = (0.4, 0.6)
+"""Where the fit of the exponents begins, and what is taken where there is no image to fit them on."""
+
+
+def two_halves(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of two halves of so many held-out images, always the same: what is fitted on one is measured on the other."""
+    order = np.random.default_rng(0).permutation(number)
+    return np.sort(order[:number // 2]), np.sort(order[number // 2:])
+
+
+def places(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """How many other classes score as high as the label's or higher, (N,): scores (N, C), label (N,). Ties count against it."""
+    return (scores >= scores[np.arange(len(label)), label][:, None]).sum(1) - 1
+
+
 def fit_exponents(similar: np.ndarray, direct: np.ndarray, told: np.ndarray, prior: np.ndarray, label: np.ndarray) -> np.ndarray:
     """Exponents (2,) float32 of `mdn.product` that make the labels likeliest: log probabilities (N, G) of both, prior log odds (G,)."""
+    if not len(label):
+        return np.asarray(EXPONENTS, np.float32)
+
     def loss(exponents):
         logits = mdn.product(similar, direct, told, exponents) + prior
         return -jnp.take_along_axis(jax.nn.log_softmax(logits), label[:, None], 1).mean()
 
-    gradient, exponents = jax.jit(jax.value_and_grad(loss)), jnp.array([0.4, 0.6])
+    gradient, exponents = jax.jit(jax.value_and_grad(loss)), jnp.array(EXPONENTS)
     best = optax.adam(0.05)
     state = best.init(exponents)
     for _ in range(60):
@@ -696,9 +748,11 @@ def held_out_drawings(corpus, folder, forms, density, picture_of, strokes_of, li
         held["variants"] = (*strokes_of(others), conditions(mean))
     known = np.sort(random.permutation(len(gallery))[:limit])
     held["gallery"] = (*strokes_of(gallery[known]), conditions(forms.mean[known]))
+    z_old, label = np.zeros((0, 0)), ()
     if density:
         graph, params, anchors, _, _ = density
         z_old, _, label = old_latents(folder, corpus, "val", forms.code_points)
+    if len(label):
         chosen = random.permutation(len(label))[:limit]
         model = nnx.merge(graph, params)
         z_new = np.asarray(mdn.sample(model, z_old[chosen], anchors, jax.random.key(0), min(0.25, model.config.temperature)))

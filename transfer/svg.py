@@ -1,8 +1,11 @@
 """A drawing (polylines in the 109x109 box) -> an SVG in KanjiVG's structure, one smooth path a stroke."""
 from collections.abc import Sequence
+from xml.etree import ElementTree as etree
 
 import numpy as np
-from lxml import etree
+from svgwrite import container
+from svgwrite.path import Path
+from svgwrite.text import Text, TSpan
 
 from transfer import animation
 from transfer.bezier import fit
@@ -11,6 +14,9 @@ SVG = "http://www.w3.org/2000/svg"
 KVG = "http://kanjivg.tagaini.net"
 STYLE = "fill:none;stroke:#000000;stroke-width:3;stroke-linecap:round;stroke-linejoin:round;"
 NUMBER_STYLE = "font-size:8;fill:#808080"
+ORDER = ("xmlns", "xmlns:kvg", "width", "height", "viewBox", "id", "kvg:element", "d", "transform", "stroke-opacity", "class",
+         "pathLength", "style")
+"""Of attributes in the file."""
 
 
 def drawing_to_svg(polylines: list[np.ndarray], code_point: int | None = None, character: str | None = None, *, numbers: bool = True,
@@ -30,31 +36,40 @@ def drawing_to_svg(polylines: list[np.ndarray], code_point: int | None = None, c
     kanji = f"{code_point or 0:05x}"
     data = [path_data(polyline, f"stroke {number}") for number, polyline in enumerate(polylines, 1)]
     times = animation.schedule(polylines) if animate else []
-    root = etree.Element(f"{{{SVG}}}svg", nsmap={None: SVG, "kvg": KVG}, width="109", height="109", viewBox="0 0 109 109")
+    page = container.SVG(debug=False)
+    page.elements.clear()  # svgwrite's empty <defs>
+    page.attribs |= {"xmlns": SVG, "xmlns:kvg": KVG, "width": "109", "height": "109", "viewBox": "0 0 109 109"}
     if animate:
-        etree.SubElement(root, f"{{{SVG}}}style").text = animation.STYLE_SHEET
-    outer = etree.SubElement(root, f"{{{SVG}}}g", id=f"kvg:StrokePaths_{kanji}", style=STYLE)
-    group = etree.SubElement(outer, f"{{{SVG}}}g", id=f"kvg:{kanji}")
+        page.add(_Style(animation.STYLE_SHEET, debug=False))
+    outer = page.add(container.Group(debug=False, id=f"kvg:StrokePaths_{kanji}", style=STYLE))
+    group = outer.add(container.Group(debug=False, id=f"kvg:{kanji}"))
     if code_point:
-        group.set(f"{{{KVG}}}element", chr(code_point))
+        group["kvg:element"] = chr(code_point)
     for index, d in enumerate(data):
-        path = etree.SubElement(group, f"{{{SVG}}}path", id=f"kvg:{kanji}-s{index + 1}", d=d)
+        path = group.add(Path(d, debug=False, id=f"kvg:{kanji}-s{index + 1}"))
         if opacity is not None:
-            path.set("stroke-opacity", f"{opacity[index]:.2f}")
+            path["stroke-opacity"] = f"{opacity[index]:.2f}"
         if animate:
-            for name, value in animation.stroke_attributes(*times[index]).items():
-                path.set(name, value)
+            path.attribs |= animation.stroke_attributes(*times[index])
     if numbers:
-        labels = etree.SubElement(root, f"{{{SVG}}}g", id=f"kvg:StrokeNumbers_{kanji}", style=NUMBER_STYLE)
+        labels = page.add(container.Group(debug=False, id=f"kvg:StrokeNumbers_{kanji}", style=NUMBER_STYLE))
         for index, (x, y) in enumerate(number_places(polylines)):
-            label = etree.SubElement(labels, f"{{{SVG}}}text", transform=f"matrix(1 0 0 1 {x:.2f} {y:.2f})")
-            label.text = str(index + 1)
+            label = labels.add(Text(str(index + 1), debug=False, transform=f"matrix(1 0 0 1 {x:.2f} {y:.2f})"))
             if animate:
-                for name, value in animation.number_attributes(times[index][0]).items():
-                    label.set(name, value)
+                label.attribs |= animation.number_attributes(times[index][0])
+    root = page.get_xml()
+    for element in root.iter():
+        # svgwrite sorts attributes by name; KanjiVG's begin with the id.
+        element.attrib = dict(sorted(element.attrib.items(), key=lambda item: ORDER.index(item[0])))
     etree.indent(root, " ")
-    # No XML declaration: lxml refuses one in a str, and a file without one is UTF-8.
-    return etree.tostring(root, encoding="unicode") + "\n"
+    # No XML declaration: a file without one is UTF-8.
+    return etree.tostring(root, encoding="unicode").replace(" />", "/>") + "\n"
+
+
+class _Style(TSpan):
+    """A style sheet as text: svgwrite's own is CDATA, which browsers do not know inside of HTML."""
+
+    elementname = "style"
 
 
 def path_data(polyline: np.ndarray, where: str = "stroke") -> str:

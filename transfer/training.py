@@ -419,6 +419,32 @@ def _restore(manager, state, name: str):
     return state, 0
 
 
+@dataclasses.dataclass(frozen=True)
+class History:
+    """What a run's metrics.jsonl tells: seconds of all its starts together, and its last measurement on held-out data."""
+
+    seconds: float
+    held_out: dict[str, float]
+
+
+def history(path: Path) -> History:
+    """Read a run's metrics.jsonl; lines that were being written when the run was killed are passed over."""
+    seconds = last = 0.0
+    held_out = {}
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            found = json.loads(line)
+            now = float(found["seconds"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
+        # Runs of earlier versions counted every start's seconds from 0.
+        seconds += now - last if now >= last else now
+        last = now
+        values = {name.removeprefix("val/"): value for name, value in found.items() if name.startswith("val/")}
+        held_out = values or held_out
+    return History(seconds, held_out)
+
+
 class _Metrics:
     """metrics.jsonl, of the process that writes: one JSON object a line; lines beyond the resumed step are dropped.
 
@@ -426,7 +452,7 @@ class _Metrics:
     """
 
     def __init__(self, path: Path, start: int):
-        self.path, self.begin, self.first_loss, self.evaluated = path, time.time(), None, set()
+        self.path, self.first_loss, self.evaluated = path, None, set()
         kept = []
         if path.exists():
             for line in path.read_text(errors="replace").splitlines():
@@ -440,6 +466,8 @@ class _Metrics:
         if devices.first():
             with whole(path) as part:
                 part.write_text("".join(line + "\n" for line in kept))
+        # Seconds go on from where the run stood.
+        self.begin = time.time() - (history(path).seconds if path.exists() else 0.0)
 
     def _note(self, values: dict) -> None:
         if self.first_loss is None and "loss" in values:

@@ -157,7 +157,10 @@ def config(kind, described: dict):
         if not _fits(value, fields[name]):
             raise WeightsError(f"a weights file says {name} = {str(value)[:80]!r}, which {kind.__name__} cannot have; restore or "
                                "retrain it")
-    return kind(**given)
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise WeightsError(f"a weights file has settings that {kind.__name__} cannot have ({_line(error)}); restore or retrain it") from None
 
 
 def without_retired(kind, settings: dict) -> dict:

@@ -39,7 +39,7 @@ def test_sample_evaluation_is_whole_and_quick(report):
     reader = summary["about"]["reader"]
     for metric in (f"{reader}: true glyph, top-1", f"{reader}: single drawing, top-1", f"{reader}: best of 4, top-1", "candidates, top-1",
                    "HOG: predicted pixels, top-1", "stroke count exact", "stroke order agreement", "AIoU", "NLL per stroke",
-                   "1-NN in z_old, same class"):
+                   "1-NN in z_old of the plain image, same class"):
         mean, low, high, n = summary["metrics"][metric]
         assert n > 0 and low <= mean <= high, metric
     # The sample's glyphs were drawn for this project: another hand than the recogniser has learned from.

@@ -293,6 +293,23 @@ def test_info_tells_where_the_weights_come_from(run, tmp_path):
     assert "vae_old" in one_line(run("info", "--weights", tmp_path))
 
 
+def test_info_of_a_runs_folder_tells_minutes_and_what_was_measured(run, tmp_path):
+    """Of a run that was started twice, by a version that counted every start's seconds from 0."""
+    from transfer.pipeline import PRETRAINED
+
+    for name in ("vae_old", "vae_new", "mdn", "sketch_rnn"):
+        folder = tmp_path / name / "weights"
+        folder.mkdir(parents=True)
+        (folder / f"{name}.safetensors").symlink_to(PRETRAINED / f"{name}.safetensors")
+    lines = [{"step": 5, "loss": 3.0, "seconds": 60}, {"step": 5, "val/top1": 0.25, "seconds": 90}, {"step": 9, "loss": 2.0, "seconds": 30},
+             {"step": 10, "val/top1": 0.5, "val/wrong_z": 2.0, "seconds": 36}]
+    (tmp_path / "mdn" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 1')
+    model = json.loads(run("info", "--json", "--weights", tmp_path).out)["weights"]["models"]
+    assert model["mdn"]["minutes"] == 2.1 and model["mdn"]["held_out"] == {"top1": 0.5, "wrong_z": 2.0}
+    assert "minutes" not in model["vae_old"]
+    assert "2.1 minutes; on held-out data: top1 0.5, wrong z 2" in run("info", "--weights", tmp_path).out
+
+
 def test_evaluate_says_what_is_wrong_in_one_line(run, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.delenv("KUZUSHIJI_DATA", raising=False)

@@ -118,6 +118,21 @@ def test_processes_that_are_not_told_enough_say_so(given, wrong, monkeypatch, ca
     assert wrong in capsys.readouterr().err
 
 
+def test_programs_compute_in_float32_whatever_the_flag():
+    import jax
+    import jax.numpy as jnp
+
+    from transfer import devices
+
+    jax.config.update("jax_enable_x64", True)
+    try:
+        assert devices.float32(lambda: jnp.zeros(2).dtype)() == np.float32 and jnp.zeros(2).dtype == np.float64
+        devices.connect(None)
+        assert jnp.zeros(2).dtype == np.float32
+    finally:
+        jax.config.update("jax_enable_x64", False)
+
+
 def test_what_does_not_divide_stays_whole():
     import jax
     import jax.numpy as jnp

@@ -346,6 +346,30 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path, field, value):
     assert f"config.{field}" in text and repr(listed) in text and str(tmp_path / "run") in text
 
 
+def test_a_run_folder_with_retired_settings_goes_on_where_they_were_off(tmp_path, monkeypatch):
+    monkeypatch.setitem(weights.RETIRED, "Config", {"together": False})
+    train(quadratic(Config(steps=3)), tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    described = json.loads(path.read_text())
+    for value in (False, True):
+        described["config"]["together"] = value
+        path.write_text(json.dumps(described))
+        if not value:
+            train(quadratic(Config(steps=3)), tmp_path / "run")
+    with pytest.raises(TrainingError, match="together = True"):
+        train(quadratic(Config(steps=3)), tmp_path / "run")
+
+
+def test_seconds_go_on_from_where_a_run_stood(tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    log.write_text("".join(json.dumps(line) + "\n" for line in (
+        {"step": 2, "loss": 1.0, "seconds": 400.0}, {"step": 2, "val/error": 0.5, "seconds": 500.0}, {"step": 9, "loss": 1.0, "seconds": 700.0})))
+    training._Metrics(log, 2).write(step=3, loss=0.5)
+    found = training.history(log)
+    assert 500 <= found.seconds < 510 and found.held_out == {"error": 0.5}
+    assert 500 <= json.loads(log.read_text().splitlines()[-1])["seconds"] < 510
+
+
 def test_other_data_another_seed_or_stage_are_refused(tmp_path):
     with pytest.raises(Stop):
         train(stopped_at(1, raising), tmp_path / "run")

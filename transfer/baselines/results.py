@@ -126,13 +126,3 @@ def _percent(value, interval: bool = True) -> str:
 
 def _time(seconds: float) -> str:
     return "–" if not seconds else f"{seconds:.1f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
-
-
-def trained_seconds(metrics: Path) -> float:
-    """Seconds that a run's metrics.jsonl tells, summed over its starts."""
-    total = last = 0.0
-    for line in metrics.read_text().splitlines():
-        now = json.loads(line)["seconds"]
-        total += now - last if now >= last else now
-        last = now
-    return total

@@ -58,7 +58,7 @@ def run(config: BaselineConfig, data: Labelled, runs: Path, split: str, preset: 
         about |= {"parameters": sum(leaf.size for leaf in jax.tree.leaves(params["weights"])), "steps": config.steps, "batch": config.batch,
                   "epochs": round(config.steps * config.batch / len(data.train_images), 3),
                   "epochs_published": BaselineConfig.published(config.model, config.regulariser, size).epochs if config.optimizer != "lbfgs" else 0,
-                  "training_seconds": results.trained_seconds(folder / "metrics.jsonl"), "asking_seconds": time.time() - begin,
+                  "training_seconds": training.history(folder / "metrics.jsonl").seconds, "asking_seconds": time.time() - begin,
                   "flop": 3 * task.networks.flop(config, size, len(data.names)) * config.steps * config.batch}
         figures.curves(folder / "metrics.jsonl", out / "curves.png")
         drawn = [("curves.png", "learning curves")]

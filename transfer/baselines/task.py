@@ -27,8 +27,6 @@ from transfer.training import Task
 
 RUNNING = 0.1
 """Share of a batch in the running statistics, as PyTorch's momentum."""
-MODELS = ("knn", "logistic", "mlp", "cnn", "preact_resnet18", "preact_resnet34")
-REGULARISERS = ("none", "input_mixup", "manifold_mixup")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +73,25 @@ class BaselineConfig:
     """Test-time augmentation: probabilities are means over so many views, shifted by up to a pixel."""
     watched: int = 1000
     """Held-out images that the learning curve is measured on; the final figures are of all."""
+
+    def __post_init__(self):
+        """Raise ValueError for settings that cannot be meant."""
+        for name in ("neighbours", "width", "stem_stride", "batch", "watched", "steps", "epochs", "warmup", "cutout", "warp",
+                     "weight_decay"):
+            low = 1 if name in ("neighbours", "width", "stem_stride", "batch", "watched") else 0
+            if getattr(self, name) < low:
+                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give {low} or more")
+        below_one = {"ema": self.ema, "label-smoothing": self.label_smoothing, "momentum": self.momentum,
+                     "dropout": max(self.dropout)}
+        for name, value in below_one.items():
+            if not 0 <= value < 1:
+                raise ValueError(f"--{name} {value}: give a number from 0 to below 1")
+        if self.stem_stride > 2:
+            raise ValueError(f"--stem-stride {self.stem_stride}: give 1 or 2")
+        if self.learning_rate <= 0 or self.mix_alpha <= 0:
+            raise ValueError("--learning-rate and --mix-alpha: give numbers above 0")
+        if self.model == "knn" and self.regulariser != "none":
+            raise ValueError("--regulariser: nearest neighbours have none")
 
     @classmethod
     def published(cls, model: str, regulariser: str = "none", size: int = 28) -> "BaselineConfig":

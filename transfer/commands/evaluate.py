@@ -47,11 +47,13 @@ def run(chosen) -> int:
 
     from data import DataError
     from data import corpus as corpora
+    from transfer import devices
     from transfer.evaluation import cases, figures, judges, report
     from transfer.files import sweep
     from transfer.pipeline import PRETRAINED
     from transfer.weights import WeightsError
 
+    devices.connect(None)
     out, begin, folder = chosen.out or Path("evaluation") / chosen.split, time.time(), chosen.weights or PRETRAINED
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -63,7 +65,7 @@ def run(chosen) -> int:
         about = {"weights": "the shipped weights" if folder == PRETRAINED else str(folder), "split": chosen.split,
                  "samples": chosen.samples, "seed": chosen.seed, "images": len(found.images),
                  "classes": len(set(found.code_points.tolist())),
-                 "left_out": found.left_out, "sample_corpus": corpus.is_sample, "sources": corpus.manifest["sources"],
+                 "left_out": found.left_out, "cross_fitted": found.cross_fitted, "sample_corpus": corpus.is_sample, "sources": corpus.manifest["sources"],
                  "reader": found.recogniser.name,
                  "recogniser": f"{found.recogniser.name} over {len(found.recogniser.classes):,} kanji",
                  "date": datetime.date.today().isoformat(), "jax": jax.__version__, "seconds": time.time() - begin,

@@ -17,13 +17,15 @@ ATTRIBUTION = (
     "KanjiVG, (c) Ulrich Apel, https://kanjivg.tagaini.net, CC BY-SA 3.0",
 )
 EXAMPLES = """  kuzushiji-transfer info
-  kuzushiji-transfer info --weights runs/small --json
+  kuzushiji-transfer info --weights runs/small      # also how long each stage was trained, and how good it is on held-out data
+  kuzushiji-transfer info --json
 """
 
 
 def add(commands) -> None:
     parser = arguments.add(commands, "info", run, "show versions, weights and devices",
-                           "Show the version, the weights (files, settings, data they were trained on), attribution, and JAX's devices.",
+                           "Show the version, the weights (files, settings, data they were trained on; of a runs folder also the minutes\n"
+                           "that each stage took and its last measurement on held-out data), attribution, and JAX's devices.",
                            EXAMPLES)
     arguments.weights(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document, with all settings of every model")
@@ -45,6 +47,9 @@ def run(chosen) -> int:
     for name, model in described["weights"]["models"].items():
         size = f"{model['bytes'] / 1e6:.1f} MB, {model['parameters']:,} parameters"
         print(f"  {name:<11}{size}, {model['config'].get('steps', 0):,} steps, seed {model['seed']}, sha256 {model['sha256'][:12]}…")
+        if "minutes" in model:
+            measured = ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in model["held_out"].items())
+            print(f"  {'':<11}trained in {model['minutes']:.1f} minutes; on held-out data: {measured}")
     data = ", ".join(described["weights"]["data"]) or "unknown data"
     print(f"  {described['weights']['gallery']:,} kanji in the gallery; trained on {data}")
     for line in described["attribution"]:
@@ -55,12 +60,13 @@ def run(chosen) -> int:
 def describe(folder: Path | None = None) -> dict:
     """What `info --json` prints: version, python, jax, devices, weights (folder, shipped, models, gallery, data), attribution.
 
+    Models of a runs folder come with the minutes that they were trained and their last measurement on held-out data.
     Raises WeightsError for a folder without the models.
     """
     import jax
     import numpy as np
 
-    from transfer import weights
+    from transfer import training, weights
     from transfer.pipeline import PRETRAINED
 
     models, data, gallery, sample = {}, {}, 0, False
@@ -70,6 +76,10 @@ def describe(folder: Path | None = None) -> dict:
         models[name] = {"file": str(path), "bytes": path.stat().st_size, "sha256": weights.checksum(path),
                         "parameters": int(sum(np.size(leaf) for leaf in jax.tree.leaves(params))), "seed": described.get("seed"),
                         "config": described["config"]}
+        log = path.parent.parent / "metrics.jsonl"
+        if path.parent.name == "weights" and log.is_file():
+            told = training.history(log)
+            models[name] |= {"minutes": round(told.seconds / 60, 2), "held_out": told.held_out}
         data |= described.get("data", {}).get("sources", {})
         sample = sample or described.get("data", {}).get("sample", False)
         gallery = len(arrays["code_points"]) if "code_points" in arrays else gallery

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from data import DataError
 from data.corpus import Corpus
 from transfer import stages, weights
+from transfer.evaluation import cross_fitting
 from transfer.evaluation.hog import HogJudge
 from transfer.evaluation.judges import PRETRAINED, Judge, clean_images, strokes_image
 from transfer.pipeline import PAGE, KuzushijiTransfer, Result
@@ -61,6 +62,8 @@ class Cases:
     truth: list[list[np.ndarray]]
     results: list[Result]
     left_out: int
+    cross_fitted: bool = False
+    """Whether `results` are of models whose exponents and calibration were fitted on other images (see `cross_fitting`)."""
 
     @cached_property
     def readings(self) -> DrawingReadings:
@@ -115,25 +118,38 @@ def gather(folder: Path, judges: Path, corpus: Corpus, split: str, samples: int 
     baseline = Judge(judges, "baseline") if weights.exists(judges, "baseline") else None
     known = np.isin(points, corpus.new.code_points[gallery]) & np.isin(points, recogniser.classes)
     left_out, chosen, points = int((~known).sum()), chosen[known], points[known]
+    kept = np.arange(len(chosen))
     if limit is not None and limit < len(chosen):
         kept = np.sort(np.random.default_rng(seed).permutation(len(chosen))[:limit])
-        chosen, points = chosen[kept], points[kept]
+    model = KuzushijiTransfer.load(folder)
+    parts = [(model, kept)]
+    if cross_fitted := cross_fitting.chosen_on(model, corpus, split):
+        known_to_model = np.isin(points, [ord(c) for c in model.characters])
+        halves = stages.two_halves(len(chosen))
+        learn = [half[known_to_model[half]] for half in halves[::-1]]
+        refit = lambda index: cross_fitting.refitted(model, np.array(corpus.old.images[chosen[index]]), points[index])
+        parts = [(refit(others) if len(others) else model, np.intersect1d(half, kept)) for half, others in zip(halves, learn)]
+    drawn = {}
+    with tqdm(total=len(kept), desc="drawing", unit="image", disable=None) as bar:
+        for drawer, index in parts:
+            for at in range(0, len(index), PAGE):
+                part = index[at:at + PAGE]
+                drawn |= zip(part.tolist(), drawer.transfer(np.array(corpus.old.images[chosen[part]]), samples=samples, seed=seed))
+                bar.update(len(part))
+    chosen, points, results = chosen[kept], points[kept], [drawn[i] for i in kept]
     glyphs = gallery[np.searchsorted(corpus.new.code_points[gallery], points)]
     trained = np.sort(stages.old_examples(corpus, "train")[1])
     count = np.searchsorted(trained, points, "right") - np.searchsorted(trained, points, "left")
-    model, images, results = KuzushijiTransfer.load(folder), np.array(corpus.old.images[chosen]), []
-    with tqdm(total=len(images), desc="drawing", unit="image", disable=None) as bar:
-        for at in range(0, len(images), PAGE):
-            results += model.transfer(images[at:at + PAGE], samples=samples, seed=seed)
-            bar.update(len(images[at:at + PAGE]))
-    return Cases(Path(folder), corpus, split, samples, seed, model, recogniser, baseline, images, points, glyphs, count,
-                 [corpus.new.strokes(int(g)) for g in glyphs], results, left_out)
+    return Cases(Path(folder), corpus, split, samples, seed, model, recogniser, baseline, np.array(corpus.old.images[chosen]), points,
+                 glyphs, count, [corpus.new.strokes(int(g)) for g in glyphs], results, left_out, cross_fitted)
 
 
 def rank(scores: np.ndarray, label) -> np.ndarray:
-    """How many classes score higher than `label` (an index, or one a row): (n,) int for scores (n, C)."""
-    own = np.take_along_axis(scores, np.broadcast_to(np.asarray(label).reshape(-1, 1), (len(scores), 1)), 1)
-    return (scores > own).sum(1)
+    """How many other classes score as high as `label` (an index, or one a row) or higher: (n,) int for scores (n, C).
+
+    Ties count against the right class, here as everywhere: who scores all alike knows nothing.
+    """
+    return stages.places(scores, np.broadcast_to(np.asarray(label).reshape(-1), len(scores)))
 
 
 def top_hits(name: str, ranks: np.ndarray) -> dict[str, np.ndarray]:

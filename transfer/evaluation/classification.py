@@ -8,6 +8,7 @@ import numpy as np
 from transfer.evaluation.calibration import balanced_accuracy, bootstrap, expected_calibration_error
 from transfer.evaluation.cases import Measures
 from transfer.evaluation.report import FREQUENCY
+from transfer.stages import places
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,7 @@ def measure(cases: Answers) -> Measures:
     images (what is right of text as it is written, where the held-out images are not drawn that way), expected calibration error."""
     labels, chosen, log = cases.labels, cases.chosen, cases.log_probabilities
     right, own = (chosen == labels).astype(np.float64), log[np.arange(len(labels)), labels]
-    ranks = (log >= own[:, None]).sum(1) - 1  # equal ones count against it: of nearest neighbours most classes have no vote at all
+    ranks = places(log, labels)  # of nearest neighbours most classes have no vote at all
     found = {"accuracy": right} | {f"top-{k}": (ranks < k).astype(np.float64) for k in (5, 10) if k < log.shape[1]}
     found["cross-entropy"] = -own.astype(np.float64)
     rows = np.stack([labels, chosen], 1)

@@ -27,5 +27,5 @@ def test_units_kl_and_purity(cases, monkeypatch):
     kl = 0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance)
     np.testing.assert_allclose(found.per_image["KL of z_old, nats"], kl.sum(1), rtol=1e-5)
     np.testing.assert_allclose(found.overall["KL of z_new, largest dimension"], kl.mean(0).max(), rtol=1e-5)
-    assert found.per_image["1-NN in z_old, same class"].tolist() == [1, 1, 0, 0]
+    assert found.per_image["1-NN in z_old of the plain image, same class"].tolist() == [1, 1, 0, 0]
     np.testing.assert_allclose(np.asarray(vae.kl_divergence(mean, log_variance)), kl, rtol=1e-4, atol=1e-6)
