@@ -14,6 +14,10 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--write-golden", action="store_true", help="write the files of tests/golden again from what comes out now")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with the published files: $KUZUSHIJI_DATA, else restored once into the system's temporary folder."""

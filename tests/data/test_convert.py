@@ -132,6 +132,19 @@ def test_published_sets_without_our_keys(tmp_path):
     assert sorted(os.listdir(tmp_path / "folder")) == [f"drawing{i:06d}.svg" for i in range(5)]
 
 
+def test_arrays_in_fortran_order_are_read_as_what_they_are(tmp_path):
+    rows = [np.array([(100, 50, 0), (50, 100, 1), (0, -20, 0), (9, 0, 1)], np.int16), np.array([(1, 2, 0), (7, 3, 1)], np.int16)]
+    objects = np.empty(2, object)
+    objects[:] = [np.asfortranarray(r) for r in rows]
+    three = np.asfortranarray(np.array([rows[1], rows[1] * [3, 5, 1]]))
+    flat = {"rows": np.asfortranarray(np.concatenate(rows)), "offsets": np.array([0, 4, 6]), "split": np.zeros(2, int)}
+    np.savez(tmp_path / "objects.npz", train=objects, test=three)  # pickled, and as an array of its own
+    np.savez(tmp_path / "flat.npz", **flat)
+    for name, wanted in (("objects", [*rows, *three]), ("flat", rows)):
+        for found, row in zip(sketch_npz.read(tmp_path / f"{name}.npz").rows, wanted, strict=True):
+            np.testing.assert_array_equal(found, row)
+
+
 def test_sets_written_by_python_2(tmp_path):
     rows = np.array([(1, 2, 0), (3, 4, 1)], "<i2")
     text = rows.tobytes().decode("latin1").encode("latin1")

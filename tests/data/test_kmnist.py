@@ -115,6 +115,7 @@ def other_member(path):
     (announces((0,), 0), "instead of bytes with 3 axes"),
     (announces((20, 28, 28), 20 * 784 * 4, "<f4"), "holds float32"),
     (announces((-1, 28, 28)), "k49-test-imgs.npz"), (announces((20, 27, 28), 20 * 27 * 28), "do not fit"),
+    (lambda p: npz(p, np.asfortranarray(IMAGES)), "instead of bytes with 3 axes"),
     (lambda p: npz(p, IMAGES, more=LABELS), "instead of the one array arr_0"),
     (other_member, "instead of the one array"),
     (lambda p: npz(p, IMAGES[:19]), "do not fit"), (lambda p: npz(p, LABELS), "instead of bytes with 3 axes")])

@@ -88,3 +88,44 @@ def test_the_command_tells_the_counts(tmp_path, capsys):
 def test_true_duplicates_pass_the_threshold(real_data):
     scores = leaks.controls(corpus.load(real_data, quiet=True).old, count=100)
     assert all((s >= leaks.THRESHOLD).mean() >= 0.95 for s in scores.values())
+
+
+def few(images, code_points, split):
+    names = np.array([f"U+{c:04X}/{i:016x}.png" for i, c in enumerate(code_points)])
+    return corpus.Old(np.stack(images), np.array(code_points, np.int32), names, np.array(split, np.uint8))
+
+
+def test_pairs_are_those_that_reach_the_threshold():
+    image = np.pad(writing(1)[8:56, 8:56], 8)
+    worn = image.copy()
+    worn[20:30, 20:32] = 255 - worn[20:30, 20:32]
+    given = few([image, worn], [0x4E00, 0x4E00], [1, 0])
+    [pair], _ = leaks.search(given, ("val",), 0.0)
+    assert 0.5 < pair.score < 0.95
+    assert leaks.search(given, ("val",), pair.score)[0] == [pair]
+    assert leaks.search(given, ("val",), pair.score + 1e-6)[0] == []
+
+
+def test_only_train_images_of_the_same_class_are_compared():
+    image, other = (np.pad(writing(i)[8:56, 8:56], 8) for i in (1, 2))
+    # The copy is of another class; and the class's own train image is another.
+    given = few([image, image, other, image], [0x4E00, 0x4E01, 0x4E00, 0x4E00], [1, 0, 0, 2])
+    pairs, searched = leaks.search(given, ("val",), 0.9)
+    assert pairs == [] and searched == {"val": 1}
+    assert leaks.search(few([image, image, other], [0x4E00, 0x4E00, 0x4E00], [1, 0, 0]), ("val",), 0.9)[0][0].score > 0.99
+
+
+@pytest.mark.parametrize("larger", [1.06, 0.94])
+def test_a_copy_of_another_size_is_met_at_that_size(larger, monkeypatch):
+    """Fine lines all over the page: enlarged by a twentieth, they lie beside each other at its borders."""
+    image = np.zeros((64, 64), np.uint8)
+    image[6:58:6, 6:58] = 255
+    image[6:58, 6:58:9] = 255
+    side = round(64 * larger)
+    resized = Image.fromarray(image).resize((side, side), Image.BICUBIC)
+    margin = (side - 64) / 2
+    copy = np.array(resized.crop((margin, margin, margin + 64, margin + 64)))
+    _, score, _ = leaks.best_match(image, copy[None])
+    monkeypatch.setattr(leaks, "SCALES", (1.0,))
+    _, alone, _ = leaks.best_match(image, copy[None])
+    assert score > leaks.THRESHOLD > alone

@@ -51,3 +51,22 @@ def test_a_file_that_is_removed_by_its_holder_locks_nobody_in_beside_the_next(tm
     for worker in workers:
         worker.join(120)
     assert counter[0] == 600 and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_a_file_that_is_removed_between_open_and_lock_keeps_nobody_out_and_is_made_again(tmp_path, monkeypatch):
+    import fcntl
+
+    path, flock, removed = tmp_path / "a.lock", fcntl.flock, []
+
+    def late(handle, how):
+        if not removed:  # the holder before lets go just now
+            removed.append(path.unlink())
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with locked(path):
+        assert removed and path.exists()
+        with pytest.raises(BlockingIOError), locked(path):
+            pass
+    assert list(tmp_path.iterdir()) == []

@@ -1,3 +1,4 @@
+import hashlib
 import random
 
 import numpy as np
@@ -82,3 +83,38 @@ def test_lists_are_written_and_read_back(tmp_path):
     (tmp_path / "val.txt.gz").write_bytes(b"\x1f\x8b")
     with pytest.raises(DataError, match="val.txt.gz"):
         splits.read_lists(tmp_path)
+
+
+def by_hash(texts):
+    return sorted(texts, key=lambda text: hashlib.sha256(text.encode()).hexdigest())
+
+
+def of_class(point: int, images: int) -> list[str]:
+    return [f"U+{point:04X}/{i:016x}.png" for i in range(images)]
+
+
+def test_classes_at_the_limits_of_val_and_test():
+    names = [name for images in range(1, 10) for name in of_class(0x5000 + images, images)]
+    published, foreign = splits.split_published(names, [], []), splits.split_foreign(names, [])
+    images = lambda listed: sorted(int(name[2:6], 16) - 0x5000 for name in listed)
+    assert images(published["val"]) == images(foreign["val"]) == [5, 6, 7, 8, 9]
+    assert images(foreign["test"]) == [7, 8, 9]
+
+
+def test_zero_shot_classes_and_foreign_test_files_are_those_that_hash_lowest(monkeypatch):
+    monkeypatch.setattr(splits, "ZERO_SHOT_CLASSES", 4)
+    names = listing(60, 8)
+    classes = sorted({splits.class_of(name) for name in names})
+    with_glyph, tested = classes[:50], classes[::7]
+    glyphs, test = [int(c[2:], 16) for c in with_glyph], [f"{c}/" for c in tested]
+    test = [next(name for name in names if name.startswith(prefix)) for prefix in test]
+    published, foreign = splits.split_published(names, test, glyphs), splits.split_foreign(names, glyphs)
+    unseen = lambda lists: {splits.class_of(name) for name in lists["zero-shot"]}
+    wanted = by_hash(c for c in with_glyph if c not in tested)[:4]
+    assert unseen(published) == set(wanted) and sorted(wanted) != sorted(set(with_glyph) - set(tested))[:4]
+    lowest = by_hash(with_glyph)[:2]  # 5 % of 50, rounded to even
+    assert unseen(foreign) == set(lowest) and sorted(lowest) != with_glyph[:2]
+    for c in set(classes) - set(lowest):
+        first, second = by_hash(name for name in names if name.startswith(c))[:2]
+        assert second in foreign["test"] and first in foreign["val"]
+    assert len(foreign["test"]) == len(foreign["val"]) == 58

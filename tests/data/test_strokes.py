@@ -106,3 +106,11 @@ def test_resample_of_a_dot_and_of_nonsense():
         resample([[0, 0], [1, 1]], 1)
     with pytest.raises(DataError):
         resample([[0, 0]], 5)
+
+
+def test_a_line_that_wavers_about_straight_left_gets_no_corners():
+    """Its heading passes from just below pi to just above -pi, which is hardly a turn."""
+    right = np.array([[20, 50], [40, 50.5], [60, 50], [80, 50.5], [100, 50]], np.float32)
+    left = right * [-1, 1] + [120, 0]
+    np.testing.assert_allclose(resample(left, 12), resample(right, 12) * [-1, 1] + [120, 0], atol=1e-4)
+    assert np.ptp(np.diff(resample(left, 12)[:, 0])) < 1  # evenly spaced, nearly

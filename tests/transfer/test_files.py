@@ -47,3 +47,18 @@ def test_sweeping_takes_what_killed_writers_left_and_nothing_else(tmp_path):
         sweep(tmp_path)
     assert sorted(os.listdir(tmp_path)) == sorted([*kept, "c.txt"])
     sweep(tmp_path / "missing")
+
+
+def test_a_living_writer_on_another_host_keeps_its_file(tmp_path):
+    """In a folder that hosts share: that no process of its number runs here says nothing."""
+    elsewhere = "import platform\nplatform.node = lambda: 'elsewhere'\n" + WRITE
+    for script, left in ((elsewhere, 1), (WRITE, 0)):
+        folder = tmp_path / str(left)
+        folder.mkdir()
+        with subprocess.Popen([sys.executable, "-c", script, str(folder / "b.txt")], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+            assert process.stdout.readline() == "half\n"
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        assert len(os.listdir(folder)) == 1
+        sweep(folder)
+        assert len(os.listdir(folder)) == left

@@ -214,6 +214,15 @@ def test_published_pictures_pass_unchanged(how, expected, tmp_path):
         assert out.flags.writeable and not np.shares_memory(out, picture)
 
 
+@pytest.mark.parametrize("paper", [20, 60, 120])
+def test_light_ink_on_grey_is_no_published_picture(expected, paper):
+    """64x64 as well, but a photograph: its paper must become black."""
+    photo = np.maximum(expected, paper)
+    out = load_image(photo)
+    assert np.median(out) == 0 and (out <= 8).mean() > 0.5
+    assert np.corrcoef(out.ravel(), expected.ravel())[0, 1] > 0.8
+
+
 def test_negative_of_a_published_picture_is_turned(expected):
     assert_same(load_image(255 - expected), expected)
 

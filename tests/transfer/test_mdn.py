@@ -40,11 +40,40 @@ def z():
     return jnp.asarray(random.normal(0, 1.5, (6, 2)), jnp.float32), jnp.asarray(random.normal(0, 1.5, (6, 2)), jnp.float32)
 
 
+def doubles(layer) -> tuple[np.ndarray, np.ndarray]:
+    return np.asarray(layer.kernel[...], np.float64), np.asarray(layer.bias[...], np.float64)
+
+
+def dense(trunk, x) -> np.ndarray:
+    """A trunk's output in NumPy's doubles: dense layers with a leaky ReLU between them."""
+    x = np.asarray(x, np.float64)
+    for kernel, bias in map(doubles, trunk.layers):
+        x = x @ kernel + bias
+        x = np.where(x > 0, x, 0.01 * x)
+    kernel, bias = doubles(trunk.out)
+    return x @ kernel + bias
+
+
+def anchored_by_hand(model, z_old, seen=SEEN) -> np.ndarray:
+    """Mixture logits (B, 5): the sharpness times the cosine of query and key, with its product with the classifier, and the prior odds."""
+    unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)
+    keys = unit(unit(dense(model.key, gallery().mean)) + np.asarray(model.offset[...], np.float64))
+    logits = np.exp(float(model.log_sharpness[...])) * unit(dense(model.query, z_old)) @ keys.T
+    if model.config.direct:
+        kernel, bias = doubles(model.direct)
+        similar = special.log_softmax(logits, 1)
+        classified = special.log_softmax(np.asarray(z_old, np.float64) @ kernel + bias, 1)
+        a, b = np.asarray(model.exponents[...], np.float64)
+        told = np.asarray(model.told[...]) > 0
+        logits = np.where(told, a * similar + b * classified, (a + b) * similar)
+    return logits + np.where(seen, 0, model.config.unseen)
+
+
 def by_hand(model, z_old, z_new) -> np.ndarray:
     """log P(z_new | z_old) from scipy's normal densities, one example at a time."""
     if model.config.density == "anchored":
         g = gallery()
-        weights = special.log_softmax(np.asarray(mdn.anchored_logits(model, z_old, g), np.float64), 1)
+        weights = special.log_softmax(anchored_by_hand(model, z_old), 1)
         each = [[stats.multivariate_normal(m, np.diag(np.exp(v))).logpdf(x) for m, v in zip(g.mean, g.log_variance)] for x in z_new]
         return special.logsumexp(weights + np.array(each), axis=1)
     logits, means, log_scales = (np.asarray(a, np.float64) for a in model(z_old))
@@ -93,9 +122,7 @@ def test_candidate_scores_are_a_distribution_and_rank_as_brute_force(density, z)
     scores = np.asarray(mdn.candidate_scores(model, z[0], g))
     np.testing.assert_allclose(np.exp(scores).sum(1), 1, rtol=1e-5)
     if density == "anchored":
-        unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)
-        keys = unit(unit(np.asarray(model.key(g.mean))) + np.asarray(model.offset[...]))
-        brute = 3.0 * unit(np.asarray(model.query(z[0]))) @ keys.T + np.where(SEEN, 0, TINY.unseen)
+        brute = anchored_by_hand(model, z[0])
     else:
         brute = np.stack([by_hand(model, z[0], np.tile(mean, (6, 1))) for mean in np.asarray(g.mean)], 1)
     np.testing.assert_allclose(scores, special.log_softmax(brute, 1), rtol=1e-3, atol=1e-3)
@@ -106,7 +133,7 @@ def test_cold_samples_are_the_likeliest_components(density, z):
     model, g = build(density), gallery()
     got = np.asarray(mdn.sample(model, z[0], g, jax.random.key(0), 1e-4))
     if density == "anchored":
-        wanted = np.asarray(g.mean)[np.asarray(mdn.anchored_logits(model, z[0], g)).argmax(1)]
+        wanted = np.asarray(g.mean)[anchored_by_hand(model, z[0]).argmax(1)]
     else:
         logits, means, _ = (np.asarray(a) for a in model(z[0]))
         wanted = np.take_along_axis(means, logits.argmax(1)[:, None], 1)[:, 0]
@@ -120,7 +147,7 @@ def test_coherent_samples_are_component_means_as_often_as_their_weight(density, 
     z_old = jnp.tile(z[0][:1], (count, 1))
     got = np.asarray(mdn.sample(model, z_old, g, jax.random.key(1), temperature))
     if density == "anchored":
-        logits, means = np.asarray(mdn.anchored_logits(model, z_old, g))[0], np.asarray(g.mean)
+        logits, means = anchored_by_hand(model, z[0][:1])[0], np.asarray(g.mean)
     else:
         logits, means = (np.asarray(a)[0] for a in model(z_old)[:2])
     same = (got[:, None] == means[None]).all(-1)
@@ -222,3 +249,43 @@ def test_the_product_leaves_anchors_without_a_row_to_the_similarities():
     similar, direct = jnp.log(jnp.array([[0.5, 0.3, 0.2]])), jnp.log(jnp.array([[0.1, 0.8, 0.1]]))
     found = mdn.product(similar, direct, jnp.array([1.0, 1.0, 0.0]), jnp.array([0.25, 0.75]))
     np.testing.assert_allclose(found, [[0.25 * similar[0, 0] + 0.75 * direct[0, 0], 0.25 * similar[0, 1] + 0.75 * direct[0, 1], similar[0, 2]]], rtol=1e-6)
+
+
+def with_classifier():
+    """The density in the form that is shipped: with the old VAE's classifier, which knows three of the five anchors."""
+    model, random = build("anchored", direct=True), np.random.default_rng(11)
+    model.direct.kernel[...] = jnp.asarray(random.normal(0, 1, (2, 5)), jnp.float32)
+    model.direct.bias[...] = jnp.asarray(random.normal(0, 1, 5), jnp.float32)
+    model.told[...], model.exponents[...] = jnp.array([1.0, 0.0, 1.0, 1.0, 0.0]), jnp.array([0.3, 0.9])
+    return model
+
+
+def test_the_shipped_form_is_the_product_of_similarity_and_classifier_each_to_its_own_exponent(z):
+    model, g = with_classifier(), gallery()
+    wanted = special.log_softmax(anchored_by_hand(model, z[0]), 1)
+    np.testing.assert_allclose(mdn.candidate_scores(model, z[0], g), wanted, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(mdn.log_prob(model, *z, g), by_hand(model, *z), rtol=1e-4, atol=1e-4)
+    got = np.asarray(mdn.sample(model, z[0], g, jax.random.key(0), 1e-4))
+    np.testing.assert_array_equal(got, np.asarray(g.mean)[wanted.argmax(1)])
+    model.exponents[...] = model.exponents[...][::-1]
+    assert np.abs(special.log_softmax(anchored_by_hand(model, z[0]), 1) - wanted).max() > 0.1
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_only_anchors_that_are_allowed_for_an_image_take_part_in_its_loss(z, smoothing):
+    model, label = build("anchored", key_dropout=0.0, label_smoothing=smoothing), np.array([0, 1, 3, 3, 0, 4])
+    allowed = np.array([[1, 1, 0, 1, 0], [1, 1, 1, 1, 1], [0, 0, 0, 1, 1], [1, 1, 1, 1, 0], [1, 0, 1, 0, 1], [1, 0, 0, 0, 1]], bool)
+    value, parts = mdn.loss(model, *z, jnp.asarray(label), gallery(), jax.random.key(0), jnp.asarray(allowed))
+    logits = anchored_by_hand(model, z[0], np.ones(5, bool))
+    cross, own, right = [], [], []
+    for row, mask, truth in zip(logits, allowed, label):
+        log_p = special.log_softmax(row[mask])
+        place = mask[:truth].sum()
+        own.append(-log_p[place])
+        cross.append(-(1 - smoothing) * log_p[place] - smoothing * log_p.mean())
+        right.append(log_p.argmax() == place)
+    assert float(value) == pytest.approx(np.mean(cross), rel=1e-4)
+    assert float(parts["weight_nll"]) == pytest.approx(np.mean(own), rel=1e-4)
+    assert float(parts["accuracy"]) == pytest.approx(np.mean(right))
+    everywhere = mdn.loss(model, *z, jnp.asarray(label), gallery(), jax.random.key(0), jnp.ones((6, 5), bool))[0]
+    assert abs(float(everywhere) - float(value)) > 0.05

@@ -13,6 +13,7 @@ from data.corpus import Corpus, New, Old
 from data.splits import SPLITS
 from data.strokes import from_stroke3
 from transfer import mdn, stages, training, vae, weights
+from transfer.mdn import MDNConfig
 from transfer.sketch_rnn import SketchRNNConfig
 from transfer.training import TrainingError
 from transfer.vae import VAEConfig
@@ -290,3 +291,65 @@ def test_a_corpus_without_val_images_trains_all_the_same(folder, tmp_path):
 def test_places_count_ties_against_the_label():
     scores = np.array([[3.0, 1.0, 2.0], [1.0, 1.0, 0.0], [2.0, 2.0, 2.0]])
     assert stages.places(scores, np.array([0, 1, 2])).tolist() == [0, 1, 2]
+
+
+# Classes that only fonts have ----------------------------------------------------------------------------------------
+
+SMALLEST = VAEConfig(latent=4, encoder=(4, 4, 4), encoder_blocks=(0, 0, 0), decoder=(4, 4, 4), decoder_blocks=(0, 0, 0), hidden=8, batch=32,
+                     recognition=1.0, label_smoothing=0.1, augment="none", balance=0.0)
+NONE, ALL = 1e-9, 1.0
+"""Shares of fonts in a batch, where there are fonts."""
+
+
+def with_brush_fonts() -> Corpus:
+    """The three kanji again, and fonts for the two of them that have training images and for 4E8C, which has none."""
+    fonts = SimpleNamespace(images=grey(40, 80, 120, 160), code_points=np.array([0x4E8C, 0x4E00, 0x4E8C, 0x4E09]),
+                            sources={"a.ttf": {"sha256": "cd", "bytes": 1}})
+    return dataclasses.replace(corpus(), fonts=fonts)
+
+
+def gradient_of(task) -> dict:
+    params = jax.jit(task.init)(jax.random.key(0))
+    return jax.jit(jax.grad(lambda p: task.loss(p, task.data, jax.random.key(1), 0)[0]))(params)
+
+
+@pytest.mark.parametrize("share, learns", [(NONE, False), (ALL, True)])
+def test_real_images_do_not_push_down_a_class_of_the_vae_that_only_fonts_have(share, learns):
+    task = stages.vae_task(dataclasses.replace(SMALLEST, fonts=share), with_brush_fonts(), "old")
+    slope = np.asarray(gradient_of(task)["classifier"]["bias"])
+    classes = task.export({})["classes"]
+    assert (slope[classes == 0x4E8C] != 0).all() == learns
+    assert (slope[classes == 0x4E00] != 0).all()
+
+
+@pytest.fixture(scope="module")
+def smallest_vaes(tmp_path_factory):
+    """Both VAEs, not trained; the old one's classifier is sure that val's images show what they show."""
+    folder = tmp_path_factory.mktemp("vaes")
+    for domain in ("old", "new"):
+        task = stages.vae_task(dataclasses.replace(SMALLEST, fonts=NONE), with_brush_fonts(), domain)
+        params = jax.jit(task.init)(jax.random.key(2))
+        if domain == "old":
+            favoured = np.isin(task.export({})["classes"], [0x4E8C, 0x4E09])
+            params["classifier"] = {"kernel": 0 * params["classifier"]["kernel"], "bias": np.where(favoured, 9.0, -9.0).astype(np.float32)}
+        weights.save(folder / f"{task.name}.safetensors", params, task.export(params), {"config": dataclasses.asdict(task.config)})
+    return folder
+
+
+SMALLEST_DENSITY = MDNConfig(latent=4, hidden=8, layers=1, key=4, key_dropout=0.0, batch=32, label_smoothing=0.1, balance=0.0)
+
+
+@pytest.mark.parametrize("share, learns", [(NONE, False), (ALL, True)])
+def test_real_images_do_not_push_down_an_anchor_that_only_fonts_have(smallest_vaes, share, learns):
+    task = stages.mdn_task(dataclasses.replace(SMALLEST_DENSITY, fonts=share), with_brush_fonts(), smallest_vaes)
+    slope = np.asarray(gradient_of(task)["mdn"]["offset"])  # of 4E00, 4E09, 4E8C
+    assert (slope[2] != 0).any() == learns
+    assert (slope[0] != 0).any()
+
+
+def test_the_classifiers_exponent_is_the_one_that_grows_where_the_classifier_is_right(smallest_vaes):
+    """Against similarities of a network that has learned nothing."""
+    task = stages.mdn_task(dataclasses.replace(SMALLEST_DENSITY, fonts=NONE, direct=True), with_brush_fonts(), smallest_vaes)
+    settled = task.settle(jax.jit(task.init)(jax.random.key(3)))
+    similar, direct = settled["mdn"]["exponents"]
+    assert direct > 0.5 > similar

@@ -123,6 +123,37 @@ def test_without_averaging_the_raw_weights_are_exported(tmp_path):
     np.testing.assert_allclose(weights.load(train(quadratic(config), tmp_path / "run"))[0]["at"][0], WANTED, atol=0.2)
 
 
+def rolling(config: Config, value=lambda at: at * 0) -> Task:
+    """Each weight falls from 0 by 1 a step, whatever the loss, a function of the weight, is."""
+    def loss(params, data, key, variant):
+        at = params["at"][0].mean()
+        return value(jax.lax.stop_gradient(at)) + (params["at"][0] - jax.lax.stop_gradient(params["at"][0])).sum(), {}
+
+    return quadratic(config, loss=loss, init=lambda key: {"at": {0: jnp.zeros(3)}}, optimizer=optax.sgd(1.0))
+
+
+@pytest.mark.parametrize("steps, ema", [(1, 0.8), (5, 0.8), (70, 0.8), (70, 0.99)])
+def test_the_average_follows_quickly_at_first_and_then_by_its_decay(tmp_path, steps, ema):
+    average = 0.0
+    for step in range(steps):
+        average += max(1 - ema, 9 / (10 + step)) * (-(step + 1) - average)
+    got = weights.load(train(rolling(Config(steps=steps, ema=ema)), tmp_path / "run"))[0]["at"][0]
+    np.testing.assert_allclose(got, average, rtol=1e-4)
+    assert steps < 70 or average > -69  # it lags behind
+
+
+@pytest.mark.parametrize("height, stops", [(10.0, False), (13.0, True), (100.0, True)])
+def test_a_run_has_diverged_when_its_loss_has_grown_by_ten_times_its_first(tmp_path, height, stops):
+    """A loss of 1 for the first window, and of `height` after it: the bound lies at 1 + 10."""
+    task = rolling(Config(steps=140, ema=0.0), lambda at: jnp.where(at > -training.WINDOW, 1.0, height))
+    if not stops:
+        assert train(task, tmp_path / "run").is_file()
+        return
+    with pytest.raises(TrainingError) as error:
+        train(task, tmp_path / "run")
+    assert "diverged" in one_line(error)
+
+
 def test_a_tasks_own_optimizer_is_used(tmp_path):
     still = quadratic(Config(steps=10, ema=0.0), optimizer=optax.sgd(0.0))
     start = jax.jit(still.init)(jax.random.fold_in(jax.random.key(0), 0))
@@ -514,6 +545,26 @@ def test_warm_up_and_cosine_decay_end_at_one_percent():
     np.testing.assert_allclose(steps[:6], np.arange(6) / 50, atol=1e-4)
     np.testing.assert_allclose(steps[-1], 0.001, rtol=1e-2)
     assert (np.diff(steps[5:]) <= 1e-6).all()
+
+
+def test_weights_decay_by_their_share_of_the_learning_rate():
+    """Without a gradient a step is learning rate x decay x weight; the paper's plain Adam has no decay."""
+    for warmup, share in ((5, 0.3), (-1, 0.0)):
+        optimizer = training.adamw(SimpleNamespace(warmup=warmup, steps=50, learning_rate=0.1, weight_decay=0.3))
+        params = jnp.array([2.0, -4.0])
+        state = optimizer.init(params)
+        for _ in range(6):  # the last of them at the full learning rate
+            update, state = optimizer.update(jnp.zeros(2), state, params)
+        np.testing.assert_allclose(update, -0.1 * share * params, rtol=1e-5)
+
+
+def test_a_tasks_weight_decay_is_the_one_that_trains_it(tmp_path):
+    still = lambda params, data, key, variant: (params["at"][0].sum() * 0.0, {})
+    sizes = []
+    for decay in (0.0, 0.5):
+        task = quadratic(Config(steps=20, ema=0.0, weight_decay=decay), loss=still, init=lambda key: {"at": {0: jnp.ones(3)}})
+        sizes.append(weights.load(train(task, tmp_path / str(decay)))[0]["at"][0][0])
+    assert sizes[0] == 1 and 0.4 < sizes[1] < 0.7  # a loss of nothing: about (1 - 0.05)^11
 
 
 if __name__ == "__main__":

@@ -41,6 +41,20 @@ def test_ties_zeros_and_repeated_images_are_exact():
     assert (distances[:10] == 0).all()
 
 
+def test_an_image_whose_group_was_not_kept_is_found_all_the_same():
+    """Of equally near images the first lies in a group behind as many others as are kept: only comparing with everything finds it."""
+    random = np.random.default_rng(0)
+    train = np.uint8(random.integers(0, 100, (16 * 32, 28, 28)))
+    near = np.uint8(random.integers(150, 250, (28, 28)))
+    # One block of 32 groups, of which group g has the images g, g + 32, g + 64, ...: groups 0 to 27 get a copy late, 29 an early one.
+    train[64 + np.arange(28)] = near
+    train[29] = near
+    for k in (1, 4):
+        distances, indices = knn.neighbours(train, near[None], k)
+        assert distances.tolist() == [[0] * k]
+        assert indices.tolist() == [[29, 64, 65, 66][:k]]
+
+
 def test_answers_are_scikit_learns():
     sklearn = pytest.importorskip("sklearn.neighbors")
     train, test = images(3000, 4), images(500, 5)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from scipy import special
+from scipy import special, stats
 
 from transfer import augment, convolution, training, weights
 from transfer.baselines import networks, task
@@ -61,16 +61,31 @@ def test_mixing_is_of_one_depth_and_by_the_share():
 
 
 def test_mixups_draw_what_they_say():
-    for regulariser, depths in (("input_mixup", {0}), ("manifold_mixup", {0, 1, 2})):
+    for regulariser, depths, alpha in (("input_mixup", 1, 1.0), ("manifold_mixup", 3, 2.0)):
         config = BaselineConfig.published("preact_resnet18", regulariser)
-        drawn = [task.draw_mix(config, 16, jax.random.key(i)) for i in range(60)]
-        assert {int(m.depth) for m in drawn} == depths
-        shares = np.array([float(m.share) for m in drawn])
-        assert 0 <= shares.min() < 0.35 and 0.65 < shares.max() <= 1 and abs(shares.mean() - 0.5) < 0.12
-        # The variance of Beta(a, a) is 1 / (4 (2 a + 1)): 1/12 for the input's 1, 1/20 for the manifold's 2.
-        assert abs(shares.var() * 4 * (2 * config.mix_alpha + 1) - 1) < 0.5
-        assert all(sorted(np.asarray(m.partner)) == list(range(16)) for m in drawn[:5])
+        draw = jax.jit(jax.vmap(lambda key, config=config: task.draw_mix(config, 16, key)))
+        depth, share, partner = (np.asarray(a) for a in draw(jax.random.split(jax.random.key(0), 4000)))
+        assert set(depth) == set(range(depths)) and (abs(np.bincount(depth) / 4000 - 1 / depths) < 0.03).all()
+        assert stats.kstest(share, stats.beta(alpha, alpha).cdf).pvalue > 1e-3
+        np.testing.assert_array_equal(np.sort(partner, 1), np.tile(np.arange(16), (4000, 1)))
+        # Every image is each other's partner as often as any, and its own no more often.
+        met = np.stack([np.bincount(partner[:, i], minlength=16) for i in range(16)])
+        assert stats.chisquare(met.ravel()).pvalue > 1e-3
     assert task.draw_mix(BaselineConfig.published("cnn"), 16, jax.random.key(0)) is None
+
+
+def test_a_batch_is_trained_on_mixed():
+    """Images of one grey each: what the network is shown lies between two of them."""
+    data = blobs(train=40)
+    data = dataclasses.replace(data, train_images=np.repeat(np.arange(40, dtype=np.uint8)[:, None], 28 * 28, 1).reshape(40, 28, 28) * 6)
+    config = dataclasses.replace(BaselineConfig.published("logistic", "input_mixup"), optimizer="sgd", steps=1, batch=40, warp=0.0)
+    built, shown = task.build(config, data), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "mixed", lambda x, mix, depth: shown.append((x, mixed(x, mix, depth))) or shown[-1][1])
+        built.loss(jax.jit(built.init)(jax.random.key(0)), built.feed(jax.tree.map(jnp.asarray, built.data), 0), jax.random.key(3), 0)
+    before, after = (np.asarray(a)[:, 0] for a in shown[0])
+    assert (np.abs(after - before) > 1e-3).mean() > 0.8
+    assert len(np.unique(before)) == 40 and before.min() < after.min() < after.max() < before.max()
 
 
 def test_running_statistics_follow_by_a_tenth_and_asking_uses_them(monkeypatch):
