@@ -21,6 +21,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from data.entry import guarded
 from transfer import augment
 from transfer.baselines import knn
 
@@ -49,6 +50,7 @@ def images(number: int, asked: int, data: Path | None, seed: int) -> tuple[np.nd
     return made[:number], made[number:], labels[chosen[:number]], source
 
 
+@guarded
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--learned", type=int, default=232_365, help="images learned from [%(default)s]")

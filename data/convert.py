@@ -287,7 +287,7 @@ def _line(error) -> str:
 def add_parser(commands) -> None:
     """Add the command `convert` to argparse's subparsers; its `run` takes the parsed arguments."""
     parser = commands.add_parser("convert", help="strokes between KanjiVG, SVG, stroke-3 .npz and QuickDraw .ndjson",
-                                 description=__doc__.partition("\n\n")[0])
+                                 description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("input", metavar="INPUT", type=Path,
                         help="KanjiVG (.xml.gz, .zip), .svg, a folder or .zip of SVGs, .npz or .ndjson")
     parser.add_argument("output", metavar="OUTPUT", type=Path,

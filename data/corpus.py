@@ -14,7 +14,7 @@ import numpy as np
 
 from . import fonts
 from .errors import DataError
-from .folder import VARIABLE, cache_folder, data_folder, is_chosen
+from .folder import VARIABLE, data_folder, is_chosen, needed_cache
 from .fonts import Fonts
 from .kanjivg import is_kanji
 from .prepare import VERSION, kanjivg_source, kkanji_source, prepare, recover
@@ -161,7 +161,7 @@ def _sample_folder() -> Path:
     """The sample corpus on disk, written on first use; a half-written one never gets the final name."""
     from . import sample
 
-    folder = cache_folder() / f"sample-v{getattr(sample, 'VERSION', 1)}"
+    folder = needed_cache() / f"sample-v{getattr(sample, 'VERSION', 1)}"
     if folder.is_dir():
         return folder
     try:

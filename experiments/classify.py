@@ -8,6 +8,7 @@
 Without --preset the recipe is the published one; any of its settings is an option. Figures need: pip install ".[evaluate]"
 """
 import argparse
+from data.entry import guarded
 import dataclasses
 import importlib.util
 import sys
@@ -37,6 +38,7 @@ class Options:
     checkpoint_seconds: float = 90.0
 
 
+@guarded
 def main() -> int:
     from transfer.baselines import datasets, run
     from transfer.baselines.task import MODELS, REGULARISERS, BaselineConfig

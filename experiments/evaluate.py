@@ -6,9 +6,11 @@
 import argparse
 import sys
 
+from data.entry import guarded
 from transfer.commands import evaluate
 
 
+@guarded
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     evaluate.add_arguments(parser)

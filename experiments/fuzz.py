@@ -41,6 +41,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from data import catalogue, convert, kanjivg, kkanji, kmnist, quickdraw, sketch_npz, strokes, svg
+from data.entry import guarded
 from data.errors import DataError
 from transfer import images, training, weights
 from transfer.mdn import MDNConfig
@@ -734,6 +735,7 @@ def campaign(name: str, executions: int, seed: int, update: Callable[[int], None
     return total
 
 
+@guarded
 def main() -> int:
     warnings.filterwarnings("ignore", message=r"os\.fork\(\)")  # JAX is imported, but nothing here makes it start its threads
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

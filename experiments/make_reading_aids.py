@@ -10,6 +10,7 @@ import numpy as np
 
 from data import DataError
 from data import corpus as corpora
+from data.entry import guarded
 from transfer import reading_aids
 from transfer.files import whole
 
@@ -35,8 +36,9 @@ def components(records: np.ndarray, parent: int = 0, depth: int = DEPTH) -> str:
     return "".join(parts)
 
 
+@guarded
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, help="data folder with KanjiVG")
     parser.add_argument("--out", type=Path, default=reading_aids.FILE)
     chosen = parser.parse_args()

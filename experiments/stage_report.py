@@ -4,6 +4,7 @@
     python experiments/stage_report.py                           # the shipped weights
 """
 import argparse
+from data.entry import guarded
 import dataclasses
 import json
 import sys
@@ -41,8 +42,9 @@ def report(folder: Path, corpus) -> list[str]:
     return lines
 
 
+@guarded
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--weights", type=Path, default=PRETRAINED, help="runs or weights folder [the shipped weights]")
     parser.add_argument("--data", type=Path)
     chosen = parser.parse_args()

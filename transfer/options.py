@@ -12,6 +12,7 @@ import tyro
 
 from data import DataError
 from data import corpus as corpora
+from data.entry import guarded
 from transfer import devices
 from transfer.training import Interrupted, TrainingError
 from transfer.weights import WeightsError
@@ -46,6 +47,7 @@ def carried(config, default, preset):
     return dataclasses.replace(preset, **given)
 
 
+@guarded
 def run(script: Callable, presets: Callable, doc: str, **choices) -> int:
     """Parse the command line and call `script(options, config, corpus, **chosen)`; returns the exit code.
 
