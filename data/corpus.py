@@ -120,7 +120,7 @@ def _open_or_prepare(folder: Path, quiet: bool) -> Corpus:
 
 def _manifest(folder: Path) -> dict | None:
     try:
-        manifest = json.loads((folder / "prepared" / "manifest.json").read_text())
+        manifest = json.loads((folder / "prepared" / "manifest.json").read_text("utf-8"))
     except (OSError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) else None

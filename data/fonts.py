@@ -86,7 +86,8 @@ def prepare(folder: Path, paths: list[Path], code_points: np.ndarray, progress: 
         np.save(part / "images.npy", np.stack(images))
         np.save(part / "code_points.npy", np.array(points, np.int32))
         np.save(part / "font.npy", np.array(number, np.uint8))
-        (part / "manifest.json").write_text(json.dumps({"names": [p.name for p in paths], "sources": sources}, indent=1) + "\n")
+        described = json.dumps({"names": [p.name for p in paths], "sources": sources}, indent=1) + "\n"
+        (part / "manifest.json").write_text(described, encoding="utf-8")
         shutil.rmtree(folder / "fonts", ignore_errors=True)
         os.rename(part, folder / "fonts")
     except OSError as error:
@@ -102,7 +103,7 @@ def load(folder: Path) -> Fonts | None:
     if not (where / "manifest.json").is_file():
         return None
     try:
-        manifest = json.loads((where / "manifest.json").read_text())
+        manifest = json.loads((where / "manifest.json").read_text("utf-8"))
         images, code_points, font = (np.load(where / f"{n}.npy", mmap_mode="r", allow_pickle=False)
                                      for n in ("images", "code_points", "font"))
         if not len(images) == len(code_points) == len(font):

@@ -81,7 +81,7 @@ def prepare(folder, progress: bool = True) -> Path:
                       "old": _write_old(old, {g.code_point for g in glyphs if not g.variant}, part / "kkanji",
                                         progress)}
             manifest = {"version": VERSION, "epsilon": EPSILON, "sources": sources, "counts": counts}
-            (part / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+            (part / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
             _exchange(part, folder)
     except OSError as error:
         raise DataError(f"{folder}: prepared data cannot be written ({error.strerror or error}); "
@@ -127,7 +127,7 @@ def _finished_meanwhile(part: Path, prepared: Path) -> bool:
     """Whether another process prepared the same files after this one had started."""
     try:
         theirs, started = prepared / "manifest.json", (part / ".started").stat().st_mtime_ns
-        return theirs.stat().st_mtime_ns > started and theirs.read_text() == (part / "manifest.json").read_text()
+        return theirs.stat().st_mtime_ns > started and theirs.read_text("utf-8") == (part / "manifest.json").read_text("utf-8")
     except OSError:
         return False
 

@@ -513,7 +513,7 @@ def run_run(content: bytes, folder: Path) -> None:
     config, _, metrics = content.partition(b"\0")
     file(folder, "config.json", config)
     lines = training._Metrics(file(folder, "metrics.jsonl", metrics), 2)
-    check(all(isinstance(json.loads(line), dict) for line in (folder / "metrics.jsonl").read_text(errors="replace").splitlines()))
+    check(all(isinstance(json.loads(line), dict) for line in (folder / "metrics.jsonl").read_text(errors="replace", encoding="utf-8").splitlines()))
     check(lines.first_loss is None or isinstance(lines.first_loss, float))
     described = {"stage": "vae_old", "config": vars(VAEConfig.tiny("old")), "seed": 0, "data": {"sources": {"a": {"sha256": "0" * 64}}}}
     training._claim(folder, json.loads(json.dumps(described)))
@@ -765,7 +765,7 @@ def main() -> int:
             report[name] = counts
     total = {key: sum(r[key] for r in report.values()) for key in ("executions", "taken", "refused", "crashes", "hangs", "over_memory")}
     described = {"seed": chosen.seed, "total": total, "minutes": round((time.time() - start) / 60, 1), "python": sys.version.split()[0], "targets": report}
-    (chosen.out / "fuzz.json").write_text(json.dumps(described, indent=1) + "\n")
+    (chosen.out / "fuzz.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(total))
     return 1 if total["crashes"] or total["hangs"] or total["over_memory"] else 0
 

@@ -1,4 +1,5 @@
 """How commands end whatever their output, their user and their machine are: `data.entry`, through the commands themselves."""
+import ast
 import io
 import json
 import os
@@ -177,6 +178,24 @@ def test_no_script_needs_its_docstring():
     """-OO leaves None: all scripts in processes of their own would take minutes."""
     scripts = [path for folder in ("data", "transfer", "experiments", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
     assert not [str(path) for path in scripts if re.search(r"__doc__[.\[]", path.read_text("utf-8"))]
+
+
+def texts_of_unsaid_encoding(path: Path):
+    """Calls that read or write text in whatever encoding the machine prefers: cp932 on a Japanese Windows."""
+    for call in (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)):
+        name, owner = getattr(call.func, "attr", getattr(call.func, "id", "")), getattr(getattr(call.func, "value", None), "id", "")
+        given = {keyword.arg for keyword in call.keywords}
+        modes = [a.value for a in [*call.args, *(k.value for k in call.keywords if k.arg == "mode")] if isinstance(a, ast.Constant)]
+        if "encoding" not in given and (
+                name == "read_text" and not call.args or name == "write_text" and len(call.args) < 2
+                or name == "open" and owner not in ("Image", "tarfile", "gzip", "os", "archive") and not any("b" in str(m) for m in modes)
+                or name in ("run", "Popen") and "text" in given):
+            yield f"{path.name}:{call.lineno}"
+
+
+def test_texts_are_utf_8_wherever_they_are_read():
+    sources = [path for folder in ("data", "transfer", "experiments", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    assert len(sources) > 90 and not [found for path in sources for found in texts_of_unsaid_encoding(path)]
 
 
 # In this process

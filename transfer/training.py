@@ -274,7 +274,7 @@ def _failure(folder: Path, name: str, seed: int, what: str, step: int, stride: i
     try:
         if devices.first():
             with whole(folder / "failure.json") as part:
-                part.write_text(text + "\n")
+                part.write_text(text + "\n", encoding="utf-8")
     except OSError:
         pass  # the line below says the most of it
     where = f"step {step}" if stride == 1 else f"steps {first + 1} to {step}"
@@ -328,7 +328,7 @@ def _claim(folder: Path, described: dict) -> None:
     try:
         if path.exists():
             try:
-                there = _flat(json.loads(path.read_text()))
+                there = _flat(json.loads(path.read_text("utf-8")))
             except (ValueError, RecursionError) as error:
                 raise TrainingError(f"{path}: not valid JSON ({error}); delete the folder to start again") from None
             mine = _flat(json.loads(text))
@@ -341,7 +341,7 @@ def _claim(folder: Path, described: dict) -> None:
         if not devices.first():
             return
         with whole(path) as part:
-            part.write_text(text)
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
         raise _unwritable(folder, error) from None
 
@@ -397,7 +397,7 @@ class _Metrics:
         self.path, self.begin, self.first_loss, self.evaluated = path, time.time(), None, set()
         kept = []
         if path.exists():
-            for line in path.read_text(errors="replace").splitlines():
+            for line in path.read_text(errors="replace", encoding="utf-8").splitlines():
                 try:
                     found = json.loads(line)
                     if found["step"] <= start:
@@ -407,7 +407,7 @@ class _Metrics:
                     pass  # the line that was being written when the run was killed
         if devices.first():
             with whole(path) as part:
-                part.write_text("".join(line + "\n" for line in kept))
+                part.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
     def _note(self, values: dict) -> None:
         if self.first_loss is None and "loss" in values:
@@ -419,5 +419,5 @@ class _Metrics:
         self._note(values)
         if not devices.first():
             return
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({**values, "seconds": round(time.time() - self.begin, 2)}) + "\n")

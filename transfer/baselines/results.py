@@ -131,7 +131,7 @@ def _time(seconds: float) -> str:
 def trained_seconds(metrics: Path) -> float:
     """Seconds that a run's metrics.jsonl tells, summed over its starts."""
     total = last = 0.0
-    for line in metrics.read_text().splitlines():
+    for line in metrics.read_text("utf-8").splitlines():
         now = json.loads(line)["seconds"]
         total += now - last if now >= last else now
         last = now
