@@ -42,3 +42,9 @@ def npy_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
             return {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version](file)
     except Exception as error:  # it is Python source that NumPy tokenizes and evaluates: errors of many kinds
         raise ValueError(f"header: {error}") from None
+
+
+def is_web_page(content: bytes) -> bool:
+    """Whether a file begins as HTML: what a server sends in the place of what it does not have."""
+    head = content[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return head.startswith((b"<!doctype html", b"<html", b"<head", b"<body")) or head.startswith((b"<?xml", b"<!--")) and b"<html" in head

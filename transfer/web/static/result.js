@@ -123,9 +123,10 @@ function candidate({character, code_point, probability}) {
 
 /** The server's notes are English; the ones that are known are told in the page's language. */
 function note(line, text) {
-  const several = /^used the largest of (\d+) pieces of ink/.exec(text);
-  line.textContent = several ? say('note-several', {count: several[1]}) : text;
-  line.lang = several ? language() : 'en';
+  const several = /^used the largest of (\d+) pieces of ink/.exec(text), ended = text.endsWith('the file lacks its end; all of the picture is there');
+  const told = [several && say('note-several', {count: several[1]}), ended && say('note-ended')].filter(Boolean);
+  line.textContent = told.length ? told.join(' ') : text;
+  line.lang = told.length ? language() : 'en';
 }
 
 function code(character) {
