@@ -1,12 +1,15 @@
 """A command-line value, the environment or the user's cache into the one folder that holds the data."""
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import platformdirs
 
 from .errors import DataError
 
 VARIABLE = "KUZUSHIJI_DATA"
+LEFTOVERS = {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "folder.jpg", "icon\r", "lost+found", "$recycle.bin", "system volume information"}
+LEFT_FOLDERS = {"__MACOSX", "@eaDir", "@SynoResource", "$RECYCLE.BIN", "System Volume Information", ".AppleDouble", ".Trashes", "lost+found"}
+"""Of Windows, macOS, Linux and network drives; beside them all whose names begin with a dot."""
 
 
 def cache_folder() -> Path | None:
@@ -16,6 +19,12 @@ def cache_folder() -> Path | None:
     except RuntimeError:
         return None
     return folder if folder.is_absolute() else None  # else it begins with a ~ that stands for nothing
+
+
+def is_leftover(path) -> bool:
+    """Whether a path, or a member's name, is what file managers, archivers and synchronisers leave in folders; nobody's data."""
+    parts = PurePosixPath(str(path).replace("\\", "/")).parts
+    return bool(parts) and (parts[-1].startswith(".") or parts[-1].lower() in LEFTOVERS or not LEFT_FOLDERS.isdisjoint(parts))
 
 
 def is_chosen(explicit=None) -> bool:

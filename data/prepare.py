@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from . import kanjivg, kkanji, splits
 from .errors import DataError
+from .folder import is_leftover
 from .locks import process_runs
 from .raster import rasterise
 
@@ -133,14 +134,14 @@ def _finished_meanwhile(part: Path, prepared: Path) -> bool:
 
 
 def fingerprint(path: Path) -> dict:
-    """sha256 and size of a file; of a folder, those of its files' names and contents in name order."""
+    """sha256 and size of a file; of a folder, those of its files' names and contents in name order, without leftovers of file managers."""
     digest, size = hashlib.sha256(), 0
     if path.is_file():
         with open(path, "rb") as file:
             return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+    for file in sorted(p for p in path.rglob("*") if p.is_file() and not is_leftover(p.relative_to(path))):
         content = file.read_bytes()
-        digest.update(f"{file.relative_to(path).as_posix()} {len(content)}\n".encode() + content)
+        digest.update(f"{file.relative_to(path).as_posix()} {len(content)}\n".encode("utf-8", "surrogateescape") + content)
         size += len(content)
     return {"sha256": digest.hexdigest(), "bytes": size}
 

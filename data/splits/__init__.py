@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
+from ..untrusted import GZIP
 
 SPLITS = ("train", "val", "test", "zero-shot")
 ZERO_SHOT_CLASSES = 300
@@ -108,7 +109,7 @@ def read_names(path) -> list[str]:
     """Names, one a line, from a .txt or .txt.gz file. Raises DataError where it is missing or damaged."""
     try:
         content = Path(path).read_bytes()
-        return (gzip.decompress(content) if str(path).endswith(".gz") else content).decode().split()
+        return (gzip.decompress(content) if content.startswith(GZIP) else content).decode().split()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; install the project again, its data included") from None
     except (OSError, EOFError, ValueError) as error:
