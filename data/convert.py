@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from . import kanjivg, quickdraw, sketch_npz, svg
+from .entry import ESCAPED
 from .errors import DataError
 from .folder import is_leftover
 from .strokes import from_stroke3, simplify, to_stroke3
@@ -100,7 +101,7 @@ def write(path, drawings: list[Drawing], scale: float | None = None, dtype: str 
         with _replacing(path) as part, open(part, "wb") as file:
             sketch_npz.write(file, content, layout)
     elif kind == "ndjson":
-        with _replacing(path) as part, open(part, "w", encoding="utf-8", errors="replace") as file:
+        with _replacing(path) as part, open(part, "w", encoding="utf-8", errors=ESCAPED) as file:
             for d in drawings:
                 strokes = [np.asarray(s, np.float64) * scale for s in d.strokes]
                 file.write(quickdraw.line(d.word, d.key, strokes, None if whole else 2))
