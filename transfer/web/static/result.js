@@ -14,8 +14,9 @@ export class ResultView {
     this.urls = [];
   }
 
-  show(answer, number = 0) {
-    this.answer = answer;
+  /** source: name of the picture's file, "" where it has none. */
+  show(answer, number = 0, source = '') {
+    Object.assign(this, {answer, source});
     $('answer').hidden = false;
     $('waiting').hidden = true;
     this.fill();
@@ -37,7 +38,7 @@ export class ResultView {
     radio.checked = true;
     this.paper.put(drawing);
     this.urls.forEach(URL.revokeObjectURL);
-    const name = `kuzushiji-${code(drawing.character)}-seed${answer.seed}`;
+    const name = `${this.source.replace(/\.[^.]*$/, '') || 'kuzushiji'}-${code(drawing.character)}-seed${answer.seed}`;
     this.urls = [this.offer($('svg'), drawing.svg, 'image/svg+xml', `${name}-${number + 1}.svg`),
       this.offer($('json'), JSON.stringify(answer), 'application/json', `${name}.json`)];
   }
