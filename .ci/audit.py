@@ -45,7 +45,7 @@ def known(pin: tuple[str, str]) -> list[dict] | str:
 
 
 def main() -> int:
-    pins = re.findall(r"^([\w.-]+)==([^\s;]+)", CONSTRAINTS.read_text(), re.MULTILINE)
+    pins = re.findall(r"^([\w.-]+)==([^\s;]+)", CONSTRAINTS.read_text("utf-8"), re.MULTILINE)
     with ThreadPoolExecutor(8) as pool:
         try:
             answers = list(pool.map(known, pins))

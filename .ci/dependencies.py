@@ -26,7 +26,7 @@ KNOWN = {"atheris": "Apache-2.0", "resvg-py": "MIT"}  # their licence files
 
 def needed() -> dict[str, metadata.Distribution]:
     """The packages, by canonical name, that the project and its extras need here, installed ones only; and the marker-free closure of them."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     waiting = [Requirement(text) for text in project["dependencies"]]
     for extra, texts in project["optional-dependencies"].items():
         waiting += [Requirement(text) for text in texts] if extra not in LEFT_OUT else []
@@ -76,7 +76,7 @@ def main() -> int:
     chosen = options.parse_args()
     packages = needed()
     if chosen.check:
-        listed = {canonicalize_name(line.partition("==")[0]) for line in CONSTRAINTS.read_text().splitlines() if line and not line.startswith("#")}
+        listed = {canonicalize_name(line.partition("==")[0]) for line in CONSTRAINTS.read_text("utf-8").splitlines() if line and not line.startswith("#")}
         differing = sorted(listed ^ set(packages))
         if differing:
             print(f"constraints.txt is not what the project needs: {', '.join(differing)}; run python .ci/dependencies.py", file=sys.stderr)
@@ -84,13 +84,13 @@ def main() -> int:
     python = ".".join(map(str, sys.version_info[:3]))
     lines = [f"# Versions with which all tests passed, Python {python}, {sys.platform}: pip install -c constraints.txt '.[test]'",
              "# Written by .ci/dependencies.py", *(f"{name}=={found.version.partition('+')[0]}" for name, found in packages.items())]
-    CONSTRAINTS.write_text("\n".join(lines) + "\n")
+    CONSTRAINTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
     rows = [f"| [{name}]({home(found)}) | {found.version.partition('+')[0]} | {re.sub('[|]', '/', licence(found))} |" for name, found in packages.items()]
     LICENCES.write_text("\n".join([
         "# Licences of what this project is built on", "",
         "None of these packages is part of this repository; pip installs them. What each says of its licence, in the versions of",
         "`constraints.txt`, for the package itself and all extras but `benchmark` and `heic`. Written by `.ci/dependencies.py`.", "",
-        "| package | version | licence |", "|---|---|---|", *rows]) + "\n")
+        "| package | version | licence |", "|---|---|---|", *rows]) + "\n", encoding="utf-8")
     print(f"{len(packages)} packages")
     return 0
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from data.entry import guarded
 from transfer import convolution  # noqa: E402
 
 LAYERS = [(convolution.strided, 64, 1, 32, 4), (convolution.strided, 31, 32, 64, 4), (convolution.strided, 14, 64, 128, 4),
@@ -43,6 +44,7 @@ def compiled(function, form: str, x, kernel, bias):
     return lambda: jax.block_until_ready(run(x, kernel, bias, grad))
 
 
+@guarded
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=9)

@@ -21,6 +21,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from data.entry import guarded
 from transfer import augment
 from transfer.baselines import knn
 
@@ -49,6 +50,7 @@ def images(number: int, asked: int, data: Path | None, seed: int) -> tuple[np.nd
     return made[:number], made[number:], labels[chosen[:number]], source
 
 
+@guarded
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--learned", type=int, default=232_365, help="images learned from [%(default)s]")
@@ -93,7 +95,7 @@ def main() -> int:
               "times as fast": round(statistics.median(pairs), 2), "least, most": [round(min(pairs), 2), round(max(pairs), 2)], "baseline": baseline,
               "the same answer, share": {name: float((found[name] == found["ours"]).mean()) for name in ways if name != "ours"},
               "GFLOP/s of the products": round(2 * train.size * len(test) / median["ours"] / 1e9), "MB before": before // 1024, "MB at most, ours": memory // 1024}
-    chosen.out.write_text(json.dumps(report, indent=1) + "\n")
+    chosen.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=1))
     return 0
 

@@ -66,7 +66,7 @@ def strokes(random: np.random.Generator) -> Image.Image:
 def memory(process: int) -> tuple[float, float]:
     """Resident memory now and at most, MB; NaN where the system does not say."""
     try:
-        status = Path(f"/proc/{process}/status").read_text()
+        status = Path(f"/proc/{process}/status").read_text("utf-8")
     except OSError:
         return float("nan"), float("nan")
     return tuple(int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) / 1000 for name in ("VmRSS", "VmHWM"))
@@ -114,7 +114,7 @@ def main() -> int:
     made = pictures(chosen.images, chosen.seed)
     command = [sys.executable, "-m", "transfer", "serve", "--port", "0"] + (["--weights", str(chosen.weights)] if chosen.weights else [])
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, encoding="utf-8") as server:
         try:
             found = re.search(r"http://([\d.]+):(\d+)/", server.stdout.readline())
             if not found:

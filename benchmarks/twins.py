@@ -265,7 +265,7 @@ class VAE(nn.Module):
     def encode(self, images, kept: bool = True):
         """(B, 64, 64) -> mean and log-variance (B, 64). kept: by the statistics that are kept, as everywhere but in training."""
         x = self.encoder(images, kept)
-        if self.config.standardise and not kept:
+        if self.config.norm == "batch" and not kept:
             x = F.batch_norm(x, None, None, training=True, eps=1e-5)
         x = F.relu(x)
         return self.mean(x), self.log_variance(x).clamp(-12, 6)

@@ -2,9 +2,11 @@
 import argparse
 import importlib.util
 import sys
+from functools import partial
 from pathlib import Path
 
 from . import catalogue, corpus, folder, kanjivg, splits
+from .entry import guarded
 from .errors import DataError
 from .prepare import prepare
 
@@ -200,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
         out.set_defaults(run=run)
         if data:
             out.add_argument("--data", metavar="DIR", type=Path,
-                             help=f"the data folder (else ${folder.VARIABLE}, else {folder.cache_folder()})")
+                             help=f"the data folder (else ${folder.VARIABLE}, else {folder.cache_folder() or 'the cache in your home'})")
         if release:
             out.add_argument("--release", metavar="YYYYMMDD", default=catalogue.RELEASE,
                              help=f"KanjiVG's release (else {catalogue.RELEASE})")
@@ -266,20 +268,12 @@ def _seconds(text: str) -> float:
     return value
 
 
+@partial(guarded, stopped="stopped; the same command goes on where it can")
 def main(arguments=None) -> int:
+    """Run the command line; returns the exit code: 0, 2 for bad input (one line on stderr), 130 after Ctrl-C."""
     parser = _parser()
     args = parser.parse_args(arguments)
-    if "run" not in args:
-        parser.print_help()
-        return 0
-    try:
-        args.run(args)
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on where it can", file=sys.stderr)
-        return 130
+    args.run(args) if "run" in args else parser.print_help()
     return 0
 
 

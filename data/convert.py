@@ -1,7 +1,7 @@
 """Strokes between file formats: KanjiVG or any simple SVG, stroke-3 .npz, QuickDraw .ndjson.
 
     KanjiVG  .xml.gz .xml .zip, a folder of SVGs      read
-    SVG      .svg .zip, a folder                      read and written, in KanjiVG's structure
+    SVG      .svg .svgz .zip, a folder                read and written (not .svgz), in KanjiVG's structure
     stroke-3 .npz                                     read and written (see sketch_npz)
     QuickDraw .ndjson                                 read (raw and simplified) and written (simplified)
 
@@ -10,9 +10,10 @@ In between, every drawing is strokes in the 109x109 box, so that a drawing stays
 import os
 import re
 import shutil
+import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from . import kanjivg, quickdraw, sketch_npz, svg
+from .entry import ESCAPED
 from .errors import DataError
+from .folder import is_leftover
 from .strokes import from_stroke3, simplify, to_stroke3
-from .untrusted import BROKEN, opened_zip
+from .untrusted import BROKEN, opened_zip, unpacked
 
 EPSILON = 0.15  # box units: with flattening (0.01) and int16 rounding (0.08) less than 0.25 from the curve
 INT_SCALE = 9.0  # box units become at most 981: Sketch-RNN programs cut movements off at 1000
@@ -38,13 +41,13 @@ class Drawing:
     split: str = ""  # "train", "valid", "test", or "" where the source has none
 
 
-def read(path, epsilon: float | None = None, scale: float | None = None) -> list[Drawing]:
+def read(path, epsilon: float | None = None, scale: float | None = None, say: Callable[[str], None] = lambda text: None) -> list[Drawing]:
     """All drawings of a file or folder, its format told by its name.
 
     epsilon: simplify strokes (box units); None simplifies curves by EPSILON and leaves polylines as they are.
     scale: file units to one box unit, for .npz and .ndjson. None: what the file says; QuickDraw's simplified drawings
     are 255 to 109; drawings that say nothing (raw QuickDraw, other .npz) are fitted into the box, each for itself.
-    Raises DataError.
+    say: called with a line on what was left out. Raises DataError.
     """
     path = Path(path)
     kind = _kind(path)
@@ -56,7 +59,7 @@ def read(path, epsilon: float | None = None, scale: float | None = None) -> list
         if kind == "npz":
             drawings = _read_npz(path, scale)
         elif kind == "ndjson":
-            drawings = _read_ndjson(path, scale)
+            drawings = _read_ndjson(path, scale, say)
         elif kind == "xml":
             drawings = _of_glyphs(kanjivg.read(path), path, epsilon)
         else:
@@ -98,7 +101,7 @@ def write(path, drawings: list[Drawing], scale: float | None = None, dtype: str 
         with _replacing(path) as part, open(part, "wb") as file:
             sketch_npz.write(file, content, layout)
     elif kind == "ndjson":
-        with _replacing(path) as part, open(part, "w", encoding="utf-8", errors="replace") as file:
+        with _replacing(path) as part, open(part, "w", encoding="utf-8", errors=ESCAPED) as file:
             for d in drawings:
                 strokes = [np.asarray(s, np.float64) * scale for s in d.strokes]
                 file.write(quickdraw.line(d.word, d.key, strokes, None if whole else 2))
@@ -120,10 +123,11 @@ def write(path, drawings: list[Drawing], scale: float | None = None, dtype: str 
                 (part / name).write_text(_svg_text(drawing), encoding="utf-8")
 
 
-def convert(source, target, epsilon: float | None = None, input_scale: float | None = None, **options) -> int:
-    """Read `source`, write `target`; options as `write` has them. Returns the number of drawings. Raises DataError."""
+def convert(source, target, epsilon: float | None = None, input_scale: float | None = None, say: Callable[[str], None] = lambda text: None,
+            **options) -> int:
+    """Read `source`, write `target`; say as `read`, options as `write` has them. Returns the number of drawings. Raises DataError."""
     _kind(Path(target), writing=True)  # before the work
-    drawings = read(source, epsilon, input_scale)
+    drawings = read(source, epsilon, input_scale, say)
     write(target, drawings, **options)
     return len(drawings)
 
@@ -160,14 +164,14 @@ def _kind(path: Path, writing: bool = False) -> str:
     name = path.name.lower()
     if path.is_dir() or writing and not path.suffix:
         return "folder"
-    for kind, endings in (("npz", ".npz"), ("ndjson", ".ndjson"), ("svg", ".svg"), ("zip", ".zip"),
+    for kind, endings in (("npz", ".npz"), ("ndjson", ".ndjson"), ("svg", (".svg", ".svgz")), ("zip", ".zip"),
                           ("xml", (".xml", ".xml.gz"))):
-        if name.endswith(endings) and not (writing and kind == "xml"):
+        if name.endswith(endings) and not (writing and (kind == "xml" or name.endswith(".svgz"))):
             return kind
     if not writing and not path.exists():
         raise DataError(f"{path}: no such file or folder")
     known = ".svg, .zip, .npz, .ndjson or a folder"
-    raise DataError(f"{path}: format not known by its name; give {known if writing else '.xml.gz, ' + known}")
+    raise DataError(f"{path}: format not known by its name; give {known if writing else '.xml.gz, .svgz, ' + known}")
 
 
 def _read_npz(path: Path, scale: float | None) -> list[Drawing]:
@@ -187,10 +191,10 @@ def _read_npz(path: Path, scale: float | None) -> list[Drawing]:
     return drawings
 
 
-def _read_ndjson(path: Path, scale: float | None) -> list[Drawing]:
+def _read_ndjson(path: Path, scale: float | None, say: Callable[[str], None]) -> list[Drawing]:
     drawings = []
     with open(path, "rb") as file:
-        for number, (word, key, strokes, is_raw) in enumerate(quickdraw.read(file, path), 1):
+        for number, (word, key, strokes, is_raw) in enumerate(quickdraw.read(file, path, say), 1):
             if is_raw and not scale:
                 strokes = svg.fit(strokes)
             else:
@@ -225,16 +229,16 @@ def _of_svg(content: bytes, name: str, where: str, epsilon: float | None) -> Dra
 def _svgs(path: Path) -> Iterator[tuple[str, bytes, str]]:
     """(name, content, how errors call it) of a single SVG, or of each in a folder or zip, sorted by stem."""
     if path.is_dir():
-        for file in sorted((f for f in path.iterdir() if f.suffix.lower() == ".svg" and not f.name.startswith(".")),
+        for file in sorted((f for f in path.iterdir() if f.suffix.lower() in (".svg", ".svgz") and not is_leftover(f)),
                            key=lambda f: f.stem):
             yield file.name, _bounded(file), str(file)
-    elif path.suffix.lower() == ".svg":
+    elif path.suffix.lower() in (".svg", ".svgz"):
         yield path.name, _bounded(path), str(path)
     else:
         with opened_zip(path, _MAX_ZIP, "split it") as archive:
             for member in sorted(archive.infolist(), key=lambda m: m.filename[:-4]):
                 name = Path(member.filename).name
-                if not name.lower().endswith(".svg") or name.startswith(".") or member.filename.startswith("__MACOSX/"):
+                if not name.lower().endswith(".svg") or is_leftover(member.filename):
                     continue
                 if member.file_size > svg.MAX_BYTES:
                     raise DataError(f"{path}: {member.filename}: larger than {svg.MAX_BYTES >> 20} MB; simplify it")
@@ -242,7 +246,7 @@ def _svgs(path: Path) -> Iterator[tuple[str, bytes, str]]:
 
 
 def _bounded(file: Path) -> bytes:
-    with open(file, "rb") as opened:
+    with unpacked(file) as opened:
         return opened.read(svg.MAX_BYTES + 1)
 
 
@@ -287,7 +291,7 @@ def _line(error) -> str:
 def add_parser(commands) -> None:
     """Add the command `convert` to argparse's subparsers; its `run` takes the parsed arguments."""
     parser = commands.add_parser("convert", help="strokes between KanjiVG, SVG, stroke-3 .npz and QuickDraw .ndjson",
-                                 description=__doc__.partition("\n\n")[0])
+                                 description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("input", metavar="INPUT", type=Path,
                         help="KanjiVG (.xml.gz, .zip), .svg, a folder or .zip of SVGs, .npz or .ndjson")
     parser.add_argument("output", metavar="OUTPUT", type=Path,
@@ -309,7 +313,7 @@ def add_parser(commands) -> None:
 
 def run(args) -> None:
     """Carry out the command; one line of report on standard output. Raises DataError."""
-    count = convert(args.input, args.output, args.epsilon, args.input_scale, scale=args.scale, dtype=args.dtype,
+    count = convert(args.input, args.output, args.epsilon, args.input_scale, lambda text: print(text, file=sys.stderr), scale=args.scale, dtype=args.dtype,
                     layout=args.layout, split=args.split, seed=args.seed)
     print(f"{args.output}: {count:,} drawings")
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import fonts, hands
 from .errors import DataError
-from .folder import VARIABLE, cache_folder, data_folder, is_chosen
+from .folder import VARIABLE, data_folder, is_chosen, needed_cache
 from .fonts import Fonts
 from .hands import Hands
 from .kanjivg import HIRAGANA, is_kanji
@@ -127,7 +127,7 @@ def _open_or_prepare(folder: Path, quiet: bool) -> Corpus:
 
 def _manifest(folder: Path) -> dict | None:
     try:
-        manifest = json.loads((folder / "prepared" / "manifest.json").read_text())
+        manifest = json.loads((folder / "prepared" / "manifest.json").read_text("utf-8"))
     except (OSError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) else None
@@ -168,7 +168,7 @@ def _sample_folder() -> Path:
     """The sample corpus on disk, written on first use; a half-written one never gets the final name."""
     from . import sample
 
-    folder = cache_folder() / f"sample-v{sample.VERSION}"
+    folder = needed_cache() / f"sample-v{sample.VERSION}"
     if folder.is_dir():
         return folder
     try:

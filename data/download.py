@@ -181,7 +181,7 @@ class _Part:
     def begin(self, url: str) -> None:
         """Go on with what is there only if a checksum will tell, or if it came from this address in a known version."""
         try:
-            self.origin = json.loads(self.note.read_text())
+            self.origin = json.loads(self.note.read_text("utf-8"))
             self.origin = {k: str(self.origin[k]) for k in ("url", "version")}
         except (OSError, ValueError, TypeError, KeyError):
             self.origin = {}
@@ -194,7 +194,7 @@ class _Part:
         etag = headers.get("ETag", "")
         version = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
         self.origin, self.foreign = {"url": url, "version": version}, False
-        self.note.write_text(json.dumps(self.origin))
+        self.note.write_text(json.dumps(self.origin), encoding="utf-8")
 
     def clear(self) -> None:
         self.origin, self.foreign = {}, False

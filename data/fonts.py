@@ -229,7 +229,7 @@ def prepare(folder: Path, paths: list[Path], code_points: np.ndarray, licence: s
         np.save(part / "images.npy", np.stack(images))
         np.save(part / "code_points.npy", np.array(points, np.int32))
         np.save(part / "font.npy", np.array(number, np.uint8))
-        (part / "manifest.json").write_text(json.dumps({"fonts": records}, indent=1) + "\n")
+        (part / "manifest.json").write_text(json.dumps({"fonts": records}, indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(folder / "fonts", ignore_errors=True)
         os.rename(part, folder / "fonts")
     except OSError as error:
@@ -245,7 +245,7 @@ def load(folder: Path) -> Fonts | None:
     if not (where / "manifest.json").is_file():
         return None
     try:
-        records = json.loads((where / "manifest.json").read_text())["fonts"]
+        records = json.loads((where / "manifest.json").read_text("utf-8"))["fonts"]
         names = [r["name"] for r in records]
         if not all({"sha256", "bytes", "role"} <= set(r) for r in records):
             raise ValueError("its manifest lacks a font's checksum, size or role")

@@ -278,7 +278,7 @@ def prepare(folder: Path, new, code_points: Iterable[int], each: int = 16, seed:
         images.flush()
         np.save(part / "code_points.npy", np.repeat(np.array(points, np.int32), each))
         source = {"version": VERSION, "seed": seed, "each": each, "characters": len(points)}
-        (part / "manifest.json").write_text(json.dumps(source, indent=1) + "\n")
+        (part / "manifest.json").write_text(json.dumps(source, indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(folder / "hands", ignore_errors=True)
         os.rename(part, folder / "hands")
     except OSError as error:
@@ -295,7 +295,7 @@ def load(folder: Path) -> Hands | None:
     if not (where / "manifest.json").is_file():
         return None
     try:
-        source = json.loads((where / "manifest.json").read_text())
+        source = json.loads((where / "manifest.json").read_text("utf-8"))
         images, code_points = (np.load(where / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in ("images", "code_points"))
         if len(images) != len(code_points):
             raise ValueError("its arrays differ in length")

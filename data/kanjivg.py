@@ -3,7 +3,6 @@
 Format: https://kanjivg.tagaini.net/files.html and SVG 1.1, section 8.3 (path data). The whole of KanjiVG uses the
 path commands M m C c S s only; anything else is an error here.
 """
-import gzip
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -14,8 +13,9 @@ import numpy as np
 from lxml import etree
 
 from .errors import DataError
+from .folder import is_leftover
 from .strokes import simplify_many
-from .untrusted import BROKEN, opened_zip
+from .untrusted import BROKEN, ZIP, beginning, begins, is_web_page, opened_zip, unpacked
 
 BOX = 109.0
 _MAX_SVG = 1 << 20  # bytes; the largest published one has 40 kB
@@ -198,7 +198,7 @@ def read(path, progress: Callable[[int, int], None] | None = None) -> list[Glyph
     try:
         if path.is_dir():
             glyphs = _read_svgs(path, *_folder_members(path), progress)
-        elif path.suffix == ".zip":
+        elif begins(path, ZIP) or path.suffix == ".zip" and not is_web_page(beginning(path)):
             with opened_zip(path, _MAX_XML, "this is not a KanjiVG release") as archive:
                 glyphs = _read_svgs(path, *_zip_members(path, archive), progress)
         else:
@@ -226,14 +226,25 @@ def _line(error) -> str:
 def parse_xml(content: bytes, where, mend: str = "download it again", encoding: str | None = "utf-8") -> etree._Element:
     """The root element of a file; nothing is fetched, entities are refused. encoding: None believes the file's own declaration.
 
+    Prefixes that nobody declares, as those of KanjiVG's XML before 2015-06-15 and of SVGs that lost their DTD, stay parts of the names.
     Raises DataError, with `mend` as what to do, for what is not well-formed, nested deeper than 256 or declares or uses entities.
     """
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False, load_dtd=False,
-                             remove_comments=True, remove_pis=True, encoding=encoding)
+    if is_web_page(content):
+        raise DataError(f"{where}: is a web page, not the file; {mend}")
+    settings = dict(resolve_entities=False, no_network=True, huge_tree=False, load_dtd=False, remove_comments=True, remove_pis=True,
+                    encoding=encoding)
+    parser = etree.XMLParser(**settings)
     try:
-        root = etree.fromstring(content, parser)
+        try:
+            root = etree.fromstring(content, parser)
+        except etree.XMLSyntaxError:
+            if wrong := [entry for entry in parser.error_log if entry.domain != etree.ErrorDomains.NAMESPACE]:
+                raise ValueError(f"{wrong[0].message}, line {wrong[0].line}, column {wrong[0].column}") from None
+            root = etree.fromstring(content, etree.XMLParser(recover=True, **settings))
     except (etree.XMLSyntaxError, ValueError, LookupError) as error:
         raise DataError(f"{where}: not well-formed XML ({_line(error)}); {mend}") from None
+    if root is None:
+        raise DataError(f"{where}: not well-formed XML; {mend}")
     declared = root.getroottree().docinfo.internalDTD
     # They are expanded in attributes whatever the parser is told.
     if declared is not None and any(declared.iterentities()) or next(root.iter(etree.Entity), None) is not None:
@@ -242,7 +253,7 @@ def parse_xml(content: bytes, where, mend: str = "download it again", encoding: 
 
 
 def _attribute(element, name: str, where) -> str:
-    # without the DTD's xmlns the prefix may stay part of the name
+    # where nobody declares the prefix, it stays part of the name
     value = element.get(_NAMESPACE + name) or element.get("kvg:" + name) or ""
     if len(value) > _MAX_ATTRIBUTE:
         raise DataError(f"{where}: kvg:{name} has {len(value)} characters; no more than {_MAX_ATTRIBUTE} are expected")
@@ -284,8 +295,7 @@ def _glyph(stem: str, group, where) -> Glyph:
 
 
 def _read_single(path: Path) -> list[Glyph]:
-    opened = gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
-    with opened as file:
+    with unpacked(path) as file:
         content = bytearray()
         while chunk := file.read(_MAX_SVG):
             content += chunk
@@ -302,7 +312,7 @@ def _read_single(path: Path) -> list[Glyph]:
 
 
 def _folder_members(path: Path):
-    files = sorted(p for p in path.iterdir() if p.suffix == ".svg" and not p.name.startswith("."))
+    files = sorted(p for p in path.iterdir() if p.suffix == ".svg" and not is_leftover(p))
     for file in files:
         if file.stat().st_size > _MAX_SVG:
             raise DataError(f"{file}: larger than {_MAX_SVG >> 20} MB; this is not a KanjiVG file")
@@ -310,8 +320,7 @@ def _folder_members(path: Path):
 
 
 def _zip_members(path: Path, archive):
-    members = [m for m in archive.infolist() if m.filename.endswith(".svg")
-               and not m.filename.startswith("__MACOSX/") and not Path(m.filename).name.startswith(".")]
+    members = [m for m in archive.infolist() if m.filename.endswith(".svg") and not is_leftover(m.filename)]
     for member in members:
         if member.file_size > _MAX_SVG:
             raise DataError(f"{path}: {member.filename} is larger than {_MAX_SVG >> 20} MB; not a KanjiVG file")

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from .errors import DataError
-from .untrusted import BROKEN_TAR
+from .folder import is_leftover
+from .untrusted import BROKEN_TAR, unpacked
 
 SIZE = 64
 URL = "http://codh.rois.ac.jp/kmnist/dataset/kkanji/kkanji.tar"
@@ -71,7 +72,7 @@ def _decode(content: bytes, where: str) -> np.ndarray:
 def _parts(name: str, where: str) -> tuple[str, str] | None:
     """(class folder, file name) of a member; None for leftovers of file managers, to be skipped."""
     parts = PurePosixPath(name).parts or ("",)
-    if parts[-1].startswith(".") or "__MACOSX" in parts:
+    if is_leftover(name):
         return None
     if len(parts) < 2 or not parts[-1].lower().endswith(".png"):
         raise DataError(f"{where}: not an image kkanji2/U+XXXX/<name>.png; remove it")
@@ -81,7 +82,7 @@ def _parts(name: str, where: str) -> tuple[str, str] | None:
 def _tar_files(path: Path, progress) -> Iterator[tuple[str, str, bytes, str]]:
     damaged = f"{path}: cut short or damaged; download it again from {URL}"
     try:
-        with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with unpacked(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             total = path.stat().st_size
             while member := tar.next():
                 tar.members.clear()  # it would keep all 140,000 headers
@@ -90,7 +91,7 @@ def _tar_files(path: Path, progress) -> Iterator[tuple[str, str, bytes, str]]:
                     raise DataError(f"{where}: is a link; this is not the published archive")
                 if member.name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", member.name):
                     raise DataError(f"{where}: leads out of the archive; this is not the published archive")
-                if member.isdir():
+                if member.isdir() or is_leftover(member.name):
                     continue
                 if not member.isreg() or member.size > _MAX_PNG:
                     raise DataError(f"{where}: is not a small regular file; this is not the published archive")
@@ -120,11 +121,11 @@ def _tar_files(path: Path, progress) -> Iterator[tuple[str, str, bytes, str]]:
 
 
 def _folder_files(path: Path, progress) -> Iterator[tuple[str, str, bytes, str]]:
-    classes = sorted(p for p in path.iterdir() if not p.name.startswith("."))
+    classes = sorted(p for p in path.iterdir() if not is_leftover(p))
     for done, folder in enumerate(classes):
         if not folder.is_dir():
             raise DataError(f"{folder}: not a class folder such as U+4E00; remove it")
-        for file in sorted(folder.iterdir()):
+        for file in sorted(p for p in folder.iterdir() if not is_leftover(p)):
             parts = _parts(f"{folder.name}/{file.name}", str(file))
             if parts is None:
                 continue

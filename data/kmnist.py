@@ -6,7 +6,6 @@ Layouts: npz with one array `arr_0`; idx (big-endian header, then bytes) as http
 Source: http://codh.rois.ac.jp/kmnist/
 """
 import csv
-import gzip
 import math
 import struct
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from .errors import DataError
 from .folder import data_folder
 from .kanjivg import HIRAGANA
 from .kkanji import code_point_of
-from .untrusted import BROKEN, npy_header, opened_zip
+from .untrusted import BROKEN, ZIP, begins, npy_header, opened_zip, unpacked
 
 SIZE = 28
 CHARACTERS = {"kmnist": "おきすつなはまやれを",
@@ -113,7 +112,15 @@ def _known(name: str) -> str:
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    return next((p for p in (folder / name, folder / "kmnist" / name, folder / "k49" / name) if p.is_file()), None)
+    places = (folder, folder / "kmnist", folder / "k49")
+    return next((p for place in places for n in (name, *renamed(name)) if (p := place / n).is_file()), None)
+
+
+def renamed(name: str) -> list[str]:
+    """What t10k-images-idx3-ubyte.gz is called once it was unpacked, or where the old mirrors of MNIST had it from."""
+    bare = name.removesuffix(".gz")
+    dotted = bare.replace("-idx", ".idx")
+    return [bare, f"{dotted}.gz", dotted] if bare != name else []
 
 
 def _names(name: str, split: str) -> dict[str, tuple[str, str]]:
@@ -142,9 +149,9 @@ def _paths(folder: Path, name: str, split: str, form: str | None, wanted=(0, 1))
 
 
 def read(path: Path, ndim: int) -> np.ndarray:
-    """An array of bytes with `ndim` axes from a published .npz or .gz (idx) file. Raises DataError."""
+    """An array of bytes with `ndim` axes from a published .npz or idx file, the latter packed (.gz) or not. Raises DataError."""
     try:
-        return _npz(path, ndim) if path.suffix == ".npz" else _idx(path, ndim)
+        return _npz(path, ndim) if begins(path, ZIP) or path.suffix == ".npz" else _idx(path, ndim)
     except _BAD as error:
         raise DataError(f"{path}: cut short or damaged ({' '.join(str(error).split())}); download it again") from None
 
@@ -169,7 +176,7 @@ def _npz(path: Path, ndim: int) -> np.ndarray:
 
 
 def _idx(path: Path, ndim: int) -> np.ndarray:
-    with gzip.open(path) as file:
+    with unpacked(path) as file:
         header = file.read(4 + 4 * ndim)
         if len(header) < 4 + 4 * ndim or header[:3] != b"\0\0\x08" or header[3] != ndim:
             raise DataError(f"{path}: does not begin as an idx file of bytes with {ndim} axes; {_OTHER}")

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from .entry import ESCAPED
 from .errors import DataError
 
 COARSE = 0.60
@@ -181,7 +182,7 @@ def controls(old, count: int = 200, seed: int = 0) -> dict[str, np.ndarray]:
 def write(pairs: list[Pair], path) -> None:
     """The pairs as a csv: split, name, train_name, score, down, right."""
     try:
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        with open(path, "w", newline="", encoding="utf-8", errors=ESCAPED) as file:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(["split", "name", "train_name", "score", "down", "right"])
             rows.writerows([p.split, p.name, p.train_name, f"{p.score:.3f}", *p.shift] for p in pairs)

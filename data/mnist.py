@@ -8,7 +8,7 @@ import numpy as np
 
 from .errors import DataError
 from .folder import data_folder
-from .kmnist import Kana, check, read
+from .kmnist import Kana, check, read, renamed
 
 DIGITS = "0123456789"
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
@@ -20,8 +20,9 @@ def load(split: str = "train", data=None) -> Kana:
         raise DataError(f"split {split!r}: mnist is published as train and test")
     folder = data_folder(data) / "mnist"
     begin = "train" if split == "train" else "t10k"
-    paths = [folder / f"{begin}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")]
-    missing = [path.name for path in paths if not path.is_file()]
+    names = [f"{begin}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")]
+    paths = [next((p for n in (name, *renamed(name)) if (p := folder / n).is_file()), None) for name in names]
+    missing = [name for name, path in zip(names, paths) if path is None]
     if missing:
         raise DataError(f"{folder}: {' and '.join(missing)} missing; put the four published files there, e.g. from {MIRROR}")
     images, labels = (read(path, ndim) for path, ndim in zip(paths, (3, 1)))

@@ -8,6 +8,7 @@ are parsed by svgpathtools. Formats: SVG 1.1 (second edition), sections 5, 7, 8 
 import math
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?", re.AS
 _LENGTH = re.compile(rf"\s*+({_NUMBER.pattern})\s*+(px|pt|pc|mm|cm|in|%)?+\s*+", re.ASCII)
 _UNITS = {None: 1, "px": 1, "pt": 96 / 72, "pc": 16, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96}
 _HREF = "{http://www.w3.org/1999/xlink}href"
+_CLIP = re.compile(r"url\(\s*['\"]?#([^'\")\s]+)")
 _GROUPS = ("g", "a", "switch")
 _STEM = re.compile(r"kvg:StrokePaths_([0-9a-f]{5,6})(?:-\w+)?", re.ASCII)
 
@@ -42,7 +44,8 @@ def read(content: bytes, where="SVG") -> Picture:
     """The strokes of one SVG file, its page (view box, else width and height) scaled into the box, aspect kept.
 
     A file with KanjiVG's structure gives its StrokePaths only, with its coordinates as they are (its page is 109x109).
-    A file without page size is scaled by its own extent, with MARGIN round it. `where` names the file in errors. Raises
+    Of a file that draws each stroke as an outline, and its middle line clipped by it (animCJK, Make Me a
+    Hanzi), the middle lines are read. A file without page size is scaled by its own extent, with MARGIN round it. `where` names the file in errors. Raises
     DataError for what is not SVG, declares entities, refers to other files, is too large or too deep, has an unknown
     command, a number that is none or not finite, or draws nothing.
     """
@@ -50,6 +53,7 @@ def read(content: bytes, where="SVG") -> Picture:
         raise DataError(f"{where}: larger than {MAX_BYTES >> 20} MB; simplify the drawing")
     root = parse(content, where)
     drawing = _Drawing(root, where)
+    drawing.medians()
     group = next((g for g in root.iter("{*}g") if g.get("id", "").startswith("kvg:StrokePaths_")), None)
     viewport, page = drawing.page(group is not None)
     with np.errstate(all="ignore"), warnings.catch_warnings():
@@ -142,9 +146,27 @@ class _Drawing:
         self.root, self.where, self.curves = root, where, []
         self.elements = self.count = self.parts = self.characters = 0
         self.ids = {e.get("id"): e for e in root.iter(etree.Element) if e.get("id")}
+        self.only: set | None = None  # elements that are strokes, where not all shapes are
 
     def fail(self, text: str):
         raise DataError(f"{self.where}: {text}")
+
+    def medians(self) -> None:
+        """Where shapes are clipped by outlines that are drawn, too, only the clipped ones are strokes."""
+        drawn = {e: "".join((e.get("d") or "").split()) for e in self.root.iter("{*}path") if not any(etree.QName(a).localname == "clipPath" for a in e.iterancestors())}
+        clipped = {e: self.ids.get(match[1]) for e in drawn if (match := _CLIP.search(f"{e.get('clip-path') or ''};{e.get('style') or ''}"))}
+        outlines = {d for e, d in drawn.items() if d and e not in clipped}
+        found = {e for e, clip in clipped.items() if clip is not None and any(d in outlines for d in self.clips(clip))}
+        if found and len(found) == len(clipped):
+            self.only = found
+
+    def clips(self, clip) -> Iterator[str]:
+        """Path data of a clipPath's paths, its own or used."""
+        for child in clip.iterchildren(etree.Element):
+            if etree.QName(child).localname == "use":
+                child = self.ids.get((child.get("href") or child.get(_HREF) or "").strip().removeprefix("#"))
+            if child is not None and child.get("d"):
+                yield "".join(child.get("d").split())
 
     def length(self, element, name: str, whole: float = math.nan, missing: float | None = 0.0) -> float | None:
         """An attribute in user units; per cents are of `whole`, a page side."""
@@ -228,7 +250,7 @@ class _Drawing:
             self.nested(element, element, self.transformed(element, matrix), viewport, depth)
         elif name == "use":
             self.use(element, self.transformed(element, matrix), viewport, depth)
-        elif name in _SHAPES:
+        elif name in _SHAPES and (self.only is None or element in self.only):
             for curves in _SHAPES[name](self, element, viewport or (math.nan, math.nan)):
                 self.count += len(curves)
                 if self.count > _MAX_CURVES:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from data import DataError
+from data.entry import guarded
 from transfer import options as command_line
 from transfer.training import Interrupted, TrainingError
 from transfer.weights import WeightsError
@@ -35,6 +36,7 @@ class Options:
     checkpoint_seconds: float = 90.0
 
 
+@guarded
 def main() -> int:
     from transfer import devices
     from transfer.baselines import datasets, run

@@ -24,6 +24,7 @@ import disturbances
 import negatives
 from data import DataError
 from data import corpus as corpora
+from data.entry import guarded
 from image_robustness import wilson
 from transfer import acceptance, weights
 from transfer.files import whole
@@ -37,8 +38,9 @@ REJECTED = 0.015  # share of the val images that set the border which may be cal
 PRECISION = 0.9  # of the sure readings
 
 
+@guarded
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--weights", type=Path, default=PRETRAINED, help="runs or weights folder [the shipped weights]")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--kana", type=Path, help="folder with Kuzushiji-MNIST's test split")

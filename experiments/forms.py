@@ -15,6 +15,7 @@ import numpy as np
 
 from data import DataError
 from data import corpus as corpora
+from data.entry import guarded
 from transfer.evaluation.calibration import bootstrap
 from transfer.pipeline import PRETRAINED, KuzushijiTransfer
 from transfer.stages import in_gallery, old_examples
@@ -26,6 +27,7 @@ def ranks(candidates: list[list[str]], truth: list[str], same) -> np.ndarray:
     return np.array([next((place for place, answer in enumerate(answers) if same(answer, true)), len(answers)) for answers, true in zip(candidates, truth)])
 
 
+@guarded
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, default=PRETRAINED, help="runs or weights folder [the shipped weights]")

@@ -42,6 +42,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from data import catalogue, convert, kanjivg, kkanji, kmnist, quickdraw, sketch_npz, strokes, svg
+from data.entry import ESCAPED, guarded
 from data.errors import DataError
 from transfer import images, training, weights
 from transfer.mdn import MDNConfig
@@ -470,6 +471,121 @@ def run_image(content: bytes, folder: Path) -> None:
     check(0 <= left < right and 0 <= top < bottom)
 
 
+# What is around the pixels
+
+PNG_KINDS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"bKGD", b"hIST", b"tIME", b"acTL", b"fcTL", b"fdAT", b"sPLT", b"caBX", b"abCd")
+JPEG_KINDS = (*range(0xE0, 0xEE), 0xEF, 0xFE)  # not Adobe's 0xEE, which tells the colours
+TIFF_KINDS = (270, 305, 700, 33723, 34377, 34675, 37724)  # description, software, XMP, IPTC, Photoshop, profile, layers
+
+
+@cache
+def carriers() -> list[tuple[Callable[[bytes], bytes], list[np.ndarray]]]:
+    """(rubbish -> a picture with it, what the picture is read as, turned and mirrored in all ways), for every place that has room for it."""
+    page = Image.open(io.BytesIO(make_images()[0])).convert("RGB")
+    plain = {kind: encoded(page, kind) for kind in ("PNG", "JPEG", "TIFF", "GIF", "WEBP") if kind in Image.SAVE or kind != "WEBP"}
+    end = plain["PNG"].rindex(b"IEND") - 4
+    chunk = lambda at, kind, crc: lambda body: b"".join((plain["PNG"][:at], struct.pack(">I", len(body)), kind, body, crc or struct.pack(">I", zlib.crc32(kind + body)), plain["PNG"][at:]))
+    segment = lambda kind: lambda body: b"".join((plain["JPEG"][:2], b"\xff", bytes([kind]), struct.pack(">H", len(body[:65_000]) + 2), body[:65_000], plain["JPEG"][2:]))
+    found = {"PNG": [chunk(at, kind, crc) for at in (33, end) for kind in PNG_KINDS for crc in (b"", b"none")], "JPEG": [segment(kind) for kind in JPEG_KINDS],
+             "TIFF": [lambda body, tag=tag: encoded(page, "TIFF", tiffinfo={tag: body}) for tag in TIFF_KINDS], "GIF": [lambda body: encoded(page, "GIF", comment=body[:255])],
+             "WEBP": [lambda body, name=name: encoded(page, "WEBP", **{name: body}) for name in ("exif", "xmp", "icc_profile")]}
+    pages = {kind: Image.open(io.BytesIO(content)) for kind, content in plain.items()}
+    views = {kind: [images.read_image(p).image for p in (page, *map(page.transpose, Image.Transpose))] for kind, page in pages.items()}
+    return [(carry, views[kind]) for kind in plain for carry in found[kind]]
+
+
+def make_metadata() -> list[bytes]:
+    """The number of a place, and what is put there."""
+    exif = Image.Exif()
+    exif[274] = 6
+    bodies = [exif.tobytes(), exif.tobytes()[6:], b"\1\2wrong!", b"Raw profile type exif\0\nexif\n 8\nnohex\n", b"Raw profile type exif\0\0" + zlib.compress(b"\nexif\n 8\nzz"),
+              b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="6"/>', b'http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation="6"/>', b"ICC_PROFILE\0\1\1rubbish", b"MPF\0II*\0\x08\0\0\0\1\0",
+              b"JFIF\0\1\1\0\0\1\0\1\0\0", b"Photoshop 3.0\0008BIM\4\4\0\0\0\0\0\4abcd", b"Comment\0\0" + zlib.compress(bytes(99_999))]
+    return [bytes([place]) + body for place in range(0, len(carriers()), 3) for body in bodies[place % 2::2]]
+
+
+def run_metadata(content: bytes, folder: Path) -> None:
+    """No metadata can make a picture unreadable, or another one: at most turned or mirrored, for an orientation is obeyed."""
+    place = content[0] if content else 0
+    carry, wanted = carriers()[place % len(carriers())]
+    reading = images.read_image(carry(content[1:]))
+    check(any(np.array_equal(view, reading.image) for view in wanted))
+    check("\n" not in reading.note)
+
+
+# Names and encodings
+
+ENCODINGS = ("ascii", "cp932", "cp1252", "euc_jp", "iso2022_jp", "utf-8", "utf-16", "gb18030", "cp437", "koi8_r", "shift_jis", "big5", "cp037")
+
+
+def make_names() -> list[bytes]:
+    return [b"hana", "山 川".encode(), b"\x8e\x52", "\U00020b9f".encode(), b"a\nb", b"%s: {0} $HOME ~ * ? [a]", "e\u0301\u202e".encode(), b"con", b"<b>&amp;", b"-", b"-x"]
+
+
+def run_names(content: bytes, folder: Path) -> None:
+    """A picture of this name is read, and all that is made of it is written and can be shown."""
+    from transfer import batch, formats
+    from transfer.commands.arguments import judgement
+
+    name = content.replace(b"/", b"").replace(b"\0", b"")[:120] or b"x"
+    path = Path(os.fsdecode(os.fsencode(folder) + b"/" + name + b".png"))
+    path.write_bytes(make_images()[0])
+    made = [path]
+    try:
+        picture = batch.read(str(path))
+        check(picture.error is None and next(iter(batch.find([str(path)]))) == str(path))
+        [result] = Stub().transfer(picture.image, samples=1)
+        made += [formats.save(result, path.with_name(f"{path.name[:-4]}.{kind}"), about={"image": picture.source}) for kind in ("svg", "json", "ndjson", "npz")]
+        check(json.loads(made[2].read_text("utf-8"))["image"] == str(path))
+        check(len(convert.read(made[1])[0].strokes) == len(convert.read(made[3])[0].strokes) == 1)
+        show(f"{path} -> {made[1]} {judgement(result)}", "ascii")
+        missing = batch.read(f"{path}.none")
+        check("\n" not in str(missing.error) and str(missing.error).isprintable())
+        for kind in ("ndjson", "npz", "svg"):
+            target = folder / f"converted.{kind}"
+            convert.convert(made[1], target)
+            check(len(convert.read(target)[0].strokes) == 1)
+    finally:
+        for file in made:
+            file.unlink(missing_ok=True)
+
+
+def show(text: str, encoding: str) -> bytes:
+    """What the guard's streams make of a text."""
+    out = io.BytesIO()
+    stream = io.TextIOWrapper(out, encoding, errors=ESCAPED, newline="")
+    stream.write(text)
+    stream.flush()
+    return out.getvalue()
+
+
+def make_texts() -> list[bytes]:
+    return [bytes([place]) + text for place in range(len(ENCODINGS)) for text in ("花 \u00e9 \U00020b9f \ufffd".encode(), b"\x8e\x52\xff", b"\"\\/\b\n\x7f{}[]", "\u203e\u301c\uff5e".encode())]
+
+
+def run_texts(content: bytes, folder: Path) -> None:
+    """Whatever is printed, in whatever encoding: it is written, and JSON stays JSON."""
+    from transfer.commands.candidates import told
+
+    encoding = ENCODINGS[(content[0] if content else 0) % len(ENCODINGS)]
+    text = content[1:].decode("utf-8", "surrogateescape")
+    if encoding in ("shift_jis", "euc_jp"):  # Python's write a yen sign as a backslash
+        text = text.replace("\u00a5", "").replace("\u203e", "")
+    document = json.loads(show(json.dumps([text], ensure_ascii=False), encoding).decode(encoding))
+    lossless = "".join(c if _survives(c, encoding) else d for c, d in zip(text, document[0])) if len(document[0]) == len(text) else document[0]
+    check(len(document) == 1 and lossless == document[0])
+    show(text, encoding)
+    check("\\u" not in show(told("花\U00020b9f", encoding), encoding).decode(encoding))
+
+
+def _survives(character: str, encoding: str) -> bool:
+    """Whether the encoding has the character, and gives it back."""
+    try:
+        return character.encode(encoding).decode(encoding) == character
+    except UnicodeError:
+        return True  # it is escaped
+
+
 # Weights and runs
 
 def make_weights() -> list[bytes]:
@@ -514,7 +630,7 @@ def run_run(content: bytes, folder: Path) -> None:
     config, _, metrics = content.partition(b"\0")
     file(folder, "config.json", config)
     lines = training._Metrics(file(folder, "metrics.jsonl", metrics), 2)
-    check(all(isinstance(json.loads(line), dict) for line in (folder / "metrics.jsonl").read_text(errors="replace").splitlines()))
+    check(all(isinstance(json.loads(line), dict) for line in (folder / "metrics.jsonl").read_text(errors="replace", encoding="utf-8").splitlines()))
     check(lines.first_loss is None or isinstance(lines.first_loss, float))
     described = {"stage": "vae_old", "config": vars(VAEConfig.tiny("old")), "seed": 0, "data": {"sources": {"a": {"sha256": "0" * 64}}}}
     training._claim(folder, json.loads(json.dumps(described)))
@@ -634,6 +750,9 @@ TARGETS = {
     "tar": Target(make_tar, run_tar, spoil=spoil_tar),
     "form": Target(lambda: make_tar()[:1] + make_npz()[:1] + make_idx()[:1] + make_csv(), run_form),
     "image": Target(make_images, run_image, spoil=spoil_image),
+    "metadata": Target(make_metadata, run_metadata, words=(b"II*\0", b"MM\0*", b"Exif\0\0", b"\x12\1\3\0\1\0\0\0\6\0\0\0", b"tiff:Orientation=\"3\"", b"\0\0", b"\xff\xff\xff\xff", b"\xff\xd9")),
+    "names": Target(make_names, run_names, words=(b"\x8e", b"\xff", b"\n", b"\r", b"\x1b[2J", b"\xe2\x80\xae", b"*", b"[", b"~", b"%", b":", b"..", b" ", b".svg", b"\xf0\xa0\xae\x9f")),
+    "encodings": Target(make_texts, run_texts, words=("花".encode(), "\U00020b9f".encode(), b"\xed\xa0\x80", b"\xff", b"\\", b"\"", b"\x1b$B", b"\x0e", b"\xc2\xa5", b"\xe2\x80\xbe")),
     "weights": Target(make_weights, run_weights, (weights.WeightsError,), words=(b"\"", b"{", b"}", b"[", b"]", b":", b",", b"params/", b"scales/", b"/", b"\\\"", b"null", b"BF16", b"I8"),
                       spoil=spoil_weights),
     "run": Target(make_run, run_run, (training.TrainingError,), words=(b"\"", b"{", b"}", b"[", b"]", b":", b",", b"null", b"\n", b"\"step\"", b"NaN", b"[" * 3000)),
@@ -736,6 +855,7 @@ def campaign(name: str, executions: int, seed: int, update: Callable[[int], None
     return total
 
 
+@guarded
 def main() -> int:
     warnings.filterwarnings("ignore", message=r"os\.fork\(\)")  # JAX is imported, but nothing here makes it start its threads
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -765,7 +885,7 @@ def main() -> int:
             report[name] = counts
     total = {key: sum(r[key] for r in report.values()) for key in ("executions", "taken", "refused", "crashes", "hangs", "over_memory")}
     described = {"seed": chosen.seed, "total": total, "minutes": round((time.time() - start) / 60, 1), "python": sys.version.split()[0], "targets": report}
-    (chosen.out / "fuzz.json").write_text(json.dumps(described, indent=1) + "\n")
+    (chosen.out / "fuzz.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(total))
     return 1 if total["crashes"] or total["hangs"] or total["over_memory"] else 0
 

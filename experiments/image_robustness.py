@@ -15,6 +15,7 @@ import numpy as np
 import disturbances
 from data import DataError
 from data import corpus as corpora
+from data.entry import guarded
 from transfer.images import ImageError, read_image
 from transfer.pipeline import PRETRAINED, KuzushijiTransfer
 from transfer.weights import WeightsError
@@ -77,8 +78,9 @@ def report(model: KuzushijiTransfer, images: np.ndarray, seed: int = 0) -> list[
     return lines
 
 
+@guarded
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--weights", type=Path, default=PRETRAINED, help="runs or weights folder [the shipped weights]")
     parser.add_argument("--data", type=Path, help="data folder [the eight examples]")
     parser.add_argument("--count", type=int, default=48, help="images, each disturbed in every way [%(default)s]")

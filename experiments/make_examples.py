@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from data import fonts
+from data.entry import guarded
 
 # name, character, pixels (width, height), kind
 EXAMPLES = [
@@ -58,8 +59,9 @@ def picture(ink: np.ndarray, kind: str) -> Image.Image:
     return Image.fromarray(255 - ink)
 
 
+@guarded
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("font", type=Path, help="KouzanBrushFontSousyo.ttf")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "examples")
     arguments = parser.parse_args()

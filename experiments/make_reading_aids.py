@@ -10,6 +10,7 @@ import numpy as np
 
 from data import DataError
 from data import corpus as corpora
+from data.entry import guarded
 from transfer import reading_aids
 from transfer.files import whole
 
@@ -19,14 +20,17 @@ DEPTH = 2
 def components(records: np.ndarray, parent: int = 0, depth: int = DEPTH) -> str:
     """The elements in a glyph's group, in writing order, each followed by its own in brackets, `depth` levels of them.
 
-    records: `Corpus.new.components`. A group without an element only holds others together: its elements stand in its place. An
-    element in several pieces is named once.
+    records: `Corpus.new.components`. A group without an element only holds others together, and one named by a code of KanjiVG's own
+    (CDP-8BC4) is no character: the elements in it stand in its place. Of a description (⿱日隹) the characters are given. An element in several
+    pieces is named once.
     """
     parts, pieces = [], set()
     for index in np.flatnonzero(records["parent"] == parent):
         element, part = str(records["element"][index]), int(records["part"][index])
-        if not element:
-            parts.append(components(records, index, depth))
+        if len(element) != 1:
+            if not part or element not in pieces:
+                described = "".join(c for c in element[1:] if not is_description(c)) if is_description(element[:1]) else ""
+                parts.append(described or components(records, index, depth))
         elif not part or element not in pieces:
             inside = components(records, index, depth - 1) if depth > 1 else ""
             parts.append(element + (f"({inside})" if inside else ""))
@@ -35,8 +39,14 @@ def components(records: np.ndarray, parent: int = 0, depth: int = DEPTH) -> str:
     return "".join(parts)
 
 
+def is_description(character: str) -> bool:
+    """Whether it tells how the characters after it are put together: ⿰, ⿱, …"""
+    return "\u2ff0" <= character <= "\u2fff"
+
+
+@guarded
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, help="data folder with KanjiVG")
     parser.add_argument("--out", type=Path, default=reading_aids.FILE)
     chosen = parser.parse_args()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.entry import guarded
 from transfer import weights
 from transfer.evaluation import judges
 from transfer.pipeline import PRETRAINED
@@ -16,8 +17,9 @@ from transfer.pipeline import PRETRAINED
 LIMIT = 40e6
 
 
+@guarded
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=Path, default=Path("runs/small"))
     parser.add_argument("--judges", action="store_true", help="the evaluation's classifiers instead of the model")
     parser.add_argument("--out", type=Path, help="weights folder [the package's own]")

@@ -3,11 +3,11 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from data.entry import guarded
 from transfer.commands import candidates, completion, draw, evaluate, info, serve, train
 from transfer.commands.arguments import Help
 
@@ -54,27 +54,22 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+@guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 for bad input (one line on stderr), 130 after Ctrl-C."""
-    try:
-        chosen = parser().parse_args(arguments)
-        return chosen.run(chosen)
-    except SystemExit as finished:  # argparse: 0 after --help, 2 after an error
-        return int(finished.code or 0)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    chosen = parser().parse_args(arguments)
+    return chosen.run(chosen)
 
 
 def keep_compiled() -> None:
-    """Let XLA keep what it compiled in the user's cache: the second run starts in a fraction of the time."""
+    """Let XLA keep what it compiled in the user's cache, if there is one: the second run starts in a fraction of the time."""
     import jax
-    from platformdirs import user_cache_path
 
-    jax.config.update("jax_compilation_cache_dir", str(user_cache_path("kuzushiji") / "compiled"))
+    from data.folder import cache_folder
+
+    if (folder := cache_folder()) is None:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
     # Small ones too: a dozen of them make a quarter of a second, and a few kB each.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 

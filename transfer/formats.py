@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data import quickdraw
+from data.entry import ESCAPED
 from transfer.files import whole
 from transfer.svg import curves_of
 
@@ -45,7 +46,7 @@ def save(result: Result, path: str | os.PathLike, animate: bool = False, uncerta
         else:
             part.write_text({"svg": lambda: result.svg(animate=animate, uncertainty=uncertainty),
                              "json": lambda: json.dumps(describe(result) | (about or {}), ensure_ascii=False, indent=1) + "\n",
-                             "ndjson": lambda: "".join(quickdraw_lines(result, path.stem))}[kind](), encoding="utf-8")
+                             "ndjson": lambda: "".join(quickdraw_lines(result, path.stem))}[kind](), encoding="utf-8", errors=ESCAPED)
     return path
 
 

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from data.errors import DataError
+from transfer import containers
 from transfer.ink import find_ink, ink_box
 
 SIZE = 64
@@ -27,6 +28,9 @@ MAX_PLAIN = 1_000_000  # bytes of PNM written as text, which is read number by n
 WORK_SIDE = 1024  # pixels; larger pictures are reduced to this before the ink is looked for
 # Raster formats only: Pillow would hand EPS to an external program.
 FORMATS = "PNG JPEG TIFF WEBP BMP DIB GIF PPM ICO JPEG2000 TGA AVIF".split()
+TURNS = dict(enumerate((Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE,
+                        Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90), 2))
+"""EXIF's orientation -> what makes the picture upright."""
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -58,17 +62,18 @@ def read_image(source: str | os.PathLike | bytes | np.ndarray | Image.Image) -> 
     source: path or bytes of a raster file, PIL image, or array (H, W), (H, W, 1 grey | 2 grey+alpha | 3 RGB | 4 RGBA)
     of bool, integers (8-bit, or 16-bit where the type or a value needs it) or floats (in [0, 1], or up to 255). Dark
     ink on light paper or light on dark, uneven light, alpha and EXIF rotation are understood; of an animation the
-    first frame is used, of several characters the one with the most ink. A 64x64 8-bit picture with ink on black, as the
+    first frame is used, of several characters the one with the most ink. Metadata that are rubbish are left out; where nothing but a file's
+    end marker is missing, the note says so. A 64x64 8-bit picture with ink on black, as the
     data set publishes it, comes back unchanged (3 of the data set's pictures, mostly white, are taken for dark ink on white).
 
     Raises ImageError naming the source, what is wrong and what to do.
     """
-    name = "image"
+    name, note = "image", ""
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
         source = _read(Path(source), name)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        pixels, size = _decode(bytes(source), name)
+        pixels, size, note = _decode(bytes(source), name)
     elif isinstance(source, Image.Image):
         _check_size(source.size, name)
         pixels, size = _pixels(source, name), _upright_size(source)
@@ -79,12 +84,14 @@ def read_image(source: str | os.PathLike | bytes | np.ndarray | Image.Image) -> 
 
     published = _as_published(pixels)
     if published is not None:
-        return Reading(published, "", (0, 0, SIZE, SIZE))
+        return Reading(published, note, (0, 0, SIZE, SIZE))
     ink, _ = find_ink(_grey(pixels))
     box, count = ink_box(ink)
     if box is None:
         raise ImageError(f"{name}: no ink found, the picture is blank or too faint; crop it to one character")
-    note = f"used the largest of {count} pieces of ink that stand apart; crop to one character to choose another" if count > 1 else ""
+    if count > 1:
+        several = f"used the largest of {count} pieces of ink that stand apart; crop to one character to choose another"
+        note = f"{several}; {note}" if note else several
     scale = size[0] / pixels.shape[1], size[1] / pixels.shape[0]
     return Reading(frame(ink, box), note, tuple(round(v * scale[i % 2]) for i, v in enumerate(box)))
 
@@ -117,8 +124,8 @@ def _read(path: Path, name: str) -> bytes:
         raise ImageError(f"{name}: cannot be read ({reason}); check the path and its permissions") from None
 
 
-def _decode(content: bytes, name: str) -> tuple[np.ndarray, tuple[int, int]]:
-    """Pixels as `_pixels` gives them, and the size as a viewer shows the picture."""
+def _decode(content: bytes, name: str) -> tuple[np.ndarray, tuple[int, int], str]:
+    """Pixels as `_pixels` gives them, the size as a viewer shows the picture, and a note on what was wrong with the file, or ""."""
     if not content:
         raise ImageError(f"{name}: is empty (0 bytes); save the picture again")
     heif = content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS
@@ -129,30 +136,59 @@ def _decode(content: bytes, name: str) -> tuple[np.ndarray, tuple[int, int]]:
         raise ImageError(f"{name}: SVG is not supported; export the picture as PNG")
     if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN:
         raise ImageError(f"{name}: is too large for a picture written as text; save it as PNG")
+    Image.init()
+    # Some builds of Pillow lack AVIF, WebP or JPEG 2000.
+    formats = ["HEIF"] if heif else [f for f in FORMATS if f in Image.OPEN]
     try:
-        with warnings.catch_warnings():
-            # Pillow warns from 89 Mpixel on; the limit here is ours, and metadata warnings help nobody.
-            warnings.simplefilter("ignore")
-            Image.init()
-            # Some builds of Pillow lack AVIF, WebP or JPEG 2000.
-            formats = ["HEIF"] if heif else [f for f in FORMATS if f in Image.OPEN]
-            with Image.open(io.BytesIO(content), formats=formats) as image:
-                _check_size(image.size, name, most_pixels(image.format))
-                if image.format == "ICO":  # a PNG inside may be larger than the file says
-                    image.load()
-                    _check_size(image.size, name)
-                size = _upright_size(image)
-                image.draft(None, (WORK_SIDE, WORK_SIDE))
-                return _pixels(image, name), size
+        try:
+            return *_opened(content, name, formats), containers.missing_end(content)
+        except (ImageError, Image.DecompressionBombError):
+            raise
+        except Exception:
+            for mended, note in containers.mended(content):
+                try:
+                    found = _opened(mended, name, formats)
+                    if note and not _is_complete(content, name, formats):
+                        break
+                    return *found, note
+                except (ImageError, Image.DecompressionBombError):
+                    raise
+                except Exception:
+                    pass
+            raise
     except ImageError:
         raise
     except UnidentifiedImageError:
+        if containers.is_web_page(content):
+            raise ImageError(f"{name}: is a web page, not a picture; save the picture that it shows") from None
         raise ImageError(f"{name}: is not a picture that can be read; give PNG, JPEG, TIFF, WebP, BMP or GIF") from None
     except Image.DecompressionBombError:
         raise ImageError(_too_large(name)) from None
     except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, … on broken files
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ImageError(f"{name}: is damaged or cut short ({reason}); save or download it again") from None
+
+
+def _opened(content: bytes, name: str, formats: list[str]) -> tuple[np.ndarray, tuple[int, int]]:
+    """Pixels and size; whatever Pillow raises is let through."""
+    with warnings.catch_warnings():
+        # Pillow warns from 89 Mpixel on; the limit here is ours, and metadata warnings help nobody.
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(content), formats=formats) as image:
+            _check_size(image.size, name, most_pixels(image.format))
+            if image.format == "ICO":  # a PNG inside may be larger than the file says
+                image.load()
+                _check_size(image.size, name)
+            size = _upright_size(image)
+            image.draft(None, (WORK_SIDE, WORK_SIDE))
+            return _pixels(image, name), size
+
+
+def _is_complete(content: bytes, name: str, formats: list[str]) -> bool:
+    """Whether a JPEG without end marker has all of its picture. A decoder makes up what is missing: then what follows the file's last byte
+    would be seen in the picture, whatever it is. Other decoders refuse what is cut."""
+    seen = [_opened(continued, name, formats)[0] for continued in containers.continued(content)]
+    return all(np.array_equal(one, other) for one, other in zip(seen, seen[1:]))
 
 
 def most_pixels(format: str | None) -> int:
@@ -171,8 +207,15 @@ def heif_can_be_read() -> bool:
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-    return image.size[::-1] if turned else image.size
+    return image.size[::-1] if _orientation(image) in (5, 6, 7, 8) else image.size
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 where there is none or what stands there is rubbish."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # SyntaxError, ValueError, struct.error, …: Pillow takes them as they come
+        return 1
 
 
 def _check_size(size: tuple[int, int], name: str, most: int = MAX_PIXELS) -> None:
@@ -191,8 +234,10 @@ def _too_large(name: str, size: str = "", most: int = MAX_PIXELS) -> str:
 
 def _pixels(image: Image.Image, name: str) -> np.ndarray:
     """(H, W, 1 | 3 | 4) pixels of a PIL image: uint8 as stored, or float32 in [0, 1] where it was deeper or reduced."""
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # exif_transpose copies even where nothing turns
-        image = ImageOps.exif_transpose(image)
+    if _orientation(image) in TURNS:
+        image.load()  # a TIFF is turned by this, and has no orientation any more
+        if (orientation := _orientation(image)) in TURNS:
+            image = image.transpose(TURNS[orientation])
     if image.mode in ("F", "I") or image.mode.startswith("I;16"):
         _check_size(image.size, name)
         return _deep(image, name)

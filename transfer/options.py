@@ -15,6 +15,7 @@ import tyro
 
 from data import DataError
 from data import corpus as corpora
+from data.entry import guarded
 from transfer import devices
 from transfer.training import Interrupted, TrainingError
 from transfer.weights import WeightsError
@@ -100,6 +101,7 @@ def arguments(doc: str, options, presets: dict, **choices):
     return tyro.cli(dataclasses.make_dataclass("Arguments", fields, frozen=True), description=doc)
 
 
+@guarded
 def run(script: Callable, doc: str, presets: dict, **choices) -> int:
     """Parse the command line and call `script(options, given, corpus, **chosen)`; returns the exit code.
 

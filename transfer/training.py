@@ -291,7 +291,7 @@ def _failure(folder: Path, name: str, seed: int, what: str, step: int, stride: i
     try:
         if devices.first():
             with whole(folder / "failure.json") as part:
-                part.write_text(text + "\n")
+                part.write_text(text + "\n", encoding="utf-8")
     except OSError:
         pass  # the line below says the most of it
     where = f"step {step}" if stride == 1 else f"steps {first + 1} to {step}"
@@ -345,7 +345,7 @@ def _claim(folder: Path, described: dict, kind: type) -> None:
     try:
         if path.exists():
             try:
-                there = json.loads(path.read_text())
+                there = json.loads(path.read_text("utf-8"))
                 if isinstance(there, dict) and isinstance(there.get("config"), dict):
                     there["config"] = weights.without_retired(kind, there["config"])
                 there = _flat(there)
@@ -366,7 +366,7 @@ def _claim(folder: Path, described: dict, kind: type) -> None:
         if not devices.first():
             return
         with whole(path) as part:
-            part.write_text(text)
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
         raise _unwritable(folder, error) from None
 
@@ -380,6 +380,10 @@ def _may_change_steps(folder: Path, there: dict, mine: dict) -> bool:
 
 def _check_writable(folder: Path) -> None:
     """Find out now what would else come out at the first checkpoint."""
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError:  # bytes that are no UTF-8; TensorStore takes text only
+        raise TrainingError(f"{ascii(str(folder))[1:-1]}: checkpoints need a folder whose name is text; choose another with --runs") from None
     try:
         (folder / "checkpoints").mkdir(exist_ok=True)
         probe = folder / "checkpoints" / f"probe-{jax.process_index()}.part"
@@ -455,7 +459,7 @@ class _Metrics:
         self.path, self.first_loss, self.evaluated = path, None, set()
         kept = []
         if path.exists():
-            for line in path.read_text(errors="replace").splitlines():
+            for line in path.read_text(errors="replace", encoding="utf-8").splitlines():
                 try:
                     found = json.loads(line)
                     if found["step"] <= start:
@@ -465,7 +469,7 @@ class _Metrics:
                     pass  # the line that was being written when the run was killed
         if devices.first():
             with whole(path) as part:
-                part.write_text("".join(line + "\n" for line in kept))
+                part.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         # Seconds go on from where the run stood.
         self.begin = time.time() - (history(path).seconds if path.exists() else 0.0)
 
@@ -479,5 +483,5 @@ class _Metrics:
         self._note(values)
         if not devices.first():
             return
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({**values, "seconds": round(time.time() - self.begin, 2)}) + "\n")

@@ -26,7 +26,7 @@ DEEPEST = 32
 
 ANY = object()
 RETIRED = {
-    "VAEConfig": {"pretrained": False},
+    "VAEConfig": {"pretrained": False, "standardise": ANY},
     "MDNConfig": {"together": False, "likelihood": ANY},
     "SketchRNNConfig": {"joint_pen": False, "glimpse": False, "plan": False, "plan_batch": ANY, "particles": 1, "embed": 0,
                         "head": 0, "noise": 0},

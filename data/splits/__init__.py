@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
+from ..untrusted import GZIP
 
 SPLITS = ("train", "val", "test", "zero-shot")
 ZERO_SHOT_CLASSES = 300
@@ -35,7 +36,7 @@ _MIN_TEST = 7
 
 
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def class_of(name: str) -> str:
@@ -108,7 +109,7 @@ def read_names(path) -> list[str]:
     """Names, one a line, from a .txt or .txt.gz file. Raises DataError where it is missing or damaged."""
     try:
         content = Path(path).read_bytes()
-        return (gzip.decompress(content) if str(path).endswith(".gz") else content).decode().split()
+        return (gzip.decompress(content) if content.startswith(GZIP) else content).decode("utf-8", "surrogateescape").split()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; install the project again, its data included") from None
     except (OSError, EOFError, ValueError) as error:
@@ -162,7 +163,7 @@ def write_lists(lists: dict[str, set[str]], folder: Path = PUBLISHED) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for split in SPLITS:
             text = "".join(f"{n}\n" for n in sorted(lists[split]))
-            _file(folder, split).write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+            _file(folder, split).write_bytes(gzip.compress(text.encode("utf-8", "surrogateescape"), 9, mtime=0))
     except OSError as error:
         raise DataError(f"{folder}: the lists cannot be written ({error.strerror}); choose another folder") from None
 

@@ -110,7 +110,7 @@ def other_member(path):
 
 @pytest.mark.parametrize(("spoil", "words"), [
     (pickled, "pickled objects"), (truncated, "cut short or damaged"), (flipped, "cut short or damaged"),
-    (lambda p: p.write_bytes(b""), "cut short or damaged"), (lambda p: p.write_text("<html>"), "cut short or damaged"),
+    (lambda p: p.write_bytes(b""), "cut short or damaged"), (lambda p: p.write_text("<html>"), "web page"),
     (announces((10**9, 28, 28)), "instead of bytes with 3 axes"), (announces((20, 28, 28)), "announces an array of"),
     (announces((0,), 0), "instead of bytes with 3 axes"),
     (announces((20, 28, 28), 20 * 784 * 4, "<f4"), "holds float32"),
@@ -131,7 +131,7 @@ def test_a_bad_npz_is_one_line_that_names_it(folder, capsys, spoil, words):
 @pytest.mark.parametrize(("spoil", "words"), [
     (truncated, "cut short or damaged"), (flipped, "t10k-images"),
     (lambda p: p.write_bytes(b"\x1f\x8b"), "cut short or damaged"),
-    (lambda p: p.write_bytes(IMAGES.tobytes()), "cut short or damaged"),
+    (lambda p: p.write_bytes(IMAGES.tobytes()), "does not begin as an idx file"),
     (lambda p: idx(p, IMAGES, b"\x00\x00\x08\x01"), "does not begin as an idx file"),
     (lambda p: idx(p, IMAGES, b"\x03\x08\x00\x00"), "does not begin as an idx file"),  # little-endian
     (lambda p: idx(p, IMAGES, shape=(21, 28, 28)), "less than the array"),

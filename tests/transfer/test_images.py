@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from data.errors import DataError
 from transfer import images
@@ -321,14 +321,6 @@ def png_claiming(width: int, height: int, rows: bytes = bytes(10)) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def png_with_text(length: int) -> bytes:
-    """A small picture with a compressed comment that unpacks to `length` bytes."""
-    comment = b"Comment\0\0" + zlib.compress(bytes(length), 9)
-    chunk = len(comment).to_bytes(4, "big") + b"zTXt" + comment + zlib.crc32(b"zTXt" + comment).to_bytes(4, "big")
-    whole = encoded(Image.new("L", (9, 9), 255), "PNG")
-    return whole[:33] + chunk + whole[33:]
-
-
 def noise_png() -> bytes:
     return encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 80), np.uint8)), "PNG")
 
@@ -349,7 +341,6 @@ BAD = {
     "no pixels at all": (png_claiming(0, 0), ""),
     "a true bomb": (png_claiming(30_001, 30_001, bytes(30_000_000)), "too large"),
     "100,000 px wide and whole": (encoded(Image.new("1", (100_000, 2)), "PNG"), "too large"),
-    "text bomb": (png_with_text(80_000_000), "damaged or cut short"),
     "damaged heic": (b"\0\0\0\x18ftypheic" + bytes(100), ""),
     "blank white": (encoded(Image.new("L", (90, 90), 255), "PNG"), "no ink"),
     "blank black": (encoded(Image.new("L", (64, 64), 0), "PNG"), "no ink"),
@@ -441,3 +432,103 @@ def test_components_count_blobs_as_flood_fill_does():
         assert areas[k] == len(found) and (labels[v, u] == k + 1).all()
         assert boxes[k].tolist() == [u.min(), v.min(), u.max() + 1, v.max() + 1]
     assert blobs == len(areas) and (labels > 0).sum() == mask.sum()
+
+
+# Files around good pixels
+
+def with_chunk(content: bytes, kind: bytes, body: bytes, crc: bytes | None = None, last: bool = False) -> bytes:
+    """A PNG with one chunk more, after its header or before its end."""
+    at = content.rindex(b"IEND") - 4 if last else 33
+    return content[:at] + len(body).to_bytes(4, "big") + kind + body + (crc or zlib.crc32(kind + body).to_bytes(4, "big")) + content[at:]
+
+
+def with_segment(content: bytes, marker: int, body: bytes) -> bytes:
+    return content[:2] + bytes([0xFF, marker]) + (len(body) + 2).to_bytes(2, "big") + body + content[2:]
+
+
+PROFILE = b"Raw profile type exif\0"
+RUBBISH = {
+    "eXIf of 8 bytes": lambda png, jpeg: with_chunk(png, b"eXIf", b"\x01\x02wrong!"), "eXIf at the end": lambda png, jpeg: with_chunk(png, b"eXIf", b"II*\0\xff\xff\xff\xff", last=True),
+    "text without hex": lambda png, jpeg: with_chunk(png, b"tEXt", PROFILE + b"\nexif\n      8\nnohexatall\n"),
+    "packed text without hex": lambda png, jpeg: with_chunk(png, b"zTXt", PROFILE + b"\0" + zlib.compress(b"\nexif\n 8\nzz\n")),
+    "text bomb": lambda png, jpeg: with_chunk(png, b"zTXt", b"Comment\0\0" + zlib.compress(bytes(80_000_000), 9)), "text of no packing": lambda png, jpeg: with_chunk(png, b"zTXt", b"Comment\0\1xyz"),
+    "colour profile": lambda png, jpeg: with_chunk(png, b"iCCP", b"x\0\0rubbish"), "checksum of a comment": lambda png, jpeg: with_chunk(png, b"tEXt", b"Comment\0x", crc=b"none"),
+    "animation of no frames": lambda png, jpeg: with_chunk(png, b"acTL", b"\0"), "resolution": lambda png, jpeg: with_chunk(png, b"pHYs", b"\0"),
+    "XMP": lambda png, jpeg: with_chunk(png, b"iTXt", b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="99"/>'),
+    "JPEG: Exif": lambda png, jpeg: with_segment(jpeg, 0xE1, b"Exif\0\0MM\0*\xff\xff\xff\xff"), "JPEG: Exif of nothing": lambda png, jpeg: with_segment(jpeg, 0xE1, b"Exif\0\0"),
+    "JPEG: colour profile": lambda png, jpeg: with_segment(jpeg, 0xE2, b"ICC_PROFILE\0"), "JPEG: other pictures": lambda png, jpeg: with_segment(jpeg, 0xE2, b"MPF\0II*\0\xff\xff\xff\xff"),
+    "JPEG: JFIF of nothing": lambda png, jpeg: with_segment(jpeg, 0xE0, b"JFIF"), "JPEG: Photoshop": lambda png, jpeg: with_segment(jpeg, 0xED, b"Photoshop 3.0\0008BIM\x04"),
+}
+
+
+@pytest.mark.parametrize("case", RUBBISH)
+def test_no_metadata_can_make_a_picture_unreadable(case, ink, expected):
+    png, jpeg = (encoded(Image.fromarray(255 - ink), kind) for kind in ("PNG", "JPEG"))
+    reading = read_image(RUBBISH[case](png, jpeg))
+    assert_same(reading.image, expected)
+    assert reading.note == ""
+
+
+def test_an_orientation_beside_rubbish_is_obeyed(ink, expected):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.fromarray(255 - ink).transpose(Image.Transpose.ROTATE_90)
+    png, jpeg = encoded(turned, "PNG", exif=exif), encoded(turned, "JPEG", exif=exif)
+    for content in (with_chunk(png, b"zTXt", b"Comment\0\0" + zlib.compress(bytes(80_000_000), 9)), with_segment(jpeg, 0xE2, b"MPF\0\xff")):
+        assert_same(load_image(content), expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 10))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_every_orientation_is_turned_upright(orientation, kind, ink, expected):
+    """Against Pillow's own way; 9 is none."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    page = Image.fromarray(255 - ink)
+    content = encoded(page, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    assert_same(load_image(content), load_image(np.asarray(upright)), mean=0.01)
+
+
+@pytest.mark.parametrize("form", [{}, {"progressive": True}, {"optimize": True, "quality": 40}], ids=["baseline", "progressive", "optimised"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_jpeg_that_lacks_its_end_marker_only_is_read(form, mode, ink, expected):
+    page = Image.fromarray(255 - ink).convert(mode)
+    content = encoded(page, "JPEG", **form)
+    for cut in (content[:-1], content[:-2]):
+        reading = read_image(cut)
+        assert np.array_equal(reading.image, load_image(content)) and reading.note == "the file lacks its end; all of the picture is there"
+    for share in (0.02, 0.1, 0.5):
+        with pytest.raises(ImageError, match="damaged or cut short"):
+            load_image(content[:-round(share * len(content))])
+
+
+def test_other_files_without_their_end(ink):
+    page = Image.fromarray(255 - ink)
+    for kind, cuts in (("PNG", (8, 12)), ("JPEG2000", (1, 2))):
+        if kind not in Image.SAVE:
+            continue
+        content = encoded(page, kind)
+        for cut in cuts:
+            reading = read_image(content[:-cut])
+            assert np.array_equal(reading.image, load_image(content)) and "lacks its end" in reading.note
+        with pytest.raises(ImageError, match="damaged or cut short"):
+            load_image(content[:-len(content) // 10])
+    broken = encoded(page, "JPEG2000")
+    with pytest.raises(ImageError, match="damaged or cut short"):
+        load_image(broken[:-40])
+    small = np.asarray(Image.fromarray(ink).resize((78, 102)))
+    both = read_image(encoded(Image.fromarray(column(small, ink, small, gap=30)), "JPEG")[:-2])
+    assert "largest of 3 pieces" in both.note and "lacks its end" in both.note
+
+
+def test_a_web_page_is_called_one():
+    for head in (b"<!DOCTYPE html><title>404</title>", b"\xef\xbb\xbf\r\n<html>", b"<!-- x -->\n<html lang='en'>"):
+        with pytest.raises(ImageError, match="web page"):
+            load_image(head)
+
+
+def test_kanji_beyond_the_bmp_in_a_name(tmp_path, expected, ink):
+    path = tmp_path / "\U00020b9f.png"
+    Image.fromarray(255 - ink).save(path)
+    assert np.array_equal(load_image(path), expected)

@@ -580,3 +580,11 @@ def test_what_stops_one_process_stops_all(monkeypatch):
         training._in_all(stop)
     with pytest.raises(TrainingError, match="another of the processes"):
         training._in_all(lambda: None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every folder's name is text")
+def test_a_folder_whose_name_is_no_text_is_one_line(tmp_path):
+    with pytest.raises(TrainingError, match="name is text.*--runs") as caught:
+        train(quadratic(), tmp_path / os.fsdecode(b"\x8e"))
+    assert "\n" not in str(caught.value) and str(caught.value).isascii()
+    train(quadratic(), tmp_path / "山田 太郎")

@@ -248,7 +248,7 @@ def test_gradients_are_finite_differences(tiny, images):
 @pytest.mark.parametrize("norm", ["layer", "batch"])
 def test_settled_weights_say_what_the_batch_statistics_said(tiny, images, norm):
     model = nnx.merge(*tiny) if norm == "layer" else batch_normalised()
-    by_batch = model.encode(images, standardise=True)
+    by_batch = model.encode(images, "batch")
     plain = model.encode(images)
     model = vae.settle(model, images)
     settled = model.encode(images)
@@ -292,7 +292,7 @@ def test_standardised_features_have_mean_0_and_variance_1_before_the_relu(tiny, 
     encoder = nnx.merge(graph, params).encoder
     raw = np.asarray(encoder.dense(encoder.trunk(images)), np.float64)
     wanted = np.maximum((raw - raw.mean(0)) / np.sqrt(raw.var(0) + 1e-5), 0)
-    np.testing.assert_allclose(encoder(images, True), wanted, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(encoder(images, "batch"), wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_every_third_image_is_an_estimate_of_the_reconstruction(tiny, images):

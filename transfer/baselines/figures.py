@@ -32,7 +32,7 @@ def _save(figure, path: Path) -> None:
 
 def curves(metrics: Path, path: Path) -> None:
     """The loss of the batches, and loss and accuracy on held-out images, by step."""
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    lines = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
     figure, (left, right) = _axes(9, 3.4, 2)
     for axes, name in ((left, "cross_entropy"), (right, "accuracy")):
         for prefix, label, style in (("", "training batches", "-"), ("val/", "held-out images", "o-")):

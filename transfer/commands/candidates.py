@@ -66,12 +66,19 @@ def show(described: dict) -> None:
     if not console.is_terminal:
         console = Console(width=120)
     note = f" ({described['note']})" if described["note"] else ""
-    console.print(Text(f"{described['image']}: {described['verdict']}{note}", style="bold"), soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, justify in (("rank", "right"), ("kanji", "left"), ("code point", "left"), ("probability", "right"), ("strokes", "right"),
                           ("radical", "left"), ("components", "left")):
         table.add_column(name, justify=justify)
     for rank, c in enumerate(described["candidates"], 1):
-        table.add_row(*map(Text, (str(rank), c["character"], c["code_point"], f"{100 * c['probability']:.1f} %", str(c["strokes"] or ""),
-                                  c["radical"] or "", c["components"] or "")))
-    console.print(table)
+        kanji, radical, components = (told(c[name] or "", console.encoding) for name in ("character", "radical", "components"))
+        table.add_row(*map(Text, (str(rank), kanji, c["code_point"], f"{100 * c['probability']:.1f} %", str(c["strokes"] or ""), radical, components)))
+    with console.capture() as shown:  # printed by rich itself, it would end the process where the reader has left
+        console.print(Text(f"{described['image']}: {described['verdict']}{note}", style="bold"), soft_wrap=True)
+        console.print(table)
+    print(shown.get(), end="")
+
+
+def told(text: str, encoding: str) -> str:
+    """The text with what the terminal's encoding lacks by code point: 厂(白), or U+5382(U+767D)."""
+    return "".join(c if c.encode(encoding, "ignore") else f"U+{ord(c):04X}" for c in text)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import shtab
 
+from data.entry import ESCAPED
 from transfer import formats
 from transfer.commands import arguments
 from transfer.commands.arguments import fail
@@ -100,7 +101,7 @@ def work(chosen, bar) -> tuple[list[dict], list[dict]]:
                     bar.write(f"weights: {model.folder}; ready after {time.monotonic() - started:.1f} s", file=sys.stderr)
                 if "ndjson" in chosen.format:
                     part = stack.enter_context(whole(chosen.out / "drawings.ndjson"))
-                    lines = stack.enter_context(part.open("w", encoding="utf-8"))
+                    lines = stack.enter_context(part.open("w", encoding="utf-8", errors=ESCAPED))
             results = batch.transfer_pictures(model, pictures, chosen.samples, chosen.seed, chosen.temperature, chosen.top)
             about = {"seed": chosen.seed, "temperature": chosen.temperature or model.temperature}
             bases = [chosen.out / names.new(Path(picture.source).stem) for picture in pictures]

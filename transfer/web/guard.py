@@ -27,10 +27,12 @@ HERE = {"localhost", "127.0.0.1", "::1"}
 
 
 class Guard:
-    """ASGI middleware. host: the address that is listened on; hosts: further names of this server."""
+    """ASGI middleware. host: the address that is listened on; hosts: further names of this server. A proxy under one of them may pass
+    on the browser's Origin with a Host of its own choice."""
 
     def __init__(self, app, host: str, hosts: tuple[str, ...] = ()):
         self.app = app
+        self.proxies = {name.lower() for name in hosts}
         self.names = HERE | {host.lower()} | {name.lower() for name in hosts}
         self.everywhere = host in ("0.0.0.0", "::", "")
         if self.everywhere:
@@ -59,14 +61,17 @@ class Guard:
             return None
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         # A browser says where the page comes from; programs such as curl send neither header.
-        if site not in (None, "same-origin", "none") or (origin is not None and _netloc(origin) != hosts[0].lower()):
-            return JSONResponse({"error": "requests from other sites' pages are refused"}, 403)
+        if site not in (None, "same-origin", "none") or (origin is not None and not self._from_here(origin, hosts[0])):
+            return JSONResponse({"error": "requests from other sites' pages are refused; behind a proxy, start the server with --name HOST"}, 403)
         return None
 
+    def _from_here(self, origin: str, host: str) -> bool:
+        netloc = _netloc(origin)
+        return netloc == host.lower() or bool(netloc) and _name(netloc) in self.proxies
+
     def _ours(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
+        name = _name(host)
+        if name is None:
             return False
         if name in self.names:
             return True
@@ -78,6 +83,14 @@ class Guard:
         except ValueError:
             return False
         return True
+
+
+def _name(host: str) -> str | None:
+    """The name in a Host header, without a port, lower case; None where it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return None
 
 
 def _netloc(origin: str) -> str:

@@ -1,9 +1,12 @@
 """The page in a real browser: headless Chromium, driven by Playwright."""
+import http.client
+import http.server
 import io
 import json
 import os
 import re
 import shutil
+import threading
 import time
 
 import numpy as np
@@ -111,16 +114,16 @@ def wide(page):
 
 def test_drop_a_file_and_download_what_is_drawn(open_page, model, examples):
     page = open_page()
-    drop(page, examples[2])
+    drop(page, examples[2], "山 川.png")
     drawn(page)
     [result] = model.transfer(read_image(examples[2]).image)
     name, text = downloaded(page, "#svg")
-    assert re.fullmatch(r"kuzushiji-U\+[0-9A-F]{4,5}-seed0-1\.svg", name) and text == result.svg()
+    assert re.fullmatch(r"山 川-U\+[0-9A-F]{4,5}-seed0-1\.svg", name) and text == result.svg()
     root = etree.fromstring(text.encode())
     assert len(root.findall(f".//{PATH}")) == len(result.strokes[0]) == page.locator("#paper .strokes path").count()
     name, text = downloaded(page, "#json")
     described = json.loads(text)
-    assert name.endswith(".json") and described["drawings"][0]["svg"] == result.svg() and described["candidates"]
+    assert name.startswith("山 川-U+") and name.endswith("-seed0.json") and described["drawings"][0]["svg"] == result.svg() and described["candidates"]
     assert page.locator("#candidates li").count() == 10 and page.locator("#drawings label").count() == 10
     assert result.candidates[0][0] in page.inner_text("#status") == page.get_by_role("status").nth(1).inner_text()
     page.check("#drawings label:nth-child(3) input", force=True)
@@ -369,3 +372,101 @@ def test_everything_has_a_name_for_a_screen_reader(open_page):
     for role, name in (("button", "Copy link"), ("slider", "Strokes shown"), ("radio", "Drawing 1"), ("img", "Drawing of"),
                        ("group", "Selection"), ("region", "Drawing"), ("list", "Candidates")):
         assert page.get_by_role(role, name=name).first.is_visible() or role == "radio"
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    """What is under /kuz/ is asked of `behind`, as nginx does where nothing else is said: with its address as Host, and the Origin as it is."""
+
+    behind = ("127.0.0.1", 0)
+
+    def do_GET(self):
+        if not self.path.startswith("/kuz/"):
+            return self.send_error(404)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        kept = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection")}
+        connection = http.client.HTTPConnection(*self.behind)
+        connection.request(self.command, self.path.removeprefix("/kuz"), body, kept)
+        answer = connection.getresponse()
+        content = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("transfer-encoding", "connection", "date", "server"):
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+        connection.close()
+
+    do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+def test_behind_a_proxy_under_a_path(browser, model, serving):
+    """Page, scripts, API, examples and links are relative; the proxy's name is one of ours by --name."""
+    with serving(model, hosts=("localhost",)) as behind:
+        proxy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Here", (Proxy,), {"behind": behind}))
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        context = browser.new_context(locale="en-GB", reduced_motion="reduce")
+        try:
+            page, asked = context.new_page(), []
+            page.on("request", lambda request: asked.append(request.url))
+            page.set_default_timeout(60_000)
+            start = f"http://localhost:{proxy.server_port}/kuz/"
+            page.goto(start)
+            page.wait_for_selector("html[data-ready]")
+            page.click("#examples button")
+            drawn(page)
+            assert "api/transfer" in "".join(asked) and all(url.startswith((start, "blob:", "data:")) for url in asked)
+            page.click("#share")
+            page.wait_for_selector("#link-shown:not([hidden])")
+            link = page.input_value("#link")
+            assert link.startswith(start + "#")
+            again = context.new_page()
+            again.goto(link)
+            drawn(again)
+        finally:
+            context.close()
+            proxy.shutdown()
+            proxy.server_close()
+
+
+def shot(browser, html, script=None):
+    """(H, W) grey of a page of 109 x 109 pixels a drawing."""
+    context = browser.new_context(viewport={"width": 240, "height": 120})
+    try:
+        page = context.new_page()
+        page.set_content(f"<!doctype html><meta charset=utf-8><style>body {{ margin: 0 }} svg {{ float: left }}</style>{html}")
+        if script:
+            page.evaluate(script)
+        return np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("L"))
+    finally:
+        context.close()
+
+
+AT = "time => document.getAnimations().forEach(a => { a.pause(); a.currentTime = time; })"
+
+
+def test_the_first_frame_of_an_animation_is_empty(browser, model, examples):
+    """No flash of the whole character, not even in the very first picture that is painted."""
+    [result] = model.transfer(read_image(examples[2]).image, samples=1)
+    animated, still = result.svg(animate=True), shot(browser, result.svg())
+    assert (still < 128).any()
+    blank = shot(browser, animated, f"({AT})(0)")
+    assert (blank > 250).all()
+    assert np.abs(shot(browser, animated, f"({AT})(1e6)").astype(int) - still).max() < 40, "the last frame is the whole character"
+    at_once = shot(browser, animated)
+    assert (at_once < 128).sum() < 0.5 * (still < 128).sum()
+
+
+def test_two_drawings_in_one_page_do_not_disturb_each_other(browser, model, examples):
+    results = model.transfer(np.stack([read_image(e).image for e in examples[:2]]), samples=1)
+    one, other = (r.svg() for r in results)
+    assert not re.search(r"url\(|href=|#[A-Za-z]", re.sub(r"#[0-9a-f]{6}", "", one + results[0].svg(animate=True))), "nothing refers to an id"
+    ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in (one, other)]
+    assert ids[0] and (ids[0].isdisjoint(ids[1]) or results[0].written[0] == results[1].written[0])
+    for pair in ((one, other), (one, one), (one, results[1].svg(animate=True))):
+        both = shot(browser, "".join(pair), f"({AT})(1e6)")
+        for at, text in enumerate(pair):
+            alone = shot(browser, text, f"({AT})(1e6)")
+            assert np.abs(both[:109, 109 * at:109 * (at + 1)].astype(int) - alone[:109, :109]).max() < 40

@@ -68,7 +68,7 @@ function undo() {
   lookAt(back.source, back.frame);
   if (back.source.bitmap) crop.tell();
   crop.mark(now.used);
-  if (back.answer) view.show(back.answer, back.number);
+  if (back.answer) view.show(back.answer, back.number, back.source.name);
   else view.clear();
   tell('undone');
 }
@@ -131,7 +131,7 @@ async function draw() {
     if (signal.aborted) return;
     Object.assign(now, {answer, number: 0, used: answer.note && now.source.bitmap ? placed(answer.used, cut) : null});
     crop.mark(now.used);
-    view.show(answer);
+    view.show(answer, 0, now.source.name);
     tell('done');
     comeIntoView();
   } catch (error) {

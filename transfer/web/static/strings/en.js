@@ -49,6 +49,7 @@ export default {
   'not-a-kanji': 'Not a kanji',
   'not-a-kanji-text': 'This does not look like a Kuzushiji kanji; do not rely on what is drawn.',
   'note-several': 'There are {count} pieces of ink that stand apart; the largest was read. Frame another to read that.',
+  'note-ended': 'The file lacks its end mark; the whole picture is there.',
   'play': 'Play',
   'pause': 'Pause',
   'stroke': 'Strokes shown',
