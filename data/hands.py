@@ -229,8 +229,13 @@ def write(strokes: list[np.ndarray], parts: list[tuple[int, int]], hand: Hand, r
 _glyphs: dict[int, list[tuple[list[np.ndarray], list[tuple[int, int]]]]] = {}
 
 
+def _know(glyphs: dict) -> None:
+    global _glyphs
+    _glyphs = glyphs
+
+
 def _write_all(job: tuple[int, int, int]) -> tuple[int, np.ndarray]:
-    """(code point, images, seed) -> the code point and its images; in a worker, which inherits `_glyphs`."""
+    """(code point, images, seed) -> the code point and its images; in a worker that knows the glyphs."""
     point, count, seed = job
     random, forms = np.random.default_rng([seed, point]), _glyphs[point]
     images = []
@@ -263,15 +268,14 @@ def prepare(folder: Path, new, code_points: Iterable[int], each: int = 16, seed:
     """
     if each < 1:
         raise DataError(f"--each {each}: give 1 or more images a character")
-    global _glyphs
-    _glyphs = glyphs_of(new, code_points)
-    points = sorted(_glyphs)
+    glyphs = glyphs_of(new, code_points)
+    points = sorted(glyphs)
     part = folder / f"hands.tmp-{os.getpid()}"
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         images = np.lib.format.open_memmap(part / "images.npy", "w+", np.uint8, (len(points) * each, SIZE, SIZE))
-        with multiprocessing.get_context("fork").Pool(jobs or os.cpu_count()) as pool:
+        with multiprocessing.get_context("spawn").Pool(jobs or os.cpu_count(), _know, (glyphs,)) as pool:
             done = pool.imap(_write_all, [(p, each, seed) for p in points], 16)
             for number, (_, written) in enumerate(tqdm(done, desc="made hands", total=len(points), unit="kanji", disable=not progress)):
                 images[number * each:(number + 1) * each] = written
@@ -285,7 +289,6 @@ def prepare(folder: Path, new, code_points: Iterable[int], each: int = 16, seed:
         raise DataError(f"{folder}: the made hands cannot be written ({error.strerror or error}); free space there") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        _glyphs = {}
     return folder / "hands"
 
 

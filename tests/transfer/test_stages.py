@@ -10,6 +10,7 @@ from flax import nnx
 from scipy import special, stats
 
 from data.corpus import Corpus, New, Old
+from data.fonts import Fonts
 from data.splits import SPLITS
 from data.strokes import from_stroke3
 from transfer import mdn, stages, training, vae, weights
@@ -17,59 +18,6 @@ from transfer.mdn import MDNConfig
 from transfer.sketch_rnn import SketchRNNConfig
 from transfer.training import TrainingError
 from transfer.vae import VAEConfig
-
-COUNTS = np.array([1, 2, 5, 30, 12])
-
-
-# Drawing batches ------------------------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
-def test_classes_are_drawn_by_their_size_to_the_power_of_one_less_balance(balance):
-    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(5), COUNTS))
-    table = {k: jnp.asarray(v) for k, v in stages.class_table(labels, balance).items()}
-    index, label = (np.asarray(a) for a in jax.jit(stages.draw, static_argnums=1)(table, 20_000, jax.random.key(0)))
-    np.testing.assert_array_equal(labels[index], label)
-    weight = COUNTS ** (1 - balance)
-    assert stats.chisquare(np.bincount(label, minlength=5), 20_000 * weight / weight.sum()).pvalue > 1e-3
-    # Within a class every example is as likely as another.
-    expected = (20_000 * weight / weight.sum() / COUNTS)[labels]
-    assert stats.chisquare(np.bincount(index, minlength=50), expected).pvalue > 1e-3
-
-
-def test_draw_reaches_first_and_last_of_thousands_of_classes():
-    table = {k: jnp.asarray(v) for k, v in stages.class_table(np.arange(3800), 0.5).items()}
-    index, label = stages.draw(table, 200_000, jax.random.key(0))
-    assert set(np.asarray(label)) == set(range(3800))
-    np.testing.assert_array_equal(index, label)
-
-
-def test_a_share_of_the_batch_comes_from_fonts():
-    fonts = SimpleNamespace(images=np.full((6, 64, 64), 9, np.uint8), code_points=np.array([20, 30, 30, 50, 50, 50]))
-    old = SimpleNamespace(images=np.arange(8, dtype=np.uint8)[:, None, None] * np.ones((1, 64, 64), np.uint8))
-    corpus = SimpleNamespace(old=old, fonts=fonts)
-    chosen, points = np.array([1, 2, 5, 7]), np.array([10, 10, 20, 40])
-    images, classes, tables = stages.with_fonts(corpus, chosen, points, 0.25, 0.0)
-    assert classes.tolist() == [10, 20, 30, 40, 50] and images[:, 0, 0].tolist() == [1, 2, 5, 7] + [9] * 6
-    tables = jax.tree.map(jnp.asarray, tables)
-    index, label = (np.asarray(a) for a in jax.jit(stages.mix, static_argnums=(1, 2))(tables, 0.25, 12_000, jax.random.key(0)))
-    np.testing.assert_array_equal(np.concatenate([points, fonts.code_points])[index], classes[label])
-    count = np.bincount(index, minlength=10)
-    # Real images all alike (balance 0), of fonts every kanji alike.
-    expected = 12_000 * np.concatenate([np.full(4, 0.75 / 4), 0.25 / 3 / np.array([1, 2, 2, 3, 3, 3])])
-    assert stats.chisquare(count, expected).pvalue > 1e-3
-    # Without fonts, or with a share of 0, real images alone.
-    for corpus, share in ((SimpleNamespace(old=old, fonts=None), 0.25), (corpus, 0.0)):
-        images, classes, tables = stages.with_fonts(corpus, chosen, points, share, 0.0)
-        assert len(images) == 4 and classes.tolist() == [10, 20, 40] and list(tables) == ["real"]
-        index, _ = stages.mix(jax.tree.map(jnp.asarray, tables), share, 50, jax.random.key(0))
-        assert int(index.max()) < 4
-
-
-def test_real_images_say_nothing_about_classes_of_fonts_alone():
-    photographed = jnp.array([True, False, True])
-    taking_part = stages.taking_part(photographed, jnp.array([0, 4, 5, 9]), 5)
-    assert taking_part.tolist() == [[True, False, True]] * 2 + [[True] * 3] * 2
-
 
 # Figures --------------------------------------------------------------------------------------------------------------
 
@@ -303,8 +251,8 @@ NONE, ALL = 1e-9, 1.0
 
 def with_brush_fonts() -> Corpus:
     """The three kanji again, and fonts for the two of them that have training images and for 4E8C, which has none."""
-    fonts = SimpleNamespace(images=grey(40, 80, 120, 160), code_points=np.array([0x4E8C, 0x4E00, 0x4E8C, 0x4E09]),
-                            sources={"a.ttf": {"sha256": "cd", "bytes": 1}})
+    record = {"name": "a.ttf", "sha256": "cd", "bytes": 1, "role": "train"}
+    fonts = Fonts(grey(40, 80, 120, 160), np.array([0x4E8C, 0x4E00, 0x4E8C, 0x4E09]), np.zeros(4, np.uint8), ["a.ttf"], [record])
     return dataclasses.replace(corpus(), fonts=fonts)
 
 

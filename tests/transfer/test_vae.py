@@ -262,7 +262,7 @@ def test_settled_weights_say_what_the_batch_statistics_said(tiny, images, norm):
 
 def batch_normalised() -> vae.VAE:
     """The form that is shipped: batch normalisation in the encoder. Kernels are random, scales and biases away from 1 and 0."""
-    config = dataclasses.replace(TINY, norm="batch", standardise=True)
+    config = dataclasses.replace(TINY, norm="batch")
     model, random = vae.VAE(config, CLASSES, nnx.Rngs(0)), np.random.default_rng(0)
 
     def filled(path, value):
