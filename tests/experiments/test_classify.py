@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 
 from transfer.baselines import networks
+from transfer.baselines.datasets import load
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("--steps", "6", "--batch", "32", "--watched", "32")
@@ -58,7 +60,9 @@ def test_every_model_trains_on_the_sample_and_enters_the_table(classify, runs, m
     summary = json.loads((out / "evaluation.json").read_text("utf-8"))
     assert summary["about"]["steps"] == (0 if name == "knn" else 6) and "sample corpus" in summary["about"]["data"]
     estimate, low, high = summary["metrics"]["accuracy"]
-    assert 0 <= low <= estimate <= high <= 1
+    monkeypatch.delenv("KUZUSHIJI_DATA", raising=False)
+    asked = len(load("kkanji").test_images)
+    assert [low * asked, high * asked] == pytest.approx(stats.binom.ppf([0.025, 0.975], asked, estimate), abs=2.5)
     if name == "knn":
         assert estimate > 0.3  # of 220 classes
     for picture in ("embedding.png", "confused.png", *(() if name == "knn" else ("curves.png", "saliency.png"))):

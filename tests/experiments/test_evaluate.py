@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from scipy import stats
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +42,11 @@ def test_sample_evaluation_is_whole_and_quick(report):
                    "HOG: predicted pixels, top-1", "stroke count exact", "stroke order agreement", "AIoU", "NLL per stroke",
                    "1-NN in z_old of the plain image, same class"):
         mean, low, high, n = summary["metrics"][metric]
-        assert n > 0 and low <= mean <= high, metric
+        assert n == 24 and low < mean < high or mean == low == high == 1, metric
+        # Of what is right or wrong of each image the interval is that of a share of 24.
+        if "top-1" in metric and "single" not in metric or metric == "stroke count exact":
+            assert mean * n == pytest.approx(round(mean * n), abs=1e-3), metric
+            assert [low * n, high * n] == pytest.approx(stats.binom.ppf([0.025, 0.975], n, mean), abs=1.01), metric
     # The sample's glyphs were drawn for this project: another hand than the recogniser has learned from.
     assert summary["metrics"][f"{reader}: true glyph, top-1"][0] > 0.7
     assert 0 <= summary["overall"]["expected calibration error"][0] <= 1

@@ -258,7 +258,7 @@ def with_brush_fonts() -> Corpus:
 
 def gradient_of(task) -> dict:
     params = jax.jit(task.init)(jax.random.key(0))
-    return jax.jit(jax.grad(lambda p: task.loss(p, task.data, jax.random.key(1), 0)[0]))(params)
+    return jax.jit(jax.grad(lambda params, data: task.loss(params, data, jax.random.key(1), 0)[0]))(params, task.data)
 
 
 @pytest.mark.parametrize("share, learns", [(NONE, False), (ALL, True)])
