@@ -107,7 +107,16 @@ def unused(config: VAEConfig, domain: str) -> frozenset[str]:
     """Settings that play no part with the others, in the VAE of a domain ("old" or "new")."""
     names = set()
     if config.architecture == "paper":
-        names |= {"encoder", "encoder_blocks", "norm", "rectified_stem", "decoder", "decoder_blocks", "hidden", "standardise"}
+        names |= {
+            "encoder",
+            "encoder_blocks",
+            "norm",
+            "rectified_stem",
+            "decoder",
+            "decoder_blocks",
+            "hidden",
+            "standardise",
+        }
     if config.augment != "warp":
         names.add("warp")
     if not config.recognition:
