@@ -65,14 +65,20 @@ def test_what_was_chosen_where_is_told_by_the_weights(sample_corpus, monkeypatch
         )
 
 
-def test_a_refitted_model_says_what_is_right_of_its_images_and_the_shipped_one_stays(sample_corpus):
-    model = KuzushijiTransfer.load()
+def test_a_refitted_model_says_what_is_right_of_its_images_and_the_shipped_one_stays(
+    sample_corpus, monkeypatch
+):
+    model, fits, calibrate = KuzushijiTransfer.load(), [], stages.calibrate
     chosen, points = stages.old_examples(sample_corpus, "train")
     known = np.flatnonzero(np.isin(points, [ord(c) for c in model.characters]))[:32]
     images, points = np.array(sample_corpus.old.images[chosen[known]]), points[known]
     before, exponents = model.calibration, np.array(model.mdn_params["exponents"])
     model.__dict__["_read"] = None  # what is compiled has the calibration in it
+    monkeypatch.setattr(
+        stages, "calibrate", lambda *given: fits.append(calibrate(*given)) or fits[-1]
+    )
     new = cross_fitting.refitted(model, images, points)
+    assert [new.calibration] == [fit[0] for fit in fits]
     assert "_read" not in new.__dict__ and "_read" in model.__dict__
     assert model.calibration == before and np.array_equal(model.mdn_params["exponents"], exponents)
     assert not np.allclose(new.mdn_params["exponents"], exponents, atol=1e-3)
