@@ -160,7 +160,9 @@ def lstm_decoder(units: str, framework: str) -> Problem:
     if framework == "torch":
         import twins_strokes
 
-        movement, target, valid, z = _tensors(*sketch_rnn.teacher(config, jnp.asarray(rows), count), z)
+        movement, target, valid, z = _tensors(
+            *sketch_rnn.teacher(config, jnp.asarray(rows), count), z
+        )
         return Problem(twins_strokes.Decoder(int(units)), lambda m: m.loss(movement, target, valid, z))
     from flax import nnx
 

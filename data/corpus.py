@@ -136,7 +136,8 @@ def _manifest(folder: Path) -> dict | None:
 def _is_current(folder: Path) -> bool:
     """Whether the prepared data is whole, of this layout, and made from the published files that are there now.
 
-    Sizes and names are compared, not checksums: opening must not take seconds. Published files may be gone by now.
+    Sizes and names are compared, not checksums: opening must not take seconds. Published files may
+    be gone by now.
     """
     manifest = _manifest(folder)
     if not manifest or manifest.get("version") != VERSION:

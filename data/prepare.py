@@ -150,9 +150,11 @@ def fingerprint(path: Path) -> dict:
 
 
 def unchanged(path: Path, source: dict) -> bool:
-    """Whether a published file or folder is as it was for `source`, its `fingerprint`, by sizes and names.
+    """Whether a published file or folder is as it was for `source`, its `fingerprint`, by sizes and
+    names.
 
-    A folder's files are only looked at where one has come, gone or been renamed since, so that opening takes no time.
+    A folder's files are only looked at where one has come, gone or been renamed since, so that
+    opening takes no time.
     """
     if path.is_file():
         return path.stat().st_size == source["bytes"]
@@ -160,7 +162,8 @@ def unchanged(path: Path, source: dict) -> bool:
 
 
 def _changed(folder: Path) -> int:
-    """When an entry of a folder or of a folder in it last came, went or was renamed, in nanoseconds."""
+    """When an entry of a folder or of a folder in it last came, went or was renamed, in
+    nanoseconds."""
     with os.scandir(folder) as entries:
         inside = [entry.stat().st_mtime_ns for entry in entries if entry.is_dir()]
     return max([folder.stat().st_mtime_ns, *inside])

@@ -200,8 +200,16 @@ def report(model, see, val, points, disturbed_val, zero, fonts, pictures) -> lis
     lines = [f"Level of \"sure\": best candidate at {model.acceptance.sure:.3f} or more. 95 % intervals (Wilson).",
              f"Made from {negatives.sources()}.", "",
              "| Kuzushiji kanji | images | called \"not a kanji\" |", "|---|---|---|"]
-    for name, images in (("val, the half that took no part", val), ("the same, disturbed", disturbed_val), ("zero-shot characters", zero),
-                         ("brush fonts, the half that took no part in this fit (the old VAE has been trained on all of them)", fonts)):
+    for name, images in (
+        ("val, the half that took no part", val),
+        ("the same, disturbed", disturbed_val),
+        ("zero-shot characters", zero),
+        (
+            "brush fonts, the half that took no part in this fit "
+            "(the old VAE has been trained on all of them)",
+            fonts,
+        ),
+    ):
         if len(images):
             lines.append(f"| {name} | {len(images)} | {share((~known(images)).sum(), len(images))} |")
     lines += ["", "| verdict on val, the half that took no part | share | first candidate right |", "|---|---|---|",

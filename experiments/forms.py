@@ -4,8 +4,9 @@
     python experiments/forms.py --data DIR                            # val
     python experiments/forms.py --data DIR --split zero-shot
 
-Two kanji are forms of one character where OpenCC's table from Japanese to traditional characters makes them the same; most pairs that it does not
-have (纏/纒, 碗/椀) still count as wrong. The strict figures are those of `kuzushiji-transfer evaluate`; candidates only, nothing is drawn.
+Two kanji are forms of one character where OpenCC's table from Japanese to traditional characters
+makes them the same; most pairs that it does not have (纏/纒, 碗/椀) still count as wrong. The strict
+figures are those of `kuzushiji-transfer evaluate`; candidates only, nothing is drawn.
 """
 import argparse
 import sys

@@ -5,6 +5,7 @@
 
 Settings that are given hold for both domains, all others are each domain's own preset.
 """
+
 import sys
 from typing import Literal
 
@@ -15,11 +16,20 @@ from transfer.vae import VAEConfig
 def main(opts, given, corpus, domain):
     domains = ("old", "new") if domain == "both" else (domain,)
     configs = [options.overridden(getattr(VAEConfig, opts.preset)(each), given) for each in domains]
-    options.refuse_unused(given, *(vae.unused(config, each) for each, config in zip(domains, configs)))
+    options.refuse_unused(
+        given, *(vae.unused(config, each) for each, config in zip(domains, configs))
+    )
     for each, config in zip(domains, configs):
         task = stages.vae_task(config, corpus, each)
         training.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
 
 
 if __name__ == "__main__":
-    sys.exit(options.run(main, __doc__, {"small": VAEConfig.small()}, domain=(Literal["both", "old", "new"], "both")))
+    sys.exit(
+        options.run(
+            main,
+            __doc__,
+            {"small": VAEConfig.small()},
+            domain=(Literal["both", "old", "new"], "both"),
+        )
+    )

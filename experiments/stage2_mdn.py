@@ -1,8 +1,9 @@
 """Stage 2: train the mixture density network P(z_new | z_old) on the latents of stage 1.
 
-    python experiments/stage2_mdn.py
-    python experiments/stage2_mdn.py --density joint --mixtures 50
+python experiments/stage2_mdn.py
+python experiments/stage2_mdn.py --density joint --mixtures 50
 """
+
 import sys
 
 from transfer import mdn, options, stages, training

@@ -1,11 +1,14 @@
-"""Stage 3: train the Sketch-RNN decoder that writes z_new as strokes, on the latents of stages 1 and 2.
+"""Stage 3: train the Sketch-RNN decoder that writes z_new as strokes, on the latents of stages 1
+and 2.
 
-`paper` moves the pen point by point, the other presets write a whole stroke a step; each kind has settings of its own.
+`paper` moves the pen point by point, the other presets write a whole stroke a step; each kind has
+settings of its own.
 
     python experiments/stage3_sketch_rnn.py
     python experiments/stage3_sketch_rnn.py --units 256 --blocks 1
     python experiments/stage3_sketch_rnn.py --preset paper --steps 1000
 """
+
 import sys
 
 from transfer import options, stages, training
@@ -20,4 +23,8 @@ def main(opts, given, corpus):
 
 
 if __name__ == "__main__":
-    sys.exit(options.run(main, __doc__, {"small": StrokeRNNConfig.small(), "paper": SketchRNNConfig.paper()}))
+    sys.exit(
+        options.run(
+            main, __doc__, {"small": StrokeRNNConfig.small(), "paper": SketchRNNConfig.paper()}
+        )
+    )

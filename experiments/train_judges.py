@@ -1,10 +1,12 @@
-"""Train the evaluation's two classifiers: the recogniser of modern drawings, and the baseline that names Kuzushiji images.
+"""Train the evaluation's two classifiers: the recogniser of modern drawings, and the baseline that
+names Kuzushiji images.
 
     python experiments/train_judges.py                        # both
     python experiments/train_judges.py --which recogniser --views 16
 
 Settings that are given hold for both, all others are each one's own preset.
 """
+
 import sys
 from typing import Literal
 

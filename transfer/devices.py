@@ -26,7 +26,8 @@ def on_cpu() -> bool:
 
 
 def float32(function):
-    """A function that computes in float32 whatever JAX_ENABLE_X64 says: with it random numbers, and thus answers, are others.
+    """A function that computes in float32 whatever JAX_ENABLE_X64 says: with it random numbers, and
+    thus answers, are others.
 
     Of the thread that calls it; threads that the function starts need the same.
     """

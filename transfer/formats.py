@@ -96,7 +96,10 @@ def quickdraw_lines(result: Result, key: str) -> list[str]:
 
     word: the kanji that the drawing set out to be; recognized: whether the verdict is "sure".
     """
-    scaled = [[np.asarray(stroke, np.float64) * quickdraw.UNITS for stroke in strokes] for strokes in result.strokes]
+    scaled = [
+        [np.asarray(stroke, np.float64) * quickdraw.UNITS for stroke in strokes]
+        for strokes in result.strokes
+    ]
     return [quickdraw.line(word, f"{key}-{number}", strokes, 2, result.verdict == "sure")
             for number, (word, strokes) in enumerate(zip(result.written, scaled), 1)]
 

@@ -90,12 +90,18 @@ class MDNConfig:
     @classmethod
     def tiny(cls) -> "MDNConfig":
         """For the sample corpus: a minute."""
-        return dataclasses.replace(cls.small(), hidden=128, key=64, steps=400, batch=64, warmup=20, ema=0.98)
+        return dataclasses.replace(
+            cls.small(), hidden=128, key=64, steps=400, batch=64, warmup=20, ema=0.98
+        )
 
 
 def unused(config: MDNConfig) -> frozenset[str]:
     """Settings that play no part with the others."""
-    return frozenset({"mixtures"} if config.density == "anchored" else {"key", "key_dropout", "unseen", "direct", "label_smoothing"})
+    return frozenset(
+        {"mixtures"}
+        if config.density == "anchored"
+        else {"key", "key_dropout", "unseen", "direct", "label_smoothing"}
+    )
 
 
 class Trunk(nnx.Module):
@@ -208,9 +214,13 @@ def anchored_logits(model: AnchoredMixture, z_old: jax.Array, gallery: Gallery) 
     return logits + jnp.where(gallery.seen, 0.0, model.config.unseen)
 
 
-def opinions(model: AnchoredMixture, z_old: jax.Array, gallery: Gallery) -> tuple[jax.Array, jax.Array]:
+def opinions(
+    model: AnchoredMixture, z_old: jax.Array, gallery: Gallery
+) -> tuple[jax.Array, jax.Array]:
     """log probabilities (B, G) by similarity, and by the old VAE's classifier (`direct`)."""
-    return jax.nn.log_softmax(model(z_old, model.keys(gallery.mean))), jax.nn.log_softmax(model.direct(z_old))
+    return jax.nn.log_softmax(model(z_old, model.keys(gallery.mean))), jax.nn.log_softmax(
+        model.direct(z_old)
+    )
 
 
 def product(similar: jax.Array, direct: jax.Array, told: jax.Array, exponents: jax.Array) -> jax.Array:

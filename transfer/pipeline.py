@@ -330,7 +330,8 @@ def spread(pictures: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 
 def same_points(drawings: list[list[np.ndarray]], points: int = 24) -> np.ndarray:
-    """Drawings as one array (N, most strokes, points, 2), 0 where there is no stroke: what `stroke_rnn.likeness` takes."""
+    """Drawings as one array (N, most strokes, points, 2), 0 where there is no stroke: what
+    `stroke_rnn.likeness` takes."""
     strokes = np.zeros((len(drawings), max(map(len, drawings)), points, 2), np.float32)
     for row, drawing in zip(strokes, drawings):
         row[:len(drawing)] = [resample(stroke, points) for stroke in drawing]

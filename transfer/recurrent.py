@@ -1,4 +1,5 @@
 """The LSTM that both decoders of strokes are made of, with a backward pass of its own."""
+
 from __future__ import annotations
 
 import jax
@@ -11,12 +12,15 @@ def gates(inputs, h, kernel):
 
 
 @jax.custom_vjp
-def lstm(inputs: jax.Array, mask: jax.Array, kernel: jax.Array, h: jax.Array, c: jax.Array) -> jax.Array:
+def lstm(
+    inputs: jax.Array, mask: jax.Array, kernel: jax.Array, h: jax.Array, c: jax.Array
+) -> jax.Array:
     """LSTM over time with the input product already taken.
 
-    inputs (T, B, 4U): x @ W + b for the gates i, f, g, o; mask (T, B, U) or (1, 1, 1): scales the update g (recurrent dropout);
-    kernel (U, 4U); h, c (B, U) the initial state. Returns h of every step (T, B, U). The gradient of the kernel is one matrix
-    product over all steps instead of one a step, which is what the hand-written backward pass is for.
+    inputs (T, B, 4U): x @ W + b for the gates i, f, g, o; mask (T, B, U) or (1, 1, 1): scales the
+    update g (recurrent dropout); kernel (U, 4U); h, c (B, U) the initial state. Returns h of every
+    step (T, B, U). The gradient of the kernel is one matrix product over all steps instead of one a
+    step, which is what the hand-written backward pass is for.
     """
     return _lstm_forward(inputs, mask, kernel, h, c)[0]
 
@@ -45,11 +49,21 @@ def _lstm_backward(residual, grads):
         grad, i, f, g, o, c, t, m = x
         dh = grad + dh_next
         dc = dc + dh * o * (1 - t * t)
-        d = jnp.concatenate([dc * g * m * i * (1 - i), dc * c * f * (1 - f), dc * i * m * (1 - g * g), dh * t * o * (1 - o)], -1)
+        d = jnp.concatenate(
+            [
+                dc * g * m * i * (1 - i),
+                dc * c * f * (1 - f),
+                dc * i * m * (1 - g * g),
+                dh * t * o * (1 - o),
+            ],
+            -1,
+        )
         return (d @ kernel.T, dc * f), d
 
     zeros = jnp.zeros_like(c_before[0])
-    (dh, dc), d = jax.lax.scan(step, (zeros, zeros), (grads, i, f, g, o, c_before, tanh_c, mask_all), reverse=True)
+    (dh, dc), d = jax.lax.scan(
+        step, (zeros, zeros), (grads, i, f, g, o, c_before, tanh_c, mask_all), reverse=True
+    )
     units = h_before.shape[-1]
     d_kernel = h_before.reshape(-1, units).T @ d.reshape(-1, 4 * units)
     return d, jnp.zeros_like(mask), d_kernel, dh, dc

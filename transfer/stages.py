@@ -203,7 +203,8 @@ def corpus_provenance(corpus: Corpus, config=None) -> dict:
 
 
 def load_vae(folder: Path, domain: str):
-    """(model graph, params, arrays, configuration) of a trained VAE in a runs or weights folder. Raises WeightsError."""
+    """(model graph, params, arrays, configuration) of a trained VAE in a runs or weights folder.
+    Raises WeightsError."""
     params, arrays, described = weights.load(weights.find(folder, VAE_NAMES[domain]))
     config = weights.config(vae.VAEConfig, described)
     if "classifier" not in params:  # shipped without: it serves training alone
@@ -228,7 +229,8 @@ class Forms:
 
 @lru_cache(maxsize=4)
 def _encoder(folder: Path, domain: str, stamp: tuple):
-    """A trained VAE's encoder, compiled as it is needed, and its parameters. stamp: tells apart weights that have been replaced."""
+    """A trained VAE's encoder, compiled as it is needed, and its parameters. stamp: tells apart
+    weights that have been replaced."""
     graph, params, _, config = load_vae(folder, domain)
 
     @jax.jit
@@ -241,9 +243,12 @@ def _encoder(folder: Path, domain: str, stamp: tuple):
 
 @float32
 def encode_images(folder: Path, domain: str, images: np.ndarray, key=None, progress: str = ""):
-    """Mean and log-variance of a trained VAE for (N, 64, 64) uint8, each (N, 64) float32; augmented where a key is given."""
+    """Mean and log-variance of a trained VAE for (N, 64, 64) uint8, each (N, 64) float32; augmented
+    where a key is given."""
     there = weights.find(folder, VAE_NAMES[domain]).stat()
-    encode, params, latent = _encoder(Path(folder), domain, (there.st_mtime_ns, there.st_size, there.st_ino))
+    encode, params, latent = _encoder(
+        Path(folder), domain, (there.st_mtime_ns, there.st_size, there.st_ino)
+    )
     means, log_variances = [np.zeros((0, latent), np.float32)], [np.zeros((0, latent), np.float32)]
     for number, at in enumerate(tqdm(range(0, len(images), 512), desc=progress, unit="batch", disable=None if progress else True)):
         batch = np.asarray(images[at:at + 512])
@@ -287,10 +292,12 @@ def old_latents(folder: Path, corpus: Corpus, split: str, gallery_points: np.nda
 
 
 def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Task:
-    """The density of z_new given z_old, over the latents of the two VAEs trained in `folder`. Parameters are {"mdn": …}.
+    """The density of z_new given z_old, over the latents of the two VAEs trained in `folder`.
+    Parameters are {"mdn": …}.
 
-    Held out is val. Its images choose the exponents of `direct` and the calibration; what is measured on an image is measured
-    with exponents that were fitted on the half of val that it is not in.
+    Held out is val. Its images choose the exponents of `direct` and the calibration; what is
+    measured on an image is measured with exponents that were fitted on the half of val that it is
+    not in.
     """
     forms = modern_forms(folder, corpus, config.variants)
     gallery_size = len(forms.code_points)
@@ -337,7 +344,14 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         gaussian = gaussian_nll(np.asarray(drawn), truth)
 
     read = jax.jit(lambda params, images: vae.averaged_z(nnx.merge(old_graph, params), images, config.averaged))
-    held_z = cache(lambda: jnp.concatenate([read(old_params, jnp.asarray(held_images[i:i + 64])) for i in range(0, len(truth), 64)]))
+    held_z = cache(
+        lambda: jnp.concatenate(
+            [
+                read(old_params, jnp.asarray(held_images[i : i + 64]))
+                for i in range(0, len(truth), 64)
+            ]
+        )
+    )
 
     @jax.jit
     def measure(params, z_old, z_new):
@@ -350,13 +364,16 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         return tuple(np.concatenate([np.asarray(p[k]) for p in parts]) for k in (0, 1))
 
     def cross_fitted(params):
-        """`scores`, those of each half of val with the exponents that are fitted on the other half."""
+        """`scores`, those of each half of val with the exponents that are fitted on the other
+        half."""
         if rows is None:
             return scores(params)
         found = [np.empty(len(truth)), np.empty((len(truth), gallery_size), np.float32)]
         both, halves = [np.asarray(a) for a in opinions(params, held_z())], two_halves(len(truth))
         for mine, other in zip(halves, halves[::-1]):
-            exponents = fit_exponents(*(a[other] for a in both), rows["told"], prior, held_label[other])
+            exponents = fit_exponents(
+                *(a[other] for a in both), rows["told"], prior, held_label[other]
+            )
             refitted = scores({"mdn": params["mdn"] | {"exponents": jnp.asarray(exponents)}})
             for whole, part in zip(found, refitted):
                 whole[mine] = part[mine]
@@ -371,8 +388,15 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
                 **{f"top{k}": float((rank < k).mean()) for k in (1, 5, 10)}}
 
     def export(params):
-        return {"code_points": forms.code_points, "gallery_mean": gallery.mean, "gallery_log_variance": gallery.log_variance,
-                "seen": seen, "calibration": calibrate(scores(params)[1], held_label) if len(truth) else np.ones(1, np.float32)}
+        return {
+            "code_points": forms.code_points,
+            "gallery_mean": gallery.mean,
+            "gallery_log_variance": gallery.log_variance,
+            "seen": seen,
+            "calibration": calibrate(scores(params)[1], held_label)
+            if len(truth)
+            else np.ones(1, np.float32),
+        }
 
     provenance = corpus_provenance(corpus, config) | {"upstream": upstream(folder, "vae_old", "vae_new")}
     direct = config.direct and config.density == "anchored"
@@ -411,17 +435,20 @@ def classifier_rows(old_params: dict, classes: np.ndarray, code_points: np.ndarr
 
 
 EXPONENTS = (0.4, 0.6)
-"""Where the fit of the exponents begins, and what is taken where there is no image to fit them on."""
+"""Where the fit of the exponents begins, and what is taken where there is no image to fit them
+on."""
 
 
 def two_halves(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of two halves of so many held-out images, always the same: what is fitted on one is measured on the other."""
+    """Indices of two halves of so many held-out images, always the same: what is fitted on one is
+    measured on the other."""
     order = np.random.default_rng(0).permutation(number)
     return np.sort(order[:number // 2]), np.sort(order[number // 2:])
 
 
 def places(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """How many other classes score as high as the label's or higher, (N,): scores (N, C), label (N,). Ties count against it."""
+    """How many other classes score as high as the label's or higher, (N,): scores (N, C), label
+    (N,). Ties count against it."""
     return (scores >= scores[np.arange(len(label)), label][:, None]).sum(1) - 1
 
 
@@ -546,9 +573,13 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
         rows, points = data["stroke3"][index, :lengths[variant]], data["count"][index]
         if config.drop or config.stretch:
             rows, points = sketch_rnn.vary(rows, points, change_key, config.drop, config.stretch)
-        return sketch_rnn.loss(nnx.merge(graph, params), rows, points, {"z": data["z"][index, view]}, model_key)
+        return sketch_rnn.loss(
+            nnx.merge(graph, params), rows, points, {"z": data["z"][index, view]}, model_key
+        )
 
-    held = held_out_drawings(corpus, folder, forms, density, None, lambda glyphs: stroke_arrays(corpus, glyphs, config))
+    held = held_out_drawings(
+        corpus, folder, forms, density, None, lambda glyphs: stroke_arrays(corpus, glyphs, config)
+    )
 
     @jax.jit
     def measure(params, rows, points, condition):

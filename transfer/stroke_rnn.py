@@ -150,13 +150,15 @@ def coarse_picture(picture: jax.Array, grid: int = GRID) -> jax.Array:
 
 
 def fourier(position: jax.Array) -> jax.Array:
-    """Position (…, 2) as sines and cosines of four frequencies, (…, 16): the pen's place on the page."""
+    """Position (…, 2) as sines and cosines of four frequencies, (…, 16): the pen's place on the
+    page."""
     angle = position[..., None] * (jnp.pi / BOX) * jnp.array([1.0, 2.0, 4.0, 8.0])
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1).reshape(*position.shape[:-1], 16)
 
 
 def strokes_left(left: jax.Array) -> jax.Array:
-    """Strokes not yet finished (…), int32, as inputs of a step (…, 5): how many, and which of 0 to 3 if so few."""
+    """Strokes not yet finished (…), int32, as inputs of a step (…, 5): how many, and which of 0 to
+    3 if so few."""
     few = jax.nn.one_hot(left, 4)  # zeros above 3
     return jnp.concatenate([left[..., None] / 10.0, few], -1)
 

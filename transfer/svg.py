@@ -14,8 +14,21 @@ SVG = "http://www.w3.org/2000/svg"
 KVG = "http://kanjivg.tagaini.net"
 STYLE = "fill:none;stroke:#000000;stroke-width:3;stroke-linecap:round;stroke-linejoin:round;"
 NUMBER_STYLE = "font-size:8;fill:#808080"
-ORDER = ("xmlns", "xmlns:kvg", "width", "height", "viewBox", "id", "kvg:element", "d", "transform", "stroke-opacity", "class",
-         "pathLength", "style")
+ORDER = (
+    "xmlns",
+    "xmlns:kvg",
+    "width",
+    "height",
+    "viewBox",
+    "id",
+    "kvg:element",
+    "d",
+    "transform",
+    "stroke-opacity",
+    "class",
+    "pathLength",
+    "style",
+)
 """Of attributes in the file."""
 
 
@@ -38,7 +51,13 @@ def drawing_to_svg(polylines: list[np.ndarray], code_point: int | None = None, c
     times = animation.schedule(polylines) if animate else []
     page = container.SVG(debug=False)
     page.elements.clear()  # svgwrite's empty <defs>
-    page.attribs |= {"xmlns": SVG, "xmlns:kvg": KVG, "width": "109", "height": "109", "viewBox": "0 0 109 109"}
+    page.attribs |= {
+        "xmlns": SVG,
+        "xmlns:kvg": KVG,
+        "width": "109",
+        "height": "109",
+        "viewBox": "0 0 109 109",
+    }
     if animate:
         page.add(_Style(animation.STYLE_SHEET, debug=False))
     outer = page.add(container.Group(debug=False, id=f"kvg:StrokePaths_{kanji}", style=STYLE))
@@ -52,9 +71,13 @@ def drawing_to_svg(polylines: list[np.ndarray], code_point: int | None = None, c
         if animate:
             path.attribs |= animation.stroke_attributes(*times[index])
     if numbers:
-        labels = page.add(container.Group(debug=False, id=f"kvg:StrokeNumbers_{kanji}", style=NUMBER_STYLE))
+        labels = page.add(
+            container.Group(debug=False, id=f"kvg:StrokeNumbers_{kanji}", style=NUMBER_STYLE)
+        )
         for index, (x, y) in enumerate(number_places(polylines)):
-            label = labels.add(Text(str(index + 1), debug=False, transform=f"matrix(1 0 0 1 {x:.2f} {y:.2f})"))
+            label = labels.add(
+                Text(str(index + 1), debug=False, transform=f"matrix(1 0 0 1 {x:.2f} {y:.2f})")
+            )
             if animate:
                 label.attribs |= animation.number_attributes(times[index][0])
     root = page.get_xml()

@@ -339,7 +339,8 @@ def _in_all(check: Callable, *given) -> None:
 
 
 def _claim(folder: Path, described: dict, kind: type) -> None:
-    """Write config.json, or check that the folder was started with the same settings; kind: the configuration's class."""
+    """Write config.json, or check that the folder was started with the same settings; kind: the
+    configuration's class."""
     text = json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     path = folder / "config.json"
     try:
@@ -425,14 +426,16 @@ def _restore(manager, state, name: str):
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """What a run's metrics.jsonl tells: seconds of all its starts together, and its last measurement on held-out data."""
+    """What a run's metrics.jsonl tells: seconds of all its starts together, and its last
+    measurement on held-out data."""
 
     seconds: float
     held_out: dict[str, float]
 
 
 def history(path: Path) -> History:
-    """Read a run's metrics.jsonl; lines that were being written when the run was killed are passed over."""
+    """Read a run's metrics.jsonl; lines that were being written when the run was killed are passed
+    over."""
     seconds = last = 0.0
     held_out = {}
     for line in path.read_text(errors="replace").splitlines():
@@ -444,7 +447,11 @@ def history(path: Path) -> History:
         # Runs of earlier versions counted every start's seconds from 0.
         seconds += now - last if now >= last else now
         last = now
-        values = {name.removeprefix("val/"): value for name, value in found.items() if name.startswith("val/")}
+        values = {
+            name.removeprefix("val/"): value
+            for name, value in found.items()
+            if name.startswith("val/")
+        }
         held_out = values or held_out
     return History(seconds, held_out)
 

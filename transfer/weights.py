@@ -28,10 +28,19 @@ ANY = object()
 RETIRED = {
     "VAEConfig": {"pretrained": False, "standardise": ANY},
     "MDNConfig": {"together": False, "likelihood": ANY},
-    "SketchRNNConfig": {"joint_pen": False, "glimpse": False, "plan": False, "plan_batch": ANY, "particles": 1, "embed": 0,
-                        "head": 0, "noise": 0},
+    "SketchRNNConfig": {
+        "joint_pen": False,
+        "glimpse": False,
+        "plan": False,
+        "plan_batch": ANY,
+        "particles": 1,
+        "embed": 0,
+        "head": 0,
+        "noise": 0,
+    },
 }
-"""Settings that earlier versions had, and the value with which a model is the same as without them (ANY: every value)."""
+"""Settings that earlier versions had, and the value with which a model is the same as without them
+(ANY: every value)."""
 
 
 class WeightsError(Exception):
@@ -144,23 +153,39 @@ def find(folder: Path, name: str) -> Path:
 def config(kind, described: dict):
     """The frozen configuration `kind` that a file was trained with; lists become tuples again.
 
-    Fields that a file does not have keep their defaults. Raises WeightsError for a value that is not of its field's type, a
-    setting that is not known, and a retired one that was in use.
+    Fields that a file does not have keep their defaults. Raises WeightsError for a value that is
+    not of its field's type, a setting that is not known, and a retired one that was in use.
     """
     fields = typing.get_type_hints(kind)
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in without_retired(kind, described["config"]).items()}
+    given = {
+        k: tuple(v) if isinstance(v, list) else v
+        for k, v in without_retired(kind, described["config"]).items()
+    }
     for name, value in given.items():
         if name not in fields:
-            why = "this version no longer has" if name in RETIRED.get(kind.__name__, {}) else "this version does not know"
-            raise WeightsError(f"a weights file says {name[:80]} = {str(value)[:80]!r}, which {why}; use the version that trained it, "
-                               "or retrain it")
+            why = (
+                "this version no longer has"
+                if name in RETIRED.get(kind.__name__, {})
+                else "this version does not know"
+            )
+            raise WeightsError(
+                f"a weights file says {name[:80]} = {str(value)[:80]!r}, which {why}; "
+                "use the version that trained it, "
+                "or retrain it"
+            )
         if not _fits(value, fields[name]):
-            raise WeightsError(f"a weights file says {name} = {str(value)[:80]!r}, which {kind.__name__} cannot have; restore or "
-                               "retrain it")
+            raise WeightsError(
+                f"a weights file says {name} = {str(value)[:80]!r}, which {kind.__name__} cannot have; "
+                "restore or "
+                "retrain it"
+            )
     try:
         return kind(**given)
     except ValueError as error:
-        raise WeightsError(f"a weights file has settings that {kind.__name__} cannot have ({_line(error)}); restore or retrain it") from None
+        raise WeightsError(
+            f"a weights file has settings that {kind.__name__} cannot have ({_line(error)}); "
+            "restore or retrain it"
+        ) from None
 
 
 def without_retired(kind, settings: dict) -> dict:

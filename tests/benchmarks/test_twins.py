@@ -55,7 +55,9 @@ def test_decoder():
     random = np.random.default_rng(0)
     rows = np.concatenate([random.normal(0, 9, (5, 20, 2)), random.random((5, 20, 1)) < 0.2], -1).astype(np.float32)
     count, z = np.array([20, 3, 11, 20, 7], np.int32), random.normal(0, 1, (5, 64)).astype(np.float32)
-    movement, target, valid = (torch.from_numpy(np.array(a)) for a in sketch_rnn.teacher(config, jnp.asarray(rows), count))
+    movement, target, valid = (
+        torch.from_numpy(np.array(a)) for a in sketch_rnn.teacher(config, jnp.asarray(rows), count)
+    )
     twin = twins_strokes.Decoder(32, 3)
     agree(twin, lambda p: sketch_rnn.loss(nnx.merge(graph, p), jnp.asarray(rows), count, {"z": z}, jax.random.key(0))[0],
           nnx.to_pure_dict(state), lambda m: m.loss(movement, target, valid, torch.from_numpy(z)), "lstm.weight_hh_l0",
@@ -120,7 +122,10 @@ def test_stroke_rnn():
 
     def ours(p):
         model = nnx.merge(graph, p)
-        return stroke_rnn.loss(model, axes, strokes, count, condition, key)[0] + stroke_rnn.plan_loss(model, condition["z"], count)[0]
+        return (
+            stroke_rnn.loss(model, axes, strokes, count, condition, key)[0]
+            + stroke_rnn.plan_loss(model, condition["z"], count)[0]
+        )
 
     params, twin = shaken(state), twins_strokes.StrokeRNN(config, axes)
     agree(twin, ours, params, lambda m: m.loss(tensor(strokes), tensor(count), z, picture, tensor(noise), z, tensor(count).long()),

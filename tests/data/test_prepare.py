@@ -198,7 +198,8 @@ def test_prepared_data_is_renewed_when_it_must_be(tmp_path):
 
 
 def test_what_is_put_into_an_unpacked_folder_is_prepared(tmp_path):
-    """An image of one's own hand, put there, taken away or exchanged for one of another size, all in one class folder."""
+    """An image of one's own hand, put there, taken away or exchanged for one of another size, all
+    in one class folder."""
     folder = small_set(tmp_path / "d")
     (folder / "kkanji.tar").unlink()
     for name, content in kkanji_members(dict.fromkeys(range(0x4E00, 0x4E14), 8)).items():
@@ -209,7 +210,10 @@ def test_what_is_put_into_an_unpacked_folder_is_prepared(tmp_path):
     before = manifest.stat().st_mtime_ns
     own = folder / "kkanji2" / "U+4E00" / ("f" * 16 + ".png")
     own.write_bytes(png(image(7)))
-    assert len(corpus.load(folder, quiet=True).old.images) == count + 1 and manifest.stat().st_mtime_ns > before
+    assert (
+        len(corpus.load(folder, quiet=True).old.images) == count + 1
+        and manifest.stat().st_mtime_ns > before
+    )
     # Files that were copied have other times: they are the same, and nothing is prepared again.
     before = manifest.stat().st_mtime_ns
     for place in (folder / "kkanji2", own.parent):

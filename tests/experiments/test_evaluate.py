@@ -14,8 +14,13 @@ ROOT = Path(__file__).parents[2]
 
 def python(*arguments):
     kept = {k: v for k, v in os.environ.items() if k != "KUZUSHIJI_DATA"}
-    return subprocess.run([sys.executable, *map(str, arguments)], env=kept | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-                          timeout=400)
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env=kept | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
 
 
 def evaluate(*arguments):
@@ -65,7 +70,17 @@ def test_bad_input_is_one_clear_line(tmp_path):
 @pytest.mark.slow
 def test_judges_train_from_nothing(tmp_path):
     for which in ("recogniser", "baseline"):
-        done = python(ROOT / "experiments" / "train_judges.py", "--which", which, "--runs", tmp_path, "--steps", 6, "--views", 1)
+        done = python(
+            ROOT / "experiments" / "train_judges.py",
+            "--which",
+            which,
+            "--runs",
+            tmp_path,
+            "--steps",
+            6,
+            "--views",
+            1,
+        )
         assert done.returncode == 0, done.stderr
         described = json.loads((tmp_path / which / "config.json").read_text())
         assert described["config"]["steps"] == 6 and described["data"]["sample"] is True

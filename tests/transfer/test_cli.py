@@ -227,7 +227,9 @@ def trained(monkeypatch):
 
     asked = []
     task = lambda name, config: SimpleNamespace(name=name, config=config)
-    monkeypatch.setattr(stages, "vae_task", lambda config, corpus, domain: task(f"vae_{domain}", config))
+    monkeypatch.setattr(
+        stages, "vae_task", lambda config, corpus, domain: task(f"vae_{domain}", config)
+    )
     monkeypatch.setattr(stages, "mdn_task", lambda config, corpus, runs, seed: task("mdn", config))
     monkeypatch.setattr(stages, "decoder_task", lambda config, corpus, runs, seed: task("sketch_rnn", config))
     monkeypatch.setattr(training, "train", lambda task, folder, seed, seconds: asked.append((task, folder, seed, seconds)))
@@ -301,13 +303,25 @@ def test_info_of_a_runs_folder_tells_minutes_and_what_was_measured(run, tmp_path
         folder = tmp_path / name / "weights"
         folder.mkdir(parents=True)
         (folder / f"{name}.safetensors").symlink_to(PRETRAINED / f"{name}.safetensors")
-    lines = [{"step": 5, "loss": 3.0, "seconds": 60}, {"step": 5, "val/top1": 0.25, "seconds": 90}, {"step": 9, "loss": 2.0, "seconds": 30},
-             {"step": 10, "val/top1": 0.5, "val/wrong_z": 2.0, "seconds": 36}]
-    (tmp_path / "mdn" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 1')
+    lines = [
+        {"step": 5, "loss": 3.0, "seconds": 60},
+        {"step": 5, "val/top1": 0.25, "seconds": 90},
+        {"step": 9, "loss": 2.0, "seconds": 30},
+        {"step": 10, "val/top1": 0.5, "val/wrong_z": 2.0, "seconds": 36},
+    ]
+    (tmp_path / "mdn" / "metrics.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines) + '{"step": 1'
+    )
     model = json.loads(run("info", "--json", "--weights", tmp_path).out)["weights"]["models"]
-    assert model["mdn"]["minutes"] == 2.1 and model["mdn"]["held_out"] == {"top1": 0.5, "wrong_z": 2.0}
+    assert model["mdn"]["minutes"] == 2.1 and model["mdn"]["held_out"] == {
+        "top1": 0.5,
+        "wrong_z": 2.0,
+    }
     assert "minutes" not in model["vae_old"]
-    assert "2.1 minutes; on held-out data: top1 0.5, wrong z 2" in run("info", "--weights", tmp_path).out
+    assert (
+        "2.1 minutes; on held-out data: top1 0.5, wrong z 2"
+        in run("info", "--weights", tmp_path).out
+    )
 
 
 def test_evaluate_says_what_is_wrong_in_one_line(run, tmp_path, monkeypatch):

@@ -114,7 +114,9 @@ def test_processes_that_are_not_told_enough_say_so(given, wrong, monkeypatch, ca
 
     monkeypatch.setattr(sys, "argv", ["stage", *given])
     monkeypatch.delenv("KUZUSHIJI_DATA", raising=False)
-    assert options.run(lambda *_: pytest.fail("it was started"), "", {"small": VAEConfig.tiny()}) == 2
+    assert (
+        options.run(lambda *_: pytest.fail("it was started"), "", {"small": VAEConfig.tiny()}) == 2
+    )
     assert wrong in capsys.readouterr().err
 
 
@@ -126,7 +128,10 @@ def test_programs_compute_in_float32_whatever_the_flag():
 
     jax.config.update("jax_enable_x64", True)
     try:
-        assert devices.float32(lambda: jnp.zeros(2).dtype)() == np.float32 and jnp.zeros(2).dtype == np.float64
+        assert (
+            devices.float32(lambda: jnp.zeros(2).dtype)() == np.float32
+            and jnp.zeros(2).dtype == np.float64
+        )
         devices.connect(None)
         assert jnp.zeros(2).dtype == np.float32
     finally:

@@ -18,8 +18,11 @@ from transfer.stroke_rnn import StrokeRNNConfig
 from transfer.vae import VAEConfig
 
 BIVARIATE = SketchRNNConfig(latent=3, units=7, mixtures=2, scale=16.0, longest=12, ema=0.0)
-CONFIGS = {"bivariate": BIVARIATE, "diagonal, of two layers": dataclasses.replace(BIVARIATE, layers=2, bivariate=False),
-           "with dropout": dataclasses.replace(BIVARIATE, keep=0.7)}
+CONFIGS = {
+    "bivariate": BIVARIATE,
+    "diagonal, of two layers": dataclasses.replace(BIVARIATE, layers=2, bivariate=False),
+    "with dropout": dataclasses.replace(BIVARIATE, keep=0.7),
+}
 LINES = [np.array([[20, 30], [60, 35], [61, 70]], float), np.array([[40, 90], [80, 20]], float)]
 
 
@@ -60,7 +63,16 @@ def test_gradient_of_the_drawing_loss(name):
 
 
 def test_gradient_of_the_plan_and_its_value():
-    config = dataclasses.replace(StrokeRNNConfig.tiny(), latent=3, units=4, embed=4, width=4, heads=1, channels=18, plan_hidden=5)
+    config = dataclasses.replace(
+        StrokeRNNConfig.tiny(),
+        latent=3,
+        units=4,
+        embed=4,
+        width=4,
+        heads=1,
+        channels=18,
+        plan_hidden=5,
+    )
     with jax.enable_x64(True):
         graph, params = random_params(lambda: stroke_rnn.StrokeRNN(config, nnx.Rngs(0)))
         z, strokes = jnp.asarray(np.random.default_rng(3).normal(0, 1, (4, 3))), jnp.array([1, 2, 5, 9])

@@ -1,4 +1,6 @@
-"""transfer.options: every setting that is given on the command line is used, or refused with a reason."""
+"""transfer.options: every setting that is given on the command line is used, or refused with a
+reason."""
+
 import dataclasses
 import importlib.util
 import sys
@@ -16,20 +18,27 @@ from transfer.vae import VAEConfig
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = {
-    "stage1_vae": {"small": VAEConfig.small()}, "stage2_mdn": {"small": MDNConfig.small()},
+    "stage1_vae": {"small": VAEConfig.small()},
+    "stage2_mdn": {"small": MDNConfig.small()},
     "stage3_sketch_rnn": {"small": StrokeRNNConfig.small(), "paper": SketchRNNConfig.paper()},
-    "train_judges": {"small": ClassifierConfig.recogniser()}}
+    "train_judges": {"small": ClassifierConfig.recogniser()},
+}
 
 
 @pytest.fixture
 def script(monkeypatch):
-    """Call a script's main as its command line would; returns the exit code and the configurations that would be trained."""
+    """Call a script's main as its command line would; returns the exit code and the configurations
+    that would be trained."""
     trained = []
 
     def task(name):
-        return lambda config, *rest: trained.append((name, config)) or training.Task(name, config, None, None, None, None)
+        return lambda config, *rest: (
+            trained.append((name, config)) or training.Task(name, config, None, None, None, None)
+        )
 
-    monkeypatch.setattr(stages, "vae_task", lambda config, corpus, domain: task(f"vae_{domain}")(config))
+    monkeypatch.setattr(
+        stages, "vae_task", lambda config, corpus, domain: task(f"vae_{domain}")(config)
+    )
     monkeypatch.setattr(stages, "mdn_task", task("mdn"))
     monkeypatch.setattr(stages, "decoder_task", task("sketch_rnn"))
     monkeypatch.setattr(judges, "recogniser_task", task("recogniser"))
@@ -43,7 +52,10 @@ def script(monkeypatch):
         spec.loader.exec_module(module)
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
         trained.clear()
-        choices = {"stage1_vae": {"domain": (str, "both")}, "train_judges": {"which": (str, "both")}}.get(name, {})
+        choices = {
+            "stage1_vae": {"domain": (str, "both")},
+            "train_judges": {"which": (str, "both")},
+        }.get(name, {})
         return options.run(module.main, "", SCRIPTS[name], **choices), dict(trained)
 
     return call
@@ -57,29 +69,49 @@ def test_a_setting_that_is_given_is_used_though_another_preset_has_it_too(script
         assert trained["vae_new"] == dataclasses.replace(VAEConfig.small("new"), steps=5000, recognition=1500.0)
     assert trained["vae_old"] == VAEConfig.small("old")
     _, trained = script("train_judges", "--preset", "small", "--steps", 3200, "--warp", 0.5)
-    assert trained["baseline"] == dataclasses.replace(ClassifierConfig.baseline(), steps=3200, warp=0.5)
+    assert trained["baseline"] == dataclasses.replace(
+        ClassifierConfig.baseline(), steps=3200, warp=0.5
+    )
     assert trained["recogniser"] == ClassifierConfig.recogniser()
 
 
 def test_the_preset_picks_all_that_is_not_given(script):
-    assert script("stage1_vae")[1] == {f"vae_{d}": VAEConfig.tiny(d) for d in ("old", "new")}  # the built-in sample
-    assert script("stage2_mdn", "--preset", "base", "--no-direct")[1] == {"mdn": dataclasses.replace(MDNConfig.base(), direct=False)}
-    assert script("stage3_sketch_rnn", "--preset", "paper", "--layers", 2)[1]["sketch_rnn"] == dataclasses.replace(SketchRNNConfig.paper(), layers=2)
-    assert script("stage3_sketch_rnn", "--blocks", 1)[1]["sketch_rnn"] == dataclasses.replace(StrokeRNNConfig.tiny(), blocks=1)
+    assert script("stage1_vae")[1] == {
+        f"vae_{d}": VAEConfig.tiny(d) for d in ("old", "new")
+    }  # the built-in sample
+    assert script("stage2_mdn", "--preset", "base", "--no-direct")[1] == {
+        "mdn": dataclasses.replace(MDNConfig.base(), direct=False)
+    }
+    assert script("stage3_sketch_rnn", "--preset", "paper", "--layers", 2)[1][
+        "sketch_rnn"
+    ] == dataclasses.replace(SketchRNNConfig.paper(), layers=2)
+    assert script("stage3_sketch_rnn", "--blocks", 1)[1]["sketch_rnn"] == dataclasses.replace(
+        StrokeRNNConfig.tiny(), blocks=1
+    )
 
 
-@pytest.mark.parametrize("arguments, said", [
-    (("stage3_sketch_rnn", "--preset", "paper", "--blocks", 1), "--blocks: SketchRNNConfig"),
-    (("stage3_sketch_rnn", "--layers", 2), "--layers: StrokeRNNConfig"),
-    (("stage1_vae", "--domain", "new", "--fonts", 0.1), "--fonts has no effect"),
-    (("stage1_vae", "--preset", "paper", "--hidden", 64), "--hidden has no effect"),
-    (("stage1_vae", "--augment", "none", "--warp", 0.5), "--warp has no effect"),
-    (("stage2_mdn", "--mixtures", 5), "--mixtures has no effect"),
-    (("stage2_mdn", "--density", "joint", "--direct"), "--direct has no effect")])
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (("stage3_sketch_rnn", "--preset", "paper", "--blocks", 1), "--blocks: SketchRNNConfig"),
+        (("stage3_sketch_rnn", "--layers", 2), "--layers: StrokeRNNConfig"),
+        (("stage1_vae", "--domain", "new", "--fonts", 0.1), "--fonts has no effect"),
+        (("stage1_vae", "--preset", "paper", "--hidden", 64), "--hidden has no effect"),
+        (("stage1_vae", "--augment", "none", "--warp", 0.5), "--warp has no effect"),
+        (("stage2_mdn", "--mixtures", 5), "--mixtures has no effect"),
+        (("stage2_mdn", "--density", "joint", "--direct"), "--direct has no effect"),
+    ],
+)
 def test_a_setting_that_cannot_be_used_is_refused_in_one_line(script, capsys, arguments, said):
     code, trained = script(*arguments)
     error = [line for line in capsys.readouterr().err.splitlines() if "sample corpus" not in line]
-    assert code == 2 and not trained and len(error) == 1 and error[0].startswith("error: ") and said in error[0]
+    assert (
+        code == 2
+        and not trained
+        and len(error) == 1
+        and error[0].startswith("error: ")
+        and said in error[0]
+    )
 
 
 def test_what_one_of_two_models_uses_is_not_refused(script):
@@ -96,5 +128,9 @@ def test_help_has_every_setting_with_what_it_means(script, capsys):
         script("stage3_sketch_rnn", "--help")
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert stop.value.code == 0
-    assert "--stroke-points INT Points of a stroke, closer where it turns (`data.strokes.resample`). (small: 12)" in shown
+    assert (
+        "--stroke-points INT Points of a stroke, closer where it turns (`data.strokes.resample`). "
+        "(small: 12)"
+        in shown
+    )
     assert "--layers INT (paper: 3)" in shown

@@ -113,13 +113,20 @@ def test_drawings_stay_in_and_fill_the_box(results):
 
 
 def test_drawing_looks_like_the_predicted_picture(results):
-    strokes, pictures = same_points([r.strokes[0] for r in results]), np.stack([r.pixels for r in results])
-    own, others = (np.mean(likeness(strokes[a], pictures[b])) for a, b in ((np.s_[:], np.s_[:]), (np.s_[:-1], np.s_[1:])))
+    strokes, pictures = (
+        same_points([r.strokes[0] for r in results]),
+        np.stack([r.pixels for r in results]),
+    )
+    own, others = (
+        np.mean(likeness(strokes[a], pictures[b]))
+        for a, b in ((np.s_[:], np.s_[:]), (np.s_[:-1], np.s_[1:]))
+    )
     assert own > others + 0.15
 
 
 def test_answers_are_the_same_whatever_jax_calculates_with(model, images, results):
-    """JAX_ENABLE_X64 draws other random numbers, and with them the forms that an image is read through would be others."""
+    """JAX_ENABLE_X64 draws other random numbers, and with them the forms that an image is read
+    through would be others."""
     with jax.enable_x64(True):
         again = model.transfer(images, samples=3, seed=0)
     for a, b in zip(results, again):
@@ -130,15 +137,37 @@ def test_answers_are_the_same_whatever_jax_calculates_with(model, images, result
 
 def test_a_paper_decoder_of_an_earlier_version_draws(model, images, tmp_path):
     """Its file still holds the settings of what the point decoder had besides, turned off."""
-    config = dataclasses.replace(sketch_rnn.SketchRNNConfig.paper(), units=8, layers=2, mixtures=2, longest=12)
-    off = {"glimpse": False, "plan": False, "plan_batch": 1024, "particles": 1, "joint_pen": False, "embed": 0, "head": 0, "noise": 0.0}
+    config = dataclasses.replace(
+        sketch_rnn.SketchRNNConfig.paper(), units=8, layers=2, mixtures=2, longest=12
+    )
+    off = {
+        "glimpse": False,
+        "plan": False,
+        "plan_batch": 1024,
+        "particles": 1,
+        "joint_pen": False,
+        "embed": 0,
+        "head": 0,
+        "noise": 0.0,
+    }
     params = nnx.to_pure_dict(nnx.split(sketch_rnn.SketchRNN(config, nnx.Rngs(0)))[1])
-    weights.save(tmp_path / "sketch_rnn.safetensors", params, {}, {"config": dataclasses.asdict(config) | off})
+    weights.save(
+        tmp_path / "sketch_rnn.safetensors",
+        params,
+        {},
+        {"config": dataclasses.asdict(config) | off},
+    )
     other = copy.copy(model)
     other.decoder = stages.load_decoder(tmp_path)
     for result in other.transfer(images[:2], samples=3):
-        assert len(result.strokes) == 3 and np.isfinite(result.scores).all() and (np.diff(result.scores) <= 0).all()
-        assert all(stroke.ndim == 2 and len(stroke) > 1 for drawing in result.strokes for stroke in drawing)
+        assert (
+            len(result.strokes) == 3
+            and np.isfinite(result.scores).all()
+            and (np.diff(result.scores) <= 0).all()
+        )
+        assert all(
+            stroke.ndim == 2 and len(stroke) > 1 for drawing in result.strokes for stroke in drawing
+        )
 
 
 def test_svg_has_one_path_a_stroke_in_kanjivg_structure(results):

@@ -1,4 +1,5 @@
-"""transfer.sketch_rnn and its hand-written LSTM: the loss, and drawings that follow the training's rules."""
+"""transfer.sketch_rnn and its hand-written LSTM: the loss, and drawings that follow the training's
+rules."""
 import dataclasses
 
 import jax
@@ -100,7 +101,9 @@ def test_point_log_prob_is_scipys_mixture(config):
             component = stats.norm(means[at], scale).logpdf(target[at])
             wanted = special.logsumexp(weight + component, 0).sum()
         np.testing.assert_allclose(move[at], wanted, rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(log_pen[at], special.log_softmax(pen[at])[state[at]], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            log_pen[at], special.log_softmax(pen[at])[state[at]], rtol=1e-4, atol=1e-4
+        )
 
 
 @BOTH

@@ -157,9 +157,16 @@ def test_exponents_trust_the_one_that_is_right():
     assert similar < 0.1 and direct > 0.5
 
 
-# On weights in a folder -------------------------------------------------------------------------------------------------
+# On weights in a folder ----------------------------------------------------------------------------
 
-OLD = VAEConfig(encoder=(4, 4, 4), encoder_blocks=(0, 0, 0), decoder=(4, 4, 4), decoder_blocks=(0, 0, 0), hidden=8, latent=64)
+OLD = VAEConfig(
+    encoder=(4, 4, 4),
+    encoder_blocks=(0, 0, 0),
+    decoder=(4, 4, 4),
+    decoder_blocks=(0, 0, 0),
+    hidden=8,
+    latent=64,
+)
 
 
 @pytest.fixture
@@ -169,13 +176,37 @@ def folder(tmp_path):
     random = np.random.default_rng(0)
     for name in ("vae_old", "vae_new"):
         params = nnx.to_pure_dict(nnx.split(vae.VAE(OLD, 12, nnx.Rngs(0)))[1])
-        weights.save(tmp_path / f"{name}.safetensors", params, {"classes": points}, {"config": dataclasses.asdict(OLD)})
+        weights.save(
+            tmp_path / f"{name}.safetensors",
+            params,
+            {"classes": points},
+            {"config": dataclasses.asdict(OLD)},
+        )
     lines = [np.float32([(10, 5 * k), (90, 5 * k)]) for k in range(1, 13)]
-    new = New(random.integers(0, 256, (12, 64, 64), np.uint8), points, np.full(12, ""), np.array([f"kvg:{p:05x}" for p in points]),
-              np.concatenate(lines), np.arange(13) * 2, np.arange(13), np.full(12, "㇐"), np.empty(0, []), np.zeros(13, np.int64))
-    split = np.tile(np.array([SPLITS.index(s) for s in ("train", "train", "val", "val")], np.uint8), 12)
-    old = Old(random.integers(0, 256, (48, 64, 64), np.uint8), np.repeat(points, 4), np.array([str(i) for i in range(48)]), split)
-    return tmp_path, Corpus(None, True, {"sources": {"a.tar": {"sha256": "ab", "bytes": 3}}}, old, new)
+    new = New(
+        random.integers(0, 256, (12, 64, 64), np.uint8),
+        points,
+        np.full(12, ""),
+        np.array([f"kvg:{p:05x}" for p in points]),
+        np.concatenate(lines),
+        np.arange(13) * 2,
+        np.arange(13),
+        np.full(12, "㇐"),
+        np.empty(0, []),
+        np.zeros(13, np.int64),
+    )
+    split = np.tile(
+        np.array([SPLITS.index(s) for s in ("train", "train", "val", "val")], np.uint8), 12
+    )
+    old = Old(
+        random.integers(0, 256, (48, 64, 64), np.uint8),
+        np.repeat(points, 4),
+        np.array([str(i) for i in range(48)]),
+        split,
+    )
+    return tmp_path, Corpus(
+        None, True, {"sources": {"a.tar": {"sha256": "ab", "bytes": 3}}}, old, new
+    )
 
 
 SMALL = mdn.MDNConfig(hidden=8, key=4, direct=True, averaged=0, batch=8, steps=3)
@@ -190,7 +221,12 @@ def test_weights_are_read_and_compiled_once_until_they_are_replaced(folder, monk
     assert len(loads) == 1
     np.testing.assert_array_equal(first[0], again[0])
     params = nnx.to_pure_dict(nnx.split(vae.VAE(OLD, 12, nnx.Rngs(1)))[1])
-    weights.save(place / "vae_old.safetensors", params, {"classes": np.arange(12)}, {"config": dataclasses.asdict(OLD)})
+    weights.save(
+        place / "vae_old.safetensors",
+        params,
+        {"classes": np.arange(12)},
+        {"config": dataclasses.asdict(OLD)},
+    )
     other = stages.encode_images(place, "old", given.old.images[:3])
     assert len(loads) == 2 and not np.array_equal(first[0], other[0])
     none = stages.encode_images(place, "old", given.old.images[:0])
@@ -198,7 +234,8 @@ def test_weights_are_read_and_compiled_once_until_they_are_replaced(folder, monk
 
 
 def test_what_is_measured_on_val_was_fitted_on_its_other_half(folder, monkeypatch):
-    """Exponents that copy the labels they were fitted on would be noticed: each half is scored with the other's."""
+    """Exponents that copy the labels they were fitted on would be noticed: each half is scored with
+    the other's."""
     place, given = folder
     task, fits = stages.mdn_task(SMALL, given, place), []
 
@@ -209,11 +246,17 @@ def test_what_is_measured_on_val_was_fitted_on_its_other_half(folder, monkeypatc
     monkeypatch.setattr(stages, "fit_exponents", fit)
     params = task.init(jax.random.key(0))
     settled = task.settle(params)
-    assert len(fits) == 1 and len(fits[0]) == 24 and np.asarray(settled["mdn"]["exponents"]).tolist() == [1.0, 0.0]
+    assert (
+        len(fits) == 1
+        and len(fits[0]) == 24
+        and np.asarray(settled["mdn"]["exponents"]).tolist() == [1.0, 0.0]
+    )
     measured = task.evaluate(settled)
     halves = stages.two_halves(24)
     assert sorted(np.concatenate(halves)) == list(range(24)) and len(halves[0]) == 12
-    assert [label.tolist() for label in fits[1:]] == [fits[0][half].tolist() for half in halves[::-1]]
+    assert [label.tolist() for label in fits[1:]] == [
+        fits[0][half].tolist() for half in halves[::-1]
+    ]
     # By similarity alone for the second half, by the classifier alone for the first.
     monkeypatch.setattr(stages, "fit_exponents", lambda *_: np.float32([1.0, 0.0]))
     similar = task.evaluate(settled)
@@ -225,14 +268,20 @@ def test_what_is_measured_on_val_was_fitted_on_its_other_half(folder, monkeypatc
 
 def test_a_corpus_without_val_images_trains_all_the_same(folder, tmp_path):
     place, given = folder
-    given = dataclasses.replace(given, old=dataclasses.replace(given.old, split=np.zeros_like(given.old.split)))
+    given = dataclasses.replace(
+        given, old=dataclasses.replace(given.old, split=np.zeros_like(given.old.split))
+    )
     task = stages.mdn_task(SMALL, given, place)
     params = task.settle(task.init(jax.random.key(0)))
     assert np.asarray(params["mdn"]["exponents"]).tolist() == pytest.approx(stages.EXPONENTS)
     assert task.evaluate(params) == {} and task.export(params)["calibration"].tolist() == [1.0]
-    training.train(dataclasses.replace(task, config=dataclasses.replace(SMALL, steps=1)), tmp_path / "mdn")
+    training.train(
+        dataclasses.replace(task, config=dataclasses.replace(SMALL, steps=1)), tmp_path / "mdn"
+    )
     forms = stages.modern_forms(place, given, False)
-    held = stages.held_out_drawings(given, place, forms, stages.load_mdn(tmp_path), None, lambda glyphs: (glyphs, glyphs))
+    held = stages.held_out_drawings(
+        given, place, forms, stages.load_mdn(tmp_path), None, lambda glyphs: (glyphs, glyphs)
+    )
     assert list(held) == ["gallery"]
 
 

@@ -142,21 +142,33 @@ def test_ink_is_length_times_width():
 
 def test_coarse_picture_is_the_mean_of_blocks():
     picture = np.random.default_rng(0).random((2, 64, 64)).astype(np.float32)
-    np.testing.assert_allclose(stroke_rnn.coarse_picture(jnp.asarray(picture))[1, 3, 5], picture[1, 12:16, 20:24].mean(), rtol=1e-5)
-    np.testing.assert_allclose(stroke_rnn.coarse_picture(jnp.asarray(picture), 32)[1, 3, 5], picture[1, 6:8, 10:12].mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        stroke_rnn.coarse_picture(jnp.asarray(picture))[1, 3, 5],
+        picture[1, 12:16, 20:24].mean(),
+        rtol=1e-5,
+    )
+    np.testing.assert_allclose(
+        stroke_rnn.coarse_picture(jnp.asarray(picture), 32)[1, 3, 5],
+        picture[1, 6:8, 10:12].mean(),
+        rtol=1e-5,
+    )
 
 
 def test_every_step_is_told_how_many_strokes_are_left():
     told = np.asarray(stroke_rnn.strokes_left(jnp.array([[12, 4, 3], [2, 1, 0]])))
     np.testing.assert_allclose(told[..., 0], [[1.2, 0.4, 0.3], [0.2, 0.1, 0.0]], rtol=1e-6)
-    np.testing.assert_array_equal(told[..., 1:], np.array([[12, 4, 3], [2, 1, 0]])[..., None] == np.arange(4))
+    np.testing.assert_array_equal(
+        told[..., 1:], np.array([[12, 4, 3], [2, 1, 0]])[..., None] == np.arange(4)
+    )
 
 
 def test_the_plan_is_learned_by_its_likelihood(tiny):
     model, strokes = nnx.merge(tiny[0], tiny[1]), np.array([1, 7, 0, 40], np.int32)
     value, parts = stroke_rnn.plan_loss(model, tiny[5]["z"], strokes)
     scores = special.log_softmax(np.asarray(model.plan(tiny[5]), np.float64), -1)
-    assert float(value) == pytest.approx(-np.mean([row[n] for row, n in zip(scores, strokes)]), rel=1e-5)
+    assert float(value) == pytest.approx(
+        -np.mean([row[n] for row, n in zip(scores, strokes)]), rel=1e-5
+    )
     assert float(parts["plan_right"]) == pytest.approx(np.mean(scores.argmax(1) == strokes))
 
 
@@ -231,7 +243,10 @@ def test_it_learns_to_write_what_z_says(tiny):
     def step(params, state, key):
         def value(p):
             model = nnx.merge(graph, p)
-            return stroke_rnn.loss(model, axes, jnp.asarray(strokes), count, condition, key)[0] + stroke_rnn.plan_loss(model, condition["z"], count)[0]
+            return (
+                stroke_rnn.loss(model, axes, jnp.asarray(strokes), count, condition, key)[0]
+                + stroke_rnn.plan_loss(model, condition["z"], count)[0]
+            )
 
         updates, state = optimizer.update(jax.grad(value)(params), state)
         return optax.apply_updates(params, updates), state

@@ -393,8 +393,16 @@ def test_a_run_folder_with_retired_settings_goes_on_where_they_were_off(tmp_path
 
 def test_seconds_go_on_from_where_a_run_stood(tmp_path):
     log = tmp_path / "metrics.jsonl"
-    log.write_text("".join(json.dumps(line) + "\n" for line in (
-        {"step": 2, "loss": 1.0, "seconds": 400.0}, {"step": 2, "val/error": 0.5, "seconds": 500.0}, {"step": 9, "loss": 1.0, "seconds": 700.0})))
+    log.write_text(
+        "".join(
+            json.dumps(line) + "\n"
+            for line in (
+                {"step": 2, "loss": 1.0, "seconds": 400.0},
+                {"step": 2, "val/error": 0.5, "seconds": 500.0},
+                {"step": 9, "loss": 1.0, "seconds": 700.0},
+            )
+        )
+    )
     training._Metrics(log, 2).write(step=3, loss=0.5)
     found = training.history(log)
     assert 500 <= found.seconds < 510 and found.held_out == {"error": 0.5}

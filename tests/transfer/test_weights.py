@@ -143,23 +143,47 @@ def test_find_looks_in_weights_folders_and_runs_folders(tmp_path):
 
 def test_config_comes_back_from_its_json():
     config = VAEConfig.paper()
-    assert weights.config(VAEConfig, json.loads(json.dumps({"config": dataclasses.asdict(config)}))) == config
+    assert (
+        weights.config(VAEConfig, json.loads(json.dumps({"config": dataclasses.asdict(config)})))
+        == config
+    )
     # What a file does not have, keeps its default.
     assert weights.config(VAEConfig, {"config": {"latent": 7}}) == VAEConfig(latent=7)
 
 
 def test_a_setting_that_is_not_known_is_one_line():
-    with pytest.raises(weights.WeightsError, match="a_later_setting = '1', which this version does not know") as error:
-        weights.config(VAEConfig, {"config": dataclasses.asdict(VAEConfig.paper()) | {"a_later_setting": 1}})
+    with pytest.raises(
+        weights.WeightsError, match="a_later_setting = '1', which this version does not know"
+    ) as error:
+        weights.config(
+            VAEConfig, {"config": dataclasses.asdict(VAEConfig.paper()) | {"a_later_setting": 1}}
+        )
     one_line(error)
 
 
-@pytest.mark.parametrize("kind, off, on", [
-    (VAEConfig, {"pretrained": False}, {"pretrained": True}),
-    (MDNConfig, {"together": False, "likelihood": 3000.0}, {"together": True}),
-    (SketchRNNConfig, {"joint_pen": False, "glimpse": False, "plan": False, "plan_batch": 1024, "particles": 1, "embed": 0, "head": 0,
-                       "noise": 0.0}, {"glimpse": True}),
-    (SketchRNNConfig, {"particles": 1}, {"particles": 8}), (SketchRNNConfig, {"noise": 0.0}, {"noise": 0.7})])
+@pytest.mark.parametrize(
+    "kind, off, on",
+    [
+        (VAEConfig, {"pretrained": False}, {"pretrained": True}),
+        (MDNConfig, {"together": False, "likelihood": 3000.0}, {"together": True}),
+        (
+            SketchRNNConfig,
+            {
+                "joint_pen": False,
+                "glimpse": False,
+                "plan": False,
+                "plan_batch": 1024,
+                "particles": 1,
+                "embed": 0,
+                "head": 0,
+                "noise": 0.0,
+            },
+            {"glimpse": True},
+        ),
+        (SketchRNNConfig, {"particles": 1}, {"particles": 8}),
+        (SketchRNNConfig, {"noise": 0.0}, {"noise": 0.7}),
+    ],
+)
 def test_retired_settings_are_taken_where_they_were_off(kind, off, on):
     config = kind.paper()
     assert weights.config(kind, {"config": dataclasses.asdict(config) | off}) == config
@@ -172,7 +196,9 @@ def test_settings_of_one_model_are_not_retired_from_another():
     """The decoder of whole strokes has a `noise` and a `plan_batch` of its own."""
     config = StrokeRNNConfig.small()
     described = {"config": dataclasses.asdict(config) | {"noise": 0.0, "plan_batch": 3}}
-    assert weights.config(StrokeRNNConfig, described) == dataclasses.replace(config, noise=0.0, plan_batch=3)
+    assert weights.config(StrokeRNNConfig, described) == dataclasses.replace(
+        config, noise=0.0, plan_batch=3
+    )
 
 
 def foreign(tensors: dict, config: str = '{"config": {}}'):
@@ -194,8 +220,21 @@ def test_a_hostile_file_is_one_line(tmp_path, write, words):
     assert "m.safetensors" in one_line(error)
 
 
-@pytest.mark.parametrize("field, value", [("latent", "64"), ("latent", 1.5), ("latent", True), ("decoder", [1, 2]), ("encoder", [1, 2, "3"]), ("architecture", "other"),
-                                          ("architecture", ["paper"]), ("kl_floor", float("nan")), ("standardise", 1), ("latent", 10**400)])
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("latent", "64"),
+        ("latent", 1.5),
+        ("latent", True),
+        ("decoder", [1, 2]),
+        ("encoder", [1, 2, "3"]),
+        ("architecture", "other"),
+        ("architecture", ["paper"]),
+        ("kl_floor", float("nan")),
+        ("standardise", 1),
+        ("latent", 10**400),
+    ],
+)
 def test_a_config_of_other_types_is_one_line(field, value):
     described = {"config": dataclasses.asdict(VAEConfig.paper()) | {field: value}}
     with pytest.raises(weights.WeightsError, match=field) as error:

@@ -1,4 +1,6 @@
-"""Linear discriminant analysis: features of labelled examples become a few directions in which the classes lie apart."""
+"""Linear discriminant analysis: features of labelled examples become a few directions in which the
+classes lie apart."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -6,7 +8,8 @@ import dataclasses
 import numpy as np
 
 _SHRINKAGE = 0.05
-"""Share of the mean variance in the pooled covariance: classes have few examples (Ledoit & Wolf 2004 say how much is best)."""
+"""Share of the mean variance in the pooled covariance: classes have few examples (Ledoit & Wolf
+2004 say how much is best)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +25,9 @@ class Discriminant:
 
 
 def fit(features: np.ndarray, labels: np.ndarray, classes: int, dimensions: int) -> Discriminant:
-    """features (N, F); labels (N,) int, every one of `classes` present; the `dimensions` directions with the most variance between classes
-    for that inside of them. Raises ValueError where there are fewer features than that."""
+    """features (N, F); labels (N,) int, every one of `classes` present; the `dimensions` directions
+    with the most variance between classes for that inside of them. Raises ValueError where there
+    are fewer features than that."""
     if features.shape[1] < dimensions:
         raise ValueError(f"{features.shape[1]} features cannot give {dimensions} directions")
     x = np.asarray(features, np.float64)

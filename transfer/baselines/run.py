@@ -55,11 +55,23 @@ def run(config: BaselineConfig, data: Labelled, runs: Path, split: str, preset: 
         config, network, params = task.load(folder / "weights" / f"{config.model}.safetensors", size, len(data.names))
         begin = time.time()
         cases = Answers(task.log_probabilities(config, network, params, data.test_images), data.test_labels, data.train_count, seed)
-        about |= {"parameters": sum(leaf.size for leaf in jax.tree.leaves(params["weights"])), "steps": config.steps, "batch": config.batch,
-                  "epochs": round(config.steps * config.batch / len(data.train_images), 3),
-                  "epochs_published": BaselineConfig.published(config.model, config.regulariser, size).epochs if config.optimizer != "lbfgs" else 0,
-                  "training_seconds": training.history(folder / "metrics.jsonl").seconds, "asking_seconds": time.time() - begin,
-                  "flop": 3 * task.networks.flop(config, size, len(data.names)) * config.steps * config.batch}
+        about |= {
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(params["weights"])),
+            "steps": config.steps,
+            "batch": config.batch,
+            "epochs": round(config.steps * config.batch / len(data.train_images), 3),
+            "epochs_published": BaselineConfig.published(
+                config.model, config.regulariser, size
+            ).epochs
+            if config.optimizer != "lbfgs"
+            else 0,
+            "training_seconds": training.history(folder / "metrics.jsonl").seconds,
+            "asking_seconds": time.time() - begin,
+            "flop": 3
+            * task.networks.flop(config, size, len(data.names))
+            * config.steps
+            * config.batch,
+        }
         figures.curves(folder / "metrics.jsonl", out / "curves.png")
         drawn = [("curves.png", "learning curves")]
         features = pixels if config.model == "logistic" else lambda images: task.in_parts(lambda x: network.features(params, x), images)

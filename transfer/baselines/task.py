@@ -76,13 +76,30 @@ class BaselineConfig:
 
     def __post_init__(self):
         """Raise ValueError for settings that cannot be meant."""
-        for name in ("neighbours", "width", "stem_stride", "batch", "watched", "steps", "epochs", "warmup", "cutout", "warp",
-                     "weight_decay"):
+        for name in (
+            "neighbours",
+            "width",
+            "stem_stride",
+            "batch",
+            "watched",
+            "steps",
+            "epochs",
+            "warmup",
+            "cutout",
+            "warp",
+            "weight_decay",
+        ):
             low = 1 if name in ("neighbours", "width", "stem_stride", "batch", "watched") else 0
             if getattr(self, name) < low:
-                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give {low} or more")
-        below_one = {"ema": self.ema, "label-smoothing": self.label_smoothing, "momentum": self.momentum,
-                     "dropout": max(self.dropout)}
+                raise ValueError(
+                    f"--{name.replace('_', '-')} {getattr(self, name)}: give {low} or more"
+                )
+        below_one = {
+            "ema": self.ema,
+            "label-smoothing": self.label_smoothing,
+            "momentum": self.momentum,
+            "dropout": max(self.dropout),
+        }
         for name, value in below_one.items():
             if not 0 <= value < 1:
                 raise ValueError(f"--{name} {value}: give a number from 0 to below 1")

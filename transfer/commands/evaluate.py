@@ -62,14 +62,24 @@ def run(chosen) -> int:
         found = cases.gather(folder, chosen.judges or judges.PRETRAINED, corpus, chosen.split, chosen.samples, chosen.seed, chosen.limit)
         measured = [importlib.import_module(f"transfer.evaluation.{name}").measure(found) for name in EVALUATORS]
         drawn = figures.write(found, out)
-        about = {"weights": "the shipped weights" if folder == PRETRAINED else str(folder), "split": chosen.split,
-                 "samples": chosen.samples, "seed": chosen.seed, "images": len(found.images),
-                 "classes": len(set(found.code_points.tolist())),
-                 "left_out": found.left_out, "cross_fitted": found.cross_fitted, "sample_corpus": corpus.is_sample, "sources": corpus.manifest["sources"],
-                 "reader": found.recogniser.name,
-                 "recogniser": f"{found.recogniser.name} over {len(found.recogniser.classes):,} kanji",
-                 "date": datetime.date.today().isoformat(), "jax": jax.__version__, "seconds": time.time() - begin,
-                 "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}"}
+        about = {
+            "weights": "the shipped weights" if folder == PRETRAINED else str(folder),
+            "split": chosen.split,
+            "samples": chosen.samples,
+            "seed": chosen.seed,
+            "images": len(found.images),
+            "classes": len(set(found.code_points.tolist())),
+            "left_out": found.left_out,
+            "cross_fitted": found.cross_fitted,
+            "sample_corpus": corpus.is_sample,
+            "sources": corpus.manifest["sources"],
+            "reader": found.recogniser.name,
+            "recogniser": f"{found.recogniser.name} over {len(found.recogniser.classes):,} kanji",
+            "date": datetime.date.today().isoformat(),
+            "jax": jax.__version__,
+            "seconds": time.time() - begin,
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}",
+        }
         report.write(report.summarise(found, measured, about), drawn, out)
     except (DataError, WeightsError, ValueError) as error:
         return fail(str(error))

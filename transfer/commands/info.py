@@ -17,16 +17,22 @@ ATTRIBUTION = (
     "KanjiVG, (c) Ulrich Apel, https://kanjivg.tagaini.net, CC BY-SA 3.0",
 )
 EXAMPLES = """  kuzushiji-transfer info
-  kuzushiji-transfer info --weights runs/small      # also how long each stage was trained, and how good it is on held-out data
-  kuzushiji-transfer info --json
+  kuzushiji-transfer info --weights runs/small      # also how long each stage was trained, and how
+  good it is on held-out data kuzushiji-transfer info --json
 """
 
 
 def add(commands) -> None:
-    parser = arguments.add(commands, "info", run, "show versions, weights and devices",
-                           "Show the version, the weights (files, settings, data they were trained on; of a runs folder also the minutes\n"
-                           "that each stage took and its last measurement on held-out data), attribution, and JAX's devices.",
-                           EXAMPLES)
+    parser = arguments.add(
+        commands,
+        "info",
+        run,
+        "show versions, weights and devices",
+        "Show the version, the weights (files, settings, data they were trained on; of a runs folder\n"
+        "also the minutes that each stage took and its last measurement on held-out data), attribution,\n"
+        "and JAX's devices.",
+        EXAMPLES,
+    )
     arguments.weights(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document, with all settings of every model")
 
@@ -48,8 +54,12 @@ def run(chosen) -> int:
         size = f"{model['bytes'] / 1e6:.1f} MB, {model['parameters']:,} parameters"
         print(f"  {name:<11}{size}, {model['config'].get('steps', 0):,} steps, seed {model['seed']}, sha256 {model['sha256'][:12]}…")
         if "minutes" in model:
-            measured = ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in model["held_out"].items())
-            print(f"  {'':<11}trained in {model['minutes']:.1f} minutes; on held-out data: {measured}")
+            measured = ", ".join(
+                f"{key.replace('_', ' ')} {value:.4g}" for key, value in model["held_out"].items()
+            )
+            print(
+                f"  {'':<11}trained in {model['minutes']:.1f} minutes; on held-out data: {measured}"
+            )
     data = ", ".join(described["weights"]["data"]) or "unknown data"
     print(f"  {described['weights']['gallery']:,} kanji in the gallery; trained on {data}")
     for line in described["attribution"]:
@@ -60,8 +70,8 @@ def run(chosen) -> int:
 def describe(folder: Path | None = None) -> dict:
     """What `info --json` prints: version, python, jax, devices, weights (folder, shipped, models, gallery, data), attribution.
 
-    Models of a runs folder come with the minutes that they were trained and their last measurement on held-out data.
-    Raises WeightsError for a folder without the models.
+    Models of a runs folder come with the minutes that they were trained and their last measurement
+    on held-out data. Raises WeightsError for a folder without the models.
     """
     import jax
     import numpy as np

@@ -63,7 +63,8 @@ class Cases:
     results: list[Result]
     left_out: int
     cross_fitted: bool = False
-    """Whether `results` are of models whose exponents and calibration were fitted on other images (see `cross_fitting`)."""
+    """Whether `results` are of models whose exponents and calibration were fitted on other images
+    (see `cross_fitting`)."""
 
     @cached_property
     def readings(self) -> DrawingReadings:
@@ -127,25 +128,52 @@ def gather(folder: Path, judges: Path, corpus: Corpus, split: str, samples: int 
         known_to_model = np.isin(points, [ord(c) for c in model.characters])
         halves = stages.two_halves(len(chosen))
         learn = [half[known_to_model[half]] for half in halves[::-1]]
-        refit = lambda index: cross_fitting.refitted(model, np.array(corpus.old.images[chosen[index]]), points[index])
-        parts = [(refit(others) if len(others) else model, np.intersect1d(half, kept)) for half, others in zip(halves, learn)]
+        refit = lambda index: cross_fitting.refitted(
+            model, np.array(corpus.old.images[chosen[index]]), points[index]
+        )
+        parts = [
+            (refit(others) if len(others) else model, np.intersect1d(half, kept))
+            for half, others in zip(halves, learn)
+        ]
     drawn = {}
     with tqdm(total=len(kept), desc="drawing", unit="image", disable=None) as bar:
         for drawer, index in parts:
             for at in range(0, len(index), PAGE):
                 part = index[at:at + PAGE]
-                drawn |= zip(part.tolist(), drawer.transfer(np.array(corpus.old.images[chosen[part]]), samples=samples, seed=seed))
+                drawn |= zip(
+                    part.tolist(),
+                    drawer.transfer(
+                        np.array(corpus.old.images[chosen[part]]), samples=samples, seed=seed
+                    ),
+                )
                 bar.update(len(part))
     chosen, points, results = chosen[kept], points[kept], [drawn[i] for i in kept]
     glyphs = gallery[np.searchsorted(corpus.new.code_points[gallery], points)]
     trained = np.sort(stages.old_examples(corpus, "train")[1])
     count = np.searchsorted(trained, points, "right") - np.searchsorted(trained, points, "left")
-    return Cases(Path(folder), corpus, split, samples, seed, model, recogniser, baseline, np.array(corpus.old.images[chosen]), points,
-                 glyphs, count, [corpus.new.strokes(int(g)) for g in glyphs], results, left_out, cross_fitted)
+    return Cases(
+        Path(folder),
+        corpus,
+        split,
+        samples,
+        seed,
+        model,
+        recogniser,
+        baseline,
+        np.array(corpus.old.images[chosen]),
+        points,
+        glyphs,
+        count,
+        [corpus.new.strokes(int(g)) for g in glyphs],
+        results,
+        left_out,
+        cross_fitted,
+    )
 
 
 def rank(scores: np.ndarray, label) -> np.ndarray:
-    """How many other classes score as high as `label` (an index, or one a row) or higher: (n,) int for scores (n, C).
+    """How many other classes score as high as `label` (an index, or one a row) or higher: (n,) int
+    for scores (n, C).
 
     Ties count against the right class, here as everywhere: who scores all alike knows nothing.
     """

@@ -1,7 +1,10 @@
-"""What weights choose on val (the density's exponents and its calibration) is not reported on the same images of val.
+"""What weights choose on val (the density's exponents and its calibration) is not reported on the
+same images of val.
 
-For images of each half of val the model is the shipped one but for these numbers, which are fitted on the other half.
+For images of each half of val the model is the shipped one but for these numbers, which are fitted
+on the other half.
 """
+
 from __future__ import annotations
 
 import copy
@@ -20,20 +23,33 @@ def chosen_on(model: KuzushijiTransfer, corpus: Corpus, split: str) -> bool:
     """Whether the model's exponents and calibration were fitted on this split of this corpus."""
     _, _, described = weights.load(weights.find(model.folder, "mdn"))
     theirs = described.get("data", {}).get("sources", {})
-    old = {name: source["sha256"] for name, source in corpus.manifest["sources"].items() if name.startswith("kkanji")}
+    old = {
+        name: source["sha256"]
+        for name, source in corpus.manifest["sources"].items()
+        if name.startswith("kkanji")
+    }
     if corpus.is_sample:
         old = {name: source["sha256"] for name, source in corpus.manifest["sources"].items()}
-    return split == "val" and bool(old) and all(theirs.get(name) == checksum for name, checksum in old.items())
+    return (
+        split == "val"
+        and bool(old)
+        and all(theirs.get(name) == checksum for name, checksum in old.items())
+    )
 
 
-def refitted(model: KuzushijiTransfer, images: np.ndarray, code_points: np.ndarray) -> KuzushijiTransfer:
-    """The model with exponents and calibration fitted on images (N, 64, 64) uint8 of these kanji (N,), all of its gallery."""
+def refitted(
+    model: KuzushijiTransfer, images: np.ndarray, code_points: np.ndarray
+) -> KuzushijiTransfer:
+    """The model with exponents and calibration fitted on images (N, 64, 64) uint8 of these kanji
+    (N,), all of its gallery."""
     density = nnx.merge(model.mdn_graph, model.mdn_params)
     label = np.searchsorted([ord(c) for c in model.characters], code_points)
 
     @jax.jit
     def read(images):
-        return vae.averaged_z(nnx.merge(model.old_graph, model.old_params), images, density.config.averaged)
+        return vae.averaged_z(
+            nnx.merge(model.old_graph, model.old_params), images, density.config.averaged
+        )
 
     z_old = stages.in_batches(read, images, IMAGES[-1:])
     new = copy.copy(model)
@@ -52,5 +68,5 @@ def refitted(model: KuzushijiTransfer, images: np.ndarray, code_points: np.ndarr
 def in_parts(function, z_old: np.ndarray) -> list[np.ndarray]:
     """Each of the arrays that a function of z_old (n, 64) gives, put together from parts."""
     compiled = jax.jit(function)
-    parts = [compiled(jnp.asarray(z_old[at:at + 256])) for at in range(0, len(z_old), 256)]
+    parts = [compiled(jnp.asarray(z_old[at : at + 256])) for at in range(0, len(z_old), 256)]
     return [np.concatenate([np.asarray(p[k]) for p in parts]) for k in range(len(parts[0]))]

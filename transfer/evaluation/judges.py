@@ -173,7 +173,9 @@ def _task(name, config, corpus, images, labels, classes, tests) -> Task:
 
     def evaluate(params):
         values, norm = {}, measured(params)
-        for test, (held, label) in ((name, found) for name, found in tests.items() if len(found[1])):
+        for test, (held, label) in (
+            (name, found) for name, found in tests.items() if len(found[1])
+        ):
             answers = np.concatenate([np.asarray(answer(params, norm, jnp.asarray(held[at:at + 256]))) for at in range(0, len(held), 256)])
             values[f"{test}_accuracy"] = float((answers == label).mean())
         return values

@@ -15,9 +15,11 @@ ACTIVE = 0.01
 
 
 def measure(cases: Cases) -> Measures:
-    """Active units and KL of both VAEs; whether the nearest training image in z_old is of the same class; a linear probe's accuracy.
+    """Active units and KL of both VAEs; whether the nearest training image in z_old is of the same
+    class; a linear probe's accuracy.
 
-    z_old is the encoder's, of the plain image: not averaged over warped forms, as it is when an image is read.
+    z_old is the encoder's, of the plain image: not averaged over warped forms, as it is when an
+    image is read.
     """
     found, overall = {}, {}
     old = stages.encode_images(cases.folder, "old", cases.images)
@@ -29,7 +31,9 @@ def measure(cases: Cases) -> Measures:
                     for name, value in zip(("smallest", "median", "largest"), np.quantile(kl.mean(0), (0, 0.5, 1)))}
     z_old = old[0]
     latents, points = cases.train_latents
-    found["1-NN in z_old of the plain image, same class"] = (points[nearest(z_old, latents)] == cases.code_points).astype(float)
+    found["1-NN in z_old of the plain image, same class"] = (
+        points[nearest(z_old, latents)] == cases.code_points
+    ).astype(float)
     found["linear probe of z_old"] = (probe(latents, points, z_old, cases.seed) == cases.code_points).astype(float)
     return Measures(found, overall)
 

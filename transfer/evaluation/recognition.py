@@ -12,10 +12,12 @@ from transfer.evaluation.judges import clean_images, fit_image, strokes_image
 def measure(cases: Cases) -> Measures:
     """top-1, -5 and -10 (1 or 0 an image) of every link of the chain.
 
-    recogniser and HOG: the true glyph (their ceiling), the new VAE's reconstruction of it, the pixels predicted from the density, a
-    drawing (the first sample), the drawing that the model ranks best; recogniser besides: best of k (oracle), majority and mean
-    probability over k drawings (by HOG where no recogniser was trained). candidates: the model's own list. look-up: the glyph of the
-    baseline classifier's answer, and of the training image that is nearest in z_old, averaged as `transfer` reads it.
+    recogniser and HOG: the true glyph (their ceiling), the new VAE's reconstruction of it, the
+    pixels predicted from the density, a drawing (the first sample), the drawing that the model
+    ranks best; recogniser besides: best of k (oracle), majority and mean probability over k
+    drawings (by HOG where no recogniser was trained). candidates: the model's own list. look-up:
+    the glyph of the baseline classifier's answer, and of the training image that is nearest in
+    z_old, averaged as `transfer` reads it.
     """
     gallery = cases.corpus.new.gallery()
     glyph_images = clean_images(cases.corpus, gallery)
@@ -75,7 +77,10 @@ def look_up(cases: Cases) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         out["classify, then look up"] = np.where(known, rank(scores, at), len(classes)), classes[scores.argmax(1)]
     latents, points = cases.train_latents
     answer = points[nearest(np.stack([r.z_old for r in cases.results]), latents)]
-    out["nearest in z_old as it is read, then look up"] = np.where(answer == cases.code_points, 0, len(points)), answer
+    out["nearest in z_old as it is read, then look up"] = (
+        np.where(answer == cases.code_points, 0, len(points)),
+        answer,
+    )
     return out
 
 

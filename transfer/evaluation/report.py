@@ -19,8 +19,10 @@ AUTHORS = {
 }
 """The published outputs of Clanuwat et al. 2018 on their 1,828 test images, measured by us with another recogniser (ceiling .998)."""
 
-CROSS_FITTED = (" The weights choose the density's exponents and calibration on this split: here each half of it is read with those that "
-                "are fitted on the other half.")
+CROSS_FITTED = (
+    " The weights choose the density's exponents and calibration on this split: here each half of it "
+    "is read with those that are fitted on the other half."
+)
 FREQUENCY = ((0, 0), (1, 4), (5, 9), (10, 49), (50, 199), (200, None))
 STROKES = ((1, 4), (5, 8), (9, 12), (13, 16), (17, None))
 GROUPED = ("candidates, top-1", "candidates, top-10", "recogniser: predicted pixels, top-1", "recogniser: single drawing, top-1",
@@ -84,19 +86,54 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
             lines.append(f"| {name} | " + " | ".join(_cell(metrics.get(f"{reader}: {name}, top-{t}")) for t in (1, 5, 10))
                          + f" | {' / '.join(_plain(x) for x in theirs) if theirs else '–'} | {hog(name)}"
                          + f"{_plain(AUTHORS[f'HOG: {name}'][0]) if f'HOG: {name}' in AUTHORS else '–'} |")
-    for name in ("candidates", "classify, then look up: answer", "nearest in z_old as it is read, then look up: answer"):
+    for name in (
+        "candidates",
+        "classify, then look up: answer",
+        "nearest in z_old as it is read, then look up: answer",
+    ):
         if f"{name}, top-1" in metrics:
             known = (1, 5, 10) if not name.startswith("nearest") else (1,)
             lines.append(f"| *{name}* (no drawing is read) | "
                          + " | ".join(_cell(metrics.get(f"{name}, top-{t}") if t in known else None) for t in (1, 5, 10)) + " | – | – |" + " – |" * bool(hog_head))
     sections = {
-        "Strokes": ("The best-ranked drawing against KanjiVG's strokes of the true kanji, of it where it is read right, and of a "
-                    "wrong kanji at random.",
-                    ("stroke count exact", "stroke count within 1", "stroke count error", "strokes matched", "stroke order agreement",
-                     "stroke direction agreement", "length-independent DTW", "AIoU", "Chamfer distance", "Chamfer distance between two drawings")),
-        "Distribution": ("", ("NLL per stroke", "NLL per stroke, another image's z", "NLL per point", "NLL per point, another image's z", f"different kanji among {k} drawings",
-                              "confidence of the best candidate", "pixel uncertainty, right", "pixel uncertainty, wrong")),
-        "Latents": ("", ("KL of z_old, nats", "KL of z_new, nats", "1-NN in z_old of the plain image, same class", "linear probe of z_old")),
+        "Strokes": (
+            "The best-ranked drawing against KanjiVG's strokes of the true kanji, of it where it is read right, and of a "
+            "wrong kanji at random.",
+            (
+                "stroke count exact",
+                "stroke count within 1",
+                "stroke count error",
+                "strokes matched",
+                "stroke order agreement",
+                "stroke direction agreement",
+                "length-independent DTW",
+                "AIoU",
+                "Chamfer distance",
+                "Chamfer distance between two drawings",
+            ),
+        ),
+        "Distribution": (
+            "",
+            (
+                "NLL per stroke",
+                "NLL per stroke, another image's z",
+                "NLL per point",
+                "NLL per point, another image's z",
+                f"different kanji among {k} drawings",
+                "confidence of the best candidate",
+                "pixel uncertainty, right",
+                "pixel uncertainty, wrong",
+            ),
+        ),
+        "Latents": (
+            "",
+            (
+                "KL of z_old, nats",
+                "KL of z_new, nats",
+                "1-NN in z_old of the plain image, same class",
+                "linear probe of z_old",
+            ),
+        ),
     }
     for title, (text, names) in sections.items():
         head = "| | true kanji | right ones | wrong kanji | authors |" if title == "Strokes" else "| | | authors |"

@@ -1,4 +1,5 @@
-"""transfer.baselines.discriminant: against scikit-learn's formulas written out, and on classes whose directions are known."""
+"""transfer.baselines.discriminant: against scikit-learn's formulas written out, and on classes
+whose directions are known."""
 import numpy as np
 import pytest
 from scipy import linalg
@@ -36,8 +37,12 @@ def test_z_has_mean_0_variance_1_and_the_classes_means():
     found = discriminant.fit(x, labels, 30, 3)
     z = x @ found.kernel + found.bias
     np.testing.assert_allclose(z.mean(0), 0, atol=1e-9)
-    np.testing.assert_allclose(z.var(0), 1, rtol=0.1)  # shrinkage takes the inside for a little wider than it is
-    np.testing.assert_allclose(found.means, np.stack([z[labels == c].mean(0) for c in range(30)]), atol=1e-9)
+    np.testing.assert_allclose(
+        z.var(0), 1, rtol=0.1
+    )  # shrinkage takes the inside for a little wider than it is
+    np.testing.assert_allclose(
+        found.means, np.stack([z[labels == c].mean(0) for c in range(30)]), atol=1e-9
+    )
 
 
 def test_too_few_features_are_refused():

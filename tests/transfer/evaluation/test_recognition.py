@@ -35,8 +35,15 @@ def test_candidates_and_what_looking_up_gives(found):
     assert found["candidates, top-1"].tolist() == [1, 0, 0, 0]
     assert found["candidates, top-5"].tolist() == [1, 1, 0, 0]
     assert found["candidates, top-10"].tolist() == [1, 1, 1, 0]
-    assert found["nearest in z_old as it is read, then look up: answer, top-1"].tolist() == [1, 0, 0, 1]
-    assert found["recogniser: nearest in z_old as it is read, then look up: glyph of the answer, top-1"].tolist() == [1, 0, 0, 1]
+    assert found["nearest in z_old as it is read, then look up: answer, top-1"].tolist() == [
+        1,
+        0,
+        0,
+        1,
+    ]
+    assert found[
+        "recogniser: nearest in z_old as it is read, then look up: glyph of the answer, top-1"
+    ].tolist() == [1, 0, 0, 1]
     assert not any(name.startswith("classify") for name in found)  # no baseline was given
 
 
@@ -59,7 +66,10 @@ def test_majority_takes_the_first_of_equals():
 def test_rank_and_hits():
     scores = np.array([[0.1, 0.5, 0.4], [0.3, 0.3, 0.4]])
     assert rank(scores, np.array([2, 0])).tolist() == [1, 1] and rank(scores, 1).tolist() == [0, 1]
-    assert rank(np.array([[0.2, 0.2, 0.1], [0.0, 0.0, 0.0]]), 0).tolist() == [1, 2]  # ties count against the right class
+    assert rank(np.array([[0.2, 0.2, 0.1], [0.0, 0.0, 0.0]]), 0).tolist() == [
+        1,
+        2,
+    ]  # ties count against the right class
     assert {k: v.tolist() for k, v in top_hits("x", np.array([0, 4, 5, 10])).items()} == {
         "x, top-1": [1, 0, 0, 0], "x, top-5": [1, 1, 0, 0], "x, top-10": [1, 1, 1, 0]}
 
