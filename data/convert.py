@@ -31,6 +31,7 @@ EPSILON = 0.15  # box units: with flattening (0.01) and int16 rounding (0.08) le
 INT_SCALE = 9.0  # box units become at most 981: Sketch-RNN programs cut movements off at 1000
 SPLIT = (0.9, 0.05, 0.05)
 _MAX_ZIP = 1 << 28  # bytes, unpacked
+_DEVICE = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)  # no file can be called so on Windows
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def file_names(drawings: list[Drawing]) -> list[str]:
     for number, d in enumerate(drawings):
         stem = d.key or (f"{ord(d.word):05x}" if len(d.word) == 1 else d.word) or f"drawing{number:06d}"
         stem = re.sub(r"[^\w-]+", "_", stem)[:80]
-        name, copy = stem, 1
+        name, copy = f"{stem}_" if _DEVICE.fullmatch(stem) else stem, 1
         while name.lower() in used:  # some file systems hold a and A for one
             copy += 1
             name = f"{stem}-{copy}"

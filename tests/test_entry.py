@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,34 @@ def test_an_accelerator_that_is_not_there_is_one_line(name):
         if done.returncode == 0:
             pytest.skip(f"this machine has a device for {name}")
         assert done.returncode == 2 and len(lines) == 1 and f"JAX_PLATFORMS={name}: " in lines[0], done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_the_command_in_a_forked_pool(tmp_path):
+    """The package is imported before the fork, and its command run after it, as job systems do."""
+    program = ("import multiprocessing, sys\nfrom transfer import cli\nimport transfer.batch, transfer.formats\n"
+               "def one(i): return cli.main(['draw', sys.argv[1], '--samples', '1', '--format', 'json', '--out', f'{sys.argv[2]}/{i}'])\n"
+               "with multiprocessing.get_context('fork').Pool(2) as pool: print(pool.map(one, range(2)))\n")
+    done = subprocess.run([sys.executable, "-c", program, EXAMPLE, tmp_path], cwd=ROOT, capture_output=True, timeout=300, text=True, encoding="utf-8")
+    assert done.returncode == 0 and done.stderr == "" and done.stdout.splitlines()[-1] == "[0, 0]"
+    first, second = ((tmp_path / str(i) / "hana_U+82B1.json").read_text("utf-8") for i in range(2))
+    assert first == second
+
+
+def test_figures_ask_for_no_japanese_font(tmp_path):
+    """Matplotlib warns of a sign that its own font lacks."""
+    figures = pytest.importorskip("transfer.baselines.figures")
+    pytest.importorskip("matplotlib")
+    import numpy as np
+
+    from transfer.evaluation.classification import Answers
+
+    names = ["お", "花", "\U00020b9f", "7"]
+    cases = Answers(np.log(np.full((4, 4), 0.25)), np.arange(4), np.ones(4, int), 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures.matrix(cases, names, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 1000
 
 
 # Python's own switches

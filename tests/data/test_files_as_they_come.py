@@ -196,6 +196,11 @@ def test_names_that_are_no_text(tmp_path):
     assert main(["convert", str(strange), str(strange.with_suffix(".npz"))]) == 0
 
 
+def test_names_that_windows_keeps_for_devices_are_not_written():
+    drawings = [convert.Drawing([], word) for word in ("con", "AUX", "com1", "cone", "a:b", "山川", "")]
+    assert convert.file_names(drawings) == ["con_.svg", "AUX_.svg", "com1_.svg", "cone.svg", "a_b.svg", "山川.svg", "drawing000006.svg"]
+
+
 # Arrays as people save them
 
 ROWS = np.array([[1, 2, 0], [3, 4, 1], [5, 6, 0], [7, -8, 1]], np.float32)
