@@ -86,7 +86,9 @@ def prepare(folder: Path, paths: list[Path], code_points: np.ndarray, progress: 
         np.save(part / "images.npy", np.stack(images))
         np.save(part / "code_points.npy", np.array(points, np.int32))
         np.save(part / "font.npy", np.array(number, np.uint8))
-        described = json.dumps({"names": [p.name for p in paths], "sources": sources}, indent=1) + "\n"
+        described = (
+            json.dumps({"names": [p.name for p in paths], "sources": sources}, indent=1) + "\n"
+        )
         (part / "manifest.json").write_text(described, encoding="utf-8")
         shutil.rmtree(folder / "fonts", ignore_errors=True)
         os.rename(part, folder / "fonts")

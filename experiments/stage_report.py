@@ -36,7 +36,11 @@ def report(folder: Path, corpus) -> list[str]:
             _, params, _, config = stages.load_vae(folder, name.removeprefix("vae_"))  # the old one as stage 2 left it
         values = task_of(config, corpus, folder).evaluate(params)
         log = folder / name / "metrics.jsonl"
-        minutes = f"{json.loads(log.read_text('utf-8').splitlines()[-1])['seconds'] / 60:.1f}" if log.is_file() else ""
+        minutes = (
+            f"{json.loads(log.read_text('utf-8').splitlines()[-1])['seconds'] / 60:.1f}"
+            if log.is_file()
+            else ""
+        )
         lines.append(f"| {name} | {config.steps:,} | {minutes} | "
                      + "; ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in values.items()) + " |")
     return lines

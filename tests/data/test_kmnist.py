@@ -108,16 +108,26 @@ def other_member(path):
         archive.writestr("../arr_0.npy", b"x")
 
 
-@pytest.mark.parametrize(("spoil", "words"), [
-    (pickled, "pickled objects"), (truncated, "cut short or damaged"), (flipped, "cut short or damaged"),
-    (lambda p: p.write_bytes(b""), "cut short or damaged"), (lambda p: p.write_text("<html>"), "web page"),
-    (announces((10**9, 28, 28)), "instead of bytes with 3 axes"), (announces((20, 28, 28)), "announces an array of"),
-    (announces((0,), 0), "instead of bytes with 3 axes"),
-    (announces((20, 28, 28), 20 * 784 * 4, "<f4"), "holds float32"),
-    (announces((-1, 28, 28)), "k49-test-imgs.npz"), (announces((20, 27, 28), 20 * 27 * 28), "do not fit"),
-    (lambda p: npz(p, IMAGES, more=LABELS), "instead of the one array arr_0"),
-    (other_member, "instead of the one array"),
-    (lambda p: npz(p, IMAGES[:19]), "do not fit"), (lambda p: npz(p, LABELS), "instead of bytes with 3 axes")])
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (pickled, "pickled objects"),
+        (truncated, "cut short or damaged"),
+        (flipped, "cut short or damaged"),
+        (lambda p: p.write_bytes(b""), "cut short or damaged"),
+        (lambda p: p.write_text("<html>"), "web page"),
+        (announces((10**9, 28, 28)), "instead of bytes with 3 axes"),
+        (announces((20, 28, 28)), "announces an array of"),
+        (announces((0,), 0), "instead of bytes with 3 axes"),
+        (announces((20, 28, 28), 20 * 784 * 4, "<f4"), "holds float32"),
+        (announces((-1, 28, 28)), "k49-test-imgs.npz"),
+        (announces((20, 27, 28), 20 * 27 * 28), "do not fit"),
+        (lambda p: npz(p, IMAGES, more=LABELS), "instead of the one array arr_0"),
+        (other_member, "instead of the one array"),
+        (lambda p: npz(p, IMAGES[:19]), "do not fit"),
+        (lambda p: npz(p, LABELS), "instead of bytes with 3 axes"),
+    ],
+)
 def test_a_bad_npz_is_one_line_that_names_it(folder, capsys, spoil, words):
     path = folder / "k49" / "k49-test-imgs.npz"
     spoil(path)

@@ -89,7 +89,13 @@ def test_eight_devices_follow_the_losses_of_one(one, tmp_path):
     from transfer import weights
 
     params, _, described = weights.load(weights.find(tmp_path / "run" / "weights", "vae_new"))
-    assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(jax.tree.map(jax.numpy.asarray, params))) and described["seed"] == 0
+    assert (
+        all(
+            len(leaf.devices()) == 1
+            for leaf in jax.tree.leaves(jax.tree.map(jax.numpy.asarray, params))
+        )
+        and described["seed"] == 0
+    )
 
 
 @pytest.mark.slow
