@@ -76,7 +76,11 @@ def main() -> int:
     chosen = options.parse_args()
     packages = needed()
     if chosen.check:
-        listed = {canonicalize_name(line.partition("==")[0]) for line in CONSTRAINTS.read_text("utf-8").splitlines() if line and not line.startswith("#")}
+        listed = {
+            canonicalize_name(line.partition("==")[0])
+            for line in CONSTRAINTS.read_text("utf-8").splitlines()
+            if line and not line.startswith("#")
+        }
         differing = sorted(listed ^ set(packages))
         if differing:
             print(f"constraints.txt is not what the project needs: {', '.join(differing)}; run python .ci/dependencies.py", file=sys.stderr)

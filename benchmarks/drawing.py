@@ -154,7 +154,14 @@ def command(weights: str, cache: Path) -> tuple[float, float]:
 def imports() -> str:
     """How long the imports of the command take, and which packages they are: one line."""
     code = "from transfer.commands import draw, arguments; import transfer.batch, transfer.pipeline, transfer.sheet"
-    done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], cwd=HERE.parent, capture_output=True, text=True, check=True, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code],
+        cwd=HERE.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
+    )
     own = Counter()
     for microseconds, name in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", done.stderr):
         own[name.split(".")[0]] += int(microseconds) / 1e6

@@ -114,7 +114,9 @@ def main() -> int:
     made = pictures(chosen.images, chosen.seed)
     command = [sys.executable, "-m", "transfer", "serve", "--port", "0"] + (["--weights", str(chosen.weights)] if chosen.weights else [])
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, encoding="utf-8") as server:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as server:
         try:
             found = re.search(r"http://([\d.]+):(\d+)/", server.stdout.readline())
             if not found:

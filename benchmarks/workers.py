@@ -33,7 +33,12 @@ def answer(module: str, function: str, *arguments: str) -> None:
 
 def ask(module: str, function: str, *arguments: str) -> float:
     """The number that module.function(*arguments) returns in a process of its own."""
-    done = subprocess.run([*START, "answer", module, function, *arguments], stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    done = subprocess.run(
+        [*START, "answer", module, function, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
     if done.returncode:
         raise SystemExit("a benchmark process ended early, see its message above")
     return float(done.stdout.split()[-1])
@@ -43,7 +48,13 @@ class Worker:
     """A process that does steps; seconds: about so long is a repeat."""
 
     def __init__(self, seconds: float, module: str, function: str, *arguments: str):
-        self.process = subprocess.Popen([*START, "serve", module, function, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+        self.process = subprocess.Popen(
+            [*START, "serve", module, function, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
         self.time(1)  # compiles
         self.steps = max(1, round(seconds / self.time(1)))
 

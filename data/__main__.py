@@ -197,12 +197,18 @@ def _parser() -> argparse.ArgumentParser:
                                             "`python -m data prepare`; data/README.md goes on from there.")
     commands = parser.add_subparsers(metavar="COMMAND")
 
+    cache = folder.cache_folder() or "the cache in your home"
+
     def command(name, run, text, data=True, release=False):
         out = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         out.set_defaults(run=run)
         if data:
-            out.add_argument("--data", metavar="DIR", type=Path,
-                             help=f"the data folder (else ${folder.VARIABLE}, else {folder.cache_folder() or 'the cache in your home'})")
+            out.add_argument(
+                "--data",
+                metavar="DIR",
+                type=Path,
+                help=f"the data folder (else ${folder.VARIABLE}, else {cache})",
+            )
         if release:
             out.add_argument("--release", metavar="YYYYMMDD", default=catalogue.RELEASE,
                              help=f"KanjiVG's release (else {catalogue.RELEASE})")
@@ -270,7 +276,8 @@ def _seconds(text: str) -> float:
 
 @partial(guarded, stopped="stopped; the same command goes on where it can")
 def main(arguments=None) -> int:
-    """Run the command line; returns the exit code: 0, 2 for bad input (one line on stderr), 130 after Ctrl-C."""
+    """Run the command line; returns the exit code: 0, 2 for bad input (one line on stderr), 130
+    after Ctrl-C."""
     parser = _parser()
     args = parser.parse_args(arguments)
     args.run(args) if "run" in args else parser.print_help()

@@ -1,12 +1,14 @@
 """Strokes between file formats: KanjiVG or any simple SVG, stroke-3 .npz, QuickDraw .ndjson.
 
     KanjiVG  .xml.gz .xml .zip, a folder of SVGs      read
-    SVG      .svg .svgz .zip, a folder                read and written (not .svgz), in KanjiVG's structure
-    stroke-3 .npz                                     read and written (see sketch_npz)
-    QuickDraw .ndjson                                 read (raw and simplified) and written (simplified)
+    SVG      .svg .svgz .zip, a folder                read and written (not .svgz), in KanjiVG's
+    structure stroke-3 .npz                                     read and written (see sketch_npz)
+    QuickDraw .ndjson                                 read (raw and simplified) and written
+    (simplified)
 
 In between, every drawing is strokes in the 109x109 box, so that a drawing stays in its place whatever the format.
 """
+
 import os
 import re
 import shutil
@@ -31,6 +33,9 @@ EPSILON = 0.15  # box units: with flattening (0.01) and int16 rounding (0.08) le
 INT_SCALE = 9.0  # box units become at most 981: Sketch-RNN programs cut movements off at 1000
 SPLIT = (0.9, 0.05, 0.05)
 _MAX_ZIP = 1 << 28  # bytes, unpacked
+_DEVICE = re.compile(
+    r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE
+)  # no file can be called so on Windows
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,12 @@ class Drawing:
     split: str = ""  # "train", "valid", "test", or "" where the source has none
 
 
-def read(path, epsilon: float | None = None, scale: float | None = None, say: Callable[[str], None] = lambda text: None) -> list[Drawing]:
+def read(
+    path,
+    epsilon: float | None = None,
+    scale: float | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[Drawing]:
     """All drawings of a file or folder, its format told by its name.
 
     epsilon: simplify strokes (box units); None simplifies curves by EPSILON and leaves polylines as they are.
@@ -123,9 +133,16 @@ def write(path, drawings: list[Drawing], scale: float | None = None, dtype: str 
                 (part / name).write_text(_svg_text(drawing), encoding="utf-8")
 
 
-def convert(source, target, epsilon: float | None = None, input_scale: float | None = None, say: Callable[[str], None] = lambda text: None,
-            **options) -> int:
-    """Read `source`, write `target`; say as `read`, options as `write` has them. Returns the number of drawings. Raises DataError."""
+def convert(
+    source,
+    target,
+    epsilon: float | None = None,
+    input_scale: float | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    **options,
+) -> int:
+    """Read `source`, write `target`; say as `read`, options as `write` has them. Returns the number
+    of drawings. Raises DataError."""
     _kind(Path(target), writing=True)  # before the work
     drawings = read(source, epsilon, input_scale, say)
     write(target, drawings, **options)
@@ -151,7 +168,7 @@ def file_names(drawings: list[Drawing]) -> list[str]:
     for number, d in enumerate(drawings):
         stem = d.key or (f"{ord(d.word):05x}" if len(d.word) == 1 else d.word) or f"drawing{number:06d}"
         stem = re.sub(r"[^\w-]+", "_", stem)[:80]
-        name, copy = stem, 1
+        name, copy = f"{stem}_" if _DEVICE.fullmatch(stem) else stem, 1
         while name.lower() in used:  # some file systems hold a and A for one
             copy += 1
             name = f"{stem}-{copy}"
@@ -164,14 +181,22 @@ def _kind(path: Path, writing: bool = False) -> str:
     name = path.name.lower()
     if path.is_dir() or writing and not path.suffix:
         return "folder"
-    for kind, endings in (("npz", ".npz"), ("ndjson", ".ndjson"), ("svg", (".svg", ".svgz")), ("zip", ".zip"),
-                          ("xml", (".xml", ".xml.gz"))):
+    for kind, endings in (
+        ("npz", ".npz"),
+        ("ndjson", ".ndjson"),
+        ("svg", (".svg", ".svgz")),
+        ("zip", ".zip"),
+        ("xml", (".xml", ".xml.gz")),
+    ):
         if name.endswith(endings) and not (writing and (kind == "xml" or name.endswith(".svgz"))):
             return kind
     if not writing and not path.exists():
         raise DataError(f"{path}: no such file or folder")
     known = ".svg, .zip, .npz, .ndjson or a folder"
-    raise DataError(f"{path}: format not known by its name; give {known if writing else '.xml.gz, .svgz, ' + known}")
+    raise DataError(
+        f"{path}: format not known by its name; give "
+        f"{known if writing else '.xml.gz, .svgz, ' + known}"
+    )
 
 
 def _read_npz(path: Path, scale: float | None) -> list[Drawing]:
@@ -229,8 +254,14 @@ def _of_svg(content: bytes, name: str, where: str, epsilon: float | None) -> Dra
 def _svgs(path: Path) -> Iterator[tuple[str, bytes, str]]:
     """(name, content, how errors call it) of a single SVG, or of each in a folder or zip, sorted by stem."""
     if path.is_dir():
-        for file in sorted((f for f in path.iterdir() if f.suffix.lower() in (".svg", ".svgz") and not is_leftover(f)),
-                           key=lambda f: f.stem):
+        for file in sorted(
+            (
+                f
+                for f in path.iterdir()
+                if f.suffix.lower() in (".svg", ".svgz") and not is_leftover(f)
+            ),
+            key=lambda f: f.stem,
+        ):
             yield file.name, _bounded(file), str(file)
     elif path.suffix.lower() in (".svg", ".svgz"):
         yield path.name, _bounded(path), str(path)
@@ -313,8 +344,18 @@ def add_parser(commands) -> None:
 
 def run(args) -> None:
     """Carry out the command; one line of report on standard output. Raises DataError."""
-    count = convert(args.input, args.output, args.epsilon, args.input_scale, lambda text: print(text, file=sys.stderr), scale=args.scale, dtype=args.dtype,
-                    layout=args.layout, split=args.split, seed=args.seed)
+    count = convert(
+        args.input,
+        args.output,
+        args.epsilon,
+        args.input_scale,
+        lambda text: print(text, file=sys.stderr),
+        scale=args.scale,
+        dtype=args.dtype,
+        layout=args.layout,
+        split=args.split,
+        seed=args.seed,
+    )
     print(f"{args.output}: {count:,} drawings")
 
 

@@ -1,8 +1,10 @@
-"""How every command begins and ends: what its output cannot take, a reader who leaves, a full disk, no home, no accelerator.
+"""How every command begins and ends: what its output cannot take, a reader who leaves, a full disk,
+no home, no accelerator.
 
     @guarded
     def main() -> int: ...
 """
+
 import codecs
 import contextlib
 import errno
@@ -14,15 +16,16 @@ from collections.abc import Callable
 from .errors import DataError
 
 ESCAPED = "kuzushiji.escaped"
-"""An error handler: what an encoding lacks is written as JSON writes it, so that JSON stays JSON and file names that are no text can
-be told apart."""
+"""An error handler: what an encoding lacks is written as JSON writes it, so that JSON stays JSON
+and file names that are no text can be told apart."""
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     units = error.object[error.start:error.end].encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{high:02x}{low:02x}" for high, low in zip(units[::2], units[1::2])), error.end
+    written = "".join(f"\\u{high:02x}{low:02x}" for high, low in zip(units[::2], units[1::2]))
+    return written, error.end
 
 
 codecs.register_error(ESCAPED, _escape)
@@ -31,9 +34,10 @@ codecs.register_error(ESCAPED, _escape)
 def guarded(command: Callable[..., int | None], stopped: str = "stopped") -> Callable[..., int]:
     """The command with an exit code for whatever happens; a decorator.
 
-    Output that the stream's encoding lacks is escaped. A closed pipe ends the command quietly, with 0. These give one line on stderr and 2:
-    a DataError, output that cannot be written, no home folder where one is needed, an accelerator in $JAX_PLATFORMS that is not there.
-    Ctrl-C gives the line `stopped` and 130.
+    Output that the stream's encoding lacks is escaped. A closed pipe ends the command quietly, with
+    0. These give one line on stderr and 2: a DataError, output that cannot be written, no home
+    folder where one is needed, an accelerator in $JAX_PLATFORMS that is not there. Ctrl-C gives the
+    line `stopped` and 130.
     """
     @functools.wraps(command)
     def run(*given, **named) -> int:
@@ -73,8 +77,9 @@ def _run(command: Callable[[], int | None], stopped: str) -> int:
 
 
 def _mend_streams() -> None:
-    """Streams that write whatever they are given, and three file descriptors that are open: else the next file that is opened would
-    take the place of a closed one, and what a library writes there would be in the file."""
+    """Streams that write whatever they are given, and three file descriptors that are open: else
+    the next file that is opened would take the place of a closed one, and what a library writes
+    there would be in the file."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
@@ -83,7 +88,8 @@ def _mend_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
-        if getattr(stream, "errors", None) in ("strict", "surrogateescape") and hasattr(stream, "reconfigure"):
+        chosen = getattr(stream, "errors", None)
+        if chosen in ("strict", "surrogateescape") and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=ESCAPED)
 
 
@@ -105,7 +111,10 @@ def _reader_left(error: OSError) -> bool:
 
 def _full(error: OSError) -> int:
     _drop(sys.stdout)
-    return _fail(f"the output cannot be written ({error.strerror or error}); free some space, or send it elsewhere")
+    return _fail(
+        f"the output cannot be written ({error.strerror or error}); free some space, or send it "
+        "elsewhere"
+    )
 
 
 def _fail(line: str) -> int:
@@ -136,5 +145,6 @@ def _no_accelerator() -> str:
     try:
         sys.modules["jax"].devices()
     except Exception:  # RuntimeError for some names, AssertionError for others
-        return f"JAX_PLATFORMS={chosen}: JAX finds no such device on this machine; unset JAX_PLATFORMS, or set it to cpu"
+        return (f"JAX_PLATFORMS={chosen}: JAX finds no such device on this machine; unset "
+                "JAX_PLATFORMS, or set it to cpu")
     return ""

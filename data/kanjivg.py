@@ -226,20 +226,32 @@ def _line(error) -> str:
 def parse_xml(content: bytes, where, mend: str = "download it again", encoding: str | None = "utf-8") -> etree._Element:
     """The root element of a file; nothing is fetched, entities are refused. encoding: None believes the file's own declaration.
 
-    Prefixes that nobody declares, as those of KanjiVG's XML before 2015-06-15 and of SVGs that lost their DTD, stay parts of the names.
-    Raises DataError, with `mend` as what to do, for what is not well-formed, nested deeper than 256 or declares or uses entities.
+    Prefixes that nobody declares, as those of KanjiVG's XML before 2015-06-15 and of SVGs that lost
+    their DTD, stay parts of the names. Raises DataError, with `mend` as what to do, for what is not
+    well-formed, nested deeper than 256 or declares or uses entities.
     """
     if is_web_page(content):
         raise DataError(f"{where}: is a web page, not the file; {mend}")
-    settings = dict(resolve_entities=False, no_network=True, huge_tree=False, load_dtd=False, remove_comments=True, remove_pis=True,
-                    encoding=encoding)
+    settings = dict(
+        resolve_entities=False,
+        no_network=True,
+        huge_tree=False,
+        load_dtd=False,
+        remove_comments=True,
+        remove_pis=True,
+        encoding=encoding,
+    )
     parser = etree.XMLParser(**settings)
     try:
         try:
             root = etree.fromstring(content, parser)
         except etree.XMLSyntaxError:
-            if wrong := [entry for entry in parser.error_log if entry.domain != etree.ErrorDomains.NAMESPACE]:
-                raise ValueError(f"{wrong[0].message}, line {wrong[0].line}, column {wrong[0].column}") from None
+            if wrong := [
+                entry for entry in parser.error_log if entry.domain != etree.ErrorDomains.NAMESPACE
+            ]:
+                raise ValueError(
+                    f"{wrong[0].message}, line {wrong[0].line}, column {wrong[0].column}"
+                ) from None
             root = etree.fromstring(content, etree.XMLParser(recover=True, **settings))
     except (etree.XMLSyntaxError, ValueError, LookupError) as error:
         raise DataError(f"{where}: not well-formed XML ({_line(error)}); {mend}") from None
@@ -320,7 +332,9 @@ def _folder_members(path: Path):
 
 
 def _zip_members(path: Path, archive):
-    members = [m for m in archive.infolist() if m.filename.endswith(".svg") and not is_leftover(m.filename)]
+    members = [
+        m for m in archive.infolist() if m.filename.endswith(".svg") and not is_leftover(m.filename)
+    ]
     for member in members:
         if member.file_size > _MAX_SVG:
             raise DataError(f"{path}: {member.filename} is larger than {_MAX_SVG >> 20} MB; not a KanjiVG file")

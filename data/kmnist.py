@@ -113,11 +113,14 @@ def _known(name: str) -> str:
 
 def _find(folder: Path, name: str) -> Path | None:
     places = (folder, folder / "kmnist", folder / "k49")
-    return next((p for place in places for n in (name, *renamed(name)) if (p := place / n).is_file()), None)
+    return next(
+        (p for place in places for n in (name, *renamed(name)) if (p := place / n).is_file()), None
+    )
 
 
 def renamed(name: str) -> list[str]:
-    """What t10k-images-idx3-ubyte.gz is called once it was unpacked, or where the old mirrors of MNIST had it from."""
+    """What t10k-images-idx3-ubyte.gz is called once it was unpacked, or where the old mirrors of
+    MNIST had it from."""
     bare = name.removesuffix(".gz")
     dotted = bare.replace("-idx", ".idx")
     return [bare, f"{dotted}.gz", dotted] if bare != name else []
@@ -149,7 +152,8 @@ def _paths(folder: Path, name: str, split: str, form: str | None, wanted=(0, 1))
 
 
 def read(path: Path, ndim: int) -> np.ndarray:
-    """An array of bytes with `ndim` axes from a published .npz or idx file, the latter packed (.gz) or not. Raises DataError."""
+    """An array of bytes with `ndim` axes from a published .npz or idx file, the latter packed (.gz)
+    or not. Raises DataError."""
     try:
         return _npz(path, ndim) if begins(path, ZIP) or path.suffix == ".npz" else _idx(path, ndim)
     except _BAD as error:

@@ -21,7 +21,10 @@ def load(split: str = "train", data=None) -> Kana:
     folder = data_folder(data) / "mnist"
     begin = "train" if split == "train" else "t10k"
     names = [f"{begin}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")]
-    paths = [next((p for n in (name, *renamed(name)) if (p := folder / n).is_file()), None) for name in names]
+    paths = [
+        next((p for n in (name, *renamed(name)) if (p := folder / n).is_file()), None)
+        for name in names
+    ]
     missing = [name for name, path in zip(names, paths) if path is None]
     if missing:
         raise DataError(f"{folder}: {' and '.join(missing)} missing; put the four published files there, e.g. from {MIRROR}")

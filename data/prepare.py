@@ -82,7 +82,9 @@ def prepare(folder, progress: bool = True) -> Path:
                       "old": _write_old(old, {g.code_point for g in glyphs if not g.variant}, part / "kkanji",
                                         progress)}
             manifest = {"version": VERSION, "epsilon": EPSILON, "sources": sources, "counts": counts}
-            (part / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+            (part / "manifest.json").write_text(
+                json.dumps(manifest, indent=1) + "\n", encoding="utf-8"
+            )
             _exchange(part, folder)
     except OSError as error:
         raise DataError(f"{folder}: prepared data cannot be written ({error.strerror or error}); "
@@ -128,7 +130,9 @@ def _finished_meanwhile(part: Path, prepared: Path) -> bool:
     """Whether another process prepared the same files after this one had started."""
     try:
         theirs, started = prepared / "manifest.json", (part / ".started").stat().st_mtime_ns
-        return theirs.stat().st_mtime_ns > started and theirs.read_text("utf-8") == (part / "manifest.json").read_text("utf-8")
+        return theirs.stat().st_mtime_ns > started and theirs.read_text("utf-8") == (
+            part / "manifest.json"
+        ).read_text("utf-8")
     except OSError:
         return False
 
@@ -144,7 +148,12 @@ def fingerprint(path: Path) -> dict:
     seen = {"changed": _changed(path), "listing": _listing(path)}
     for file in sorted(p for p in path.rglob("*") if p.is_file() and not is_leftover(p.relative_to(path))):
         content = file.read_bytes()
-        digest.update(f"{file.relative_to(path).as_posix()} {len(content)}\n".encode("utf-8", "surrogateescape") + content)
+        digest.update(
+            f"{file.relative_to(path).as_posix()} {len(content)}\n".encode(
+                "utf-8", "surrogateescape"
+            )
+            + content
+        )
         size += len(content)
     return {"sha256": digest.hexdigest(), "bytes": size} | seen
 

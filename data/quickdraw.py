@@ -17,7 +17,9 @@ _MAX_LINE = 4 << 20  # bytes; the longest published drawing has some 100 kB
 def read(file, where, say: Callable[[str], None] = lambda text: None):
     """Yield (word, key_id, strokes, is_raw) of each line of a binary file; strokes (n, 2) float64, n >= 2, as stored.
 
-    Strokes without points are left out; `say` is called once at the end with how many there were, and where the first. Raises DataError with the number of the line that is not JSON, or no drawing, or holds numbers that are not finite.
+    Strokes without points are left out; `say` is called once at the end with how many there were,
+    and where the first. Raises DataError with the number of the line that is not JSON, or no
+    drawing, or holds numbers that are not finite.
     """
     number, empty, first = 0, 0, 0
     while line := file.readline(_MAX_LINE + 1):
@@ -34,13 +36,20 @@ def read(file, where, say: Callable[[str], None] = lambda text: None):
             raise DataError(f"{here}: not JSON ({reason}); mend or remove the line") from None
         if not isinstance(record, dict) or not isinstance(record.get("drawing"), list):
             raise DataError(f"{here}: has no drawing (a list of strokes); mend or remove the line")
-        strokes = [_stroke(s, f"{here}: stroke {i}") for i, s in enumerate(record["drawing"], 1) if not _is_empty(s)]
+        strokes = [
+            _stroke(s, f"{here}: stroke {i}")
+            for i, s in enumerate(record["drawing"], 1)
+            if not _is_empty(s)
+        ]
         if gone := len(record["drawing"]) - len(strokes):
             empty, first = empty + gone, first or number
         yield (_text(record.get("word")), _text(record.get("key_id")), strokes,
                any(len(s) > 2 for s in record["drawing"]))
     if empty:
-        say(f"{where}: {empty:,} {'stroke' if empty == 1 else 'strokes'} without points left out, the first in line {first}")
+        say(
+            f"{where}: {empty:,} {'stroke' if empty == 1 else 'strokes'} without points left "
+            f"out, the first in line {first}"
+        )
 
 
 def line(word: str, key: str, strokes, digits: int | None, recognized: bool = True) -> str:

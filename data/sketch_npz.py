@@ -171,9 +171,13 @@ def _array(content: bytes, where: str):
             array = _Pickle(content[file.tell():]).load()
             if array.dtype != "O" or len(array.shape) not in (1, 3):
                 raise ValueError("not a list of arrays")
-            if len(array.shape) == 3:  # a single drawing, or drawings of one length, are taken for one array by NumPy
+            if (
+                len(array.shape) == 3
+            ):  # a single drawing, or drawings of one length, are taken for one array by NumPy
                 return list(array.array())
-            different = {id(item): item for item in array.content}  # a memo can repeat one without end
+            different = {
+                id(item): item for item in array.content
+            }  # a memo can repeat one without end
             read = {key: _numbers(item) for key, item in different.items()}
             arrays = [read[id(item)] for item in array.content]
             if sum(a.nbytes for a in arrays if a is not None) > _MAX_BYTES:  # a small pickle can repeat one array
@@ -187,8 +191,10 @@ def _array(content: bytes, where: str):
             raise ValueError(f"{len(array)} empty drawings")
         return list(array) if array.ndim == 3 else array  # equally long drawings may be stored as one array
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, MemoryError) as error:
-        raise DataError(f"{where}: no plain array, or damaged ({' '.join(str(error).split())[:120]}); "
-                        "nothing of it was run; save each split as an object array of (n, 3) arrays of numbers") from None
+        raise DataError(
+            f"{where}: no plain array, or damaged ({' '.join(str(error).split())[:120]}); "
+            "nothing of it was run; save each split as an object array of (n, 3) arrays of numbers"
+        ) from None
 
 
 class _Array:
@@ -214,14 +220,21 @@ def _numbers(item) -> np.ndarray | None:
     """A drawing: an array, or rows as lists of numbers; None for anything else."""
     if isinstance(item, _Array):
         return item.array()
-    if isinstance(item, list) and item and all(isinstance(row, (list, tuple)) and len(row) == 3 for row in item):
+    if (
+        isinstance(item, list)
+        and item
+        and all(isinstance(row, (list, tuple)) and len(row) == 3 for row in item)
+    ):
         return _plain([value for row in item for value in row]).reshape(-1, 3)
     return None
 
 
 def _plain(values: list) -> np.ndarray:
     """Python's numbers, or NumPy's one by one, as float64."""
-    if not all(type(value) in (int, float, bool) and abs(value) < 1e30 or isinstance(value, np.number) for value in values):
+    if not all(
+        type(value) in (int, float, bool) and abs(value) < 1e30 or isinstance(value, np.number)
+        for value in values
+    ):
         raise ValueError("a drawing that is no array of numbers")
     return np.array(values, np.float64)
 
@@ -246,12 +259,38 @@ class _Type:
 class _Pickle:
     """Walks through the instructions of a pickle that holds nothing but arrays; everything else is a ValueError."""
 
-    NAMES = {"numpy.core.multiarray _reconstruct": "array", "numpy._core.multiarray _reconstruct": "array",
-             "numpy.core.numeric _frombuffer": "buffer", "numpy._core.numeric _frombuffer": "buffer",
-             "numpy.core.multiarray scalar": "scalar", "numpy._core.multiarray scalar": "scalar",
-             "numpy ndarray": "ndarray", "numpy dtype": "dtype", "_codecs encode": "encode"}
-    PUSH = {"BININT", "BININT1", "BININT2", "LONG1", "INT", "LONG", "BINSTRING", "SHORT_BINSTRING", "STRING",
-            "BINFLOAT", "FLOAT", "BYTEARRAY8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"}
+    NAMES = {
+        "numpy.core.multiarray _reconstruct": "array",
+        "numpy._core.multiarray _reconstruct": "array",
+        "numpy.core.numeric _frombuffer": "buffer",
+        "numpy._core.numeric _frombuffer": "buffer",
+        "numpy.core.multiarray scalar": "scalar",
+        "numpy._core.multiarray scalar": "scalar",
+        "numpy ndarray": "ndarray",
+        "numpy dtype": "dtype",
+        "_codecs encode": "encode",
+    }
+    PUSH = {
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG1",
+        "INT",
+        "LONG",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+        "STRING",
+        "BINFLOAT",
+        "FLOAT",
+        "BYTEARRAY8",
+        "BINBYTES",
+        "SHORT_BINBYTES",
+        "BINBYTES8",
+        "BINUNICODE",
+        "SHORT_BINUNICODE",
+        "BINUNICODE8",
+        "UNICODE",
+    }
     VALUES = {"NEWTRUE": True, "NEWFALSE": False, "NONE": None, "EMPTY_TUPLE": ()}
 
     def __init__(self, content: bytes):
@@ -335,13 +374,23 @@ class _Pickle:
         if name == "buffer":  # protocol 5
             content, dtype, shape, order = arguments
             array = _Array()
-            array.build((1, shape, dtype, order == "F", bytes(content) if isinstance(content, bytearray) else content))
+            array.build(
+                (
+                    1,
+                    shape,
+                    dtype,
+                    order == "F",
+                    bytes(content) if isinstance(content, bytearray) else content,
+                )
+            )
             return array
         if name == "scalar":
             dtype, content = arguments
             if not isinstance(dtype, _Type) or dtype.code == "O":
                 raise ValueError("a number without a type")
-            content = self.encoded(content) if isinstance(content, str) else content  # written by Python 2
+            content = (
+                self.encoded(content) if isinstance(content, str) else content
+            )  # written by Python 2
             return np.frombuffer(content, dtype.code)[0]
         if name == "encode" and arguments[1:] == ("latin1",):
             return self.encoded(arguments[0])

@@ -44,10 +44,11 @@ def read(content: bytes, where="SVG") -> Picture:
     """The strokes of one SVG file, its page (view box, else width and height) scaled into the box, aspect kept.
 
     A file with KanjiVG's structure gives its StrokePaths only, with its coordinates as they are (its page is 109x109).
-    Of a file that draws each stroke as an outline, and its middle line clipped by it (animCJK, Make Me a
-    Hanzi), the middle lines are read. A file without page size is scaled by its own extent, with MARGIN round it. `where` names the file in errors. Raises
-    DataError for what is not SVG, declares entities, refers to other files, is too large or too deep, has an unknown
-    command, a number that is none or not finite, or draws nothing.
+    Of a file that draws each stroke as an outline, and its middle line clipped by it (animCJK, Make
+    Me a Hanzi), the middle lines are read. A file without page size is scaled by its own extent,
+    with MARGIN round it. `where` names the file in errors. Raises DataError for what is not SVG,
+    declares entities, refers to other files, is too large or too deep, has an unknown command, a
+    number that is none or not finite, or draws nothing.
     """
     if len(content) > MAX_BYTES:
         raise DataError(f"{where}: larger than {MAX_BYTES >> 20} MB; simplify the drawing")
@@ -152,11 +153,24 @@ class _Drawing:
         raise DataError(f"{self.where}: {text}")
 
     def medians(self) -> None:
-        """Where shapes are clipped by outlines that are drawn, too, only the clipped ones are strokes."""
-        drawn = {e: "".join((e.get("d") or "").split()) for e in self.root.iter("{*}path") if not any(etree.QName(a).localname == "clipPath" for a in e.iterancestors())}
-        clipped = {e: self.ids.get(match[1]) for e in drawn if (match := _CLIP.search(f"{e.get('clip-path') or ''};{e.get('style') or ''}"))}
+        """Where shapes are clipped by outlines that are drawn, too, only the clipped ones are
+        strokes."""
+        drawn = {
+            e: "".join((e.get("d") or "").split())
+            for e in self.root.iter("{*}path")
+            if not any(etree.QName(a).localname == "clipPath" for a in e.iterancestors())
+        }
+        clipped = {
+            e: self.ids.get(match[1])
+            for e in drawn
+            if (match := _CLIP.search(f"{e.get('clip-path') or ''};{e.get('style') or ''}"))
+        }
         outlines = {d for e, d in drawn.items() if d and e not in clipped}
-        found = {e for e, clip in clipped.items() if clip is not None and any(d in outlines for d in self.clips(clip))}
+        found = {
+            e
+            for e, clip in clipped.items()
+            if clip is not None and any(d in outlines for d in self.clips(clip))
+        }
         if found and len(found) == len(clipped):
             self.only = found
 
@@ -164,7 +178,9 @@ class _Drawing:
         """Path data of a clipPath's paths, its own or used."""
         for child in clip.iterchildren(etree.Element):
             if etree.QName(child).localname == "use":
-                child = self.ids.get((child.get("href") or child.get(_HREF) or "").strip().removeprefix("#"))
+                child = self.ids.get(
+                    (child.get("href") or child.get(_HREF) or "").strip().removeprefix("#")
+                )
             if child is not None and child.get("d"):
                 yield "".join(child.get("d").split())
 

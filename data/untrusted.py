@@ -14,7 +14,8 @@ from numpy.lib import format as npy
 from .errors import DataError
 
 ZIP, GZIP = b"PK", b"\x1f\x8b"
-"""How files begin, whatever their names say: browsers unpack what they load, and people rename it."""
+"""How files begin, whatever their names say: browsers unpack what they load, and people rename
+it."""
 
 BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, OverflowError)
 """What `zipfile` raises on damaged archives (NotImplementedError and RecursionError are RuntimeErrors)."""
@@ -37,20 +38,26 @@ def begins(path, sign: bytes) -> bool:
 
 @contextmanager
 def unpacked(path) -> Iterator[BinaryIO]:
-    """A file to read, through gzip where it is packed. Raises OSError, and DataError for a web page, packed or not."""
+    """A file to read, through gzip where it is packed. Raises OSError, and DataError for a web
+    page, packed or not."""
     with open(path, "rb") as file, gzip.open(file) if begins(path, GZIP) else file as content:
         if is_web_page(content.peek(1024)):
-            raise DataError(f"{path}: is a web page, not the file; download it again, or from another address")
+            raise DataError(
+                f"{path}: is a web page, not the file; download it again, or from another address"
+            )
         yield content
 
 
 @contextmanager
 def opened_zip(path, most: int, whole: str = "this is not the published file") -> Iterator[zipfile.ZipFile]:
     """A zip archive to read. Raises DataError where its members announce more than `most` bytes together, or are packed otherwise than
-    stored or deflated, and for a web page: `zipfile` unpacks bzip2 and LZMA a block at a time however much comes out, gigabytes from a few kB. `whole` says
-    what to do then. Damaged archives raise one of BROKEN."""
+    stored or deflated, and for a web page: `zipfile` unpacks bzip2 and LZMA a block at a time
+    however much comes out, gigabytes from a few kB. `whole` says what to do then. Damaged archives
+    raise one of BROKEN."""
     if is_web_page(beginning(path)):
-        raise DataError(f"{path}: is a web page, not the file; download it again, or from another address")
+        raise DataError(
+            f"{path}: is a web page, not the file; download it again, or from another address"
+        )
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if any(m.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for m in members):
@@ -74,4 +81,8 @@ def npy_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
 def is_web_page(content: bytes) -> bool:
     """Whether a file begins as HTML: what a server sends in the place of what it does not have."""
     head = content[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    return head.startswith((b"<!doctype html", b"<html", b"<head", b"<body")) or head.startswith((b"<?xml", b"<!--")) and b"<html" in head
+    return (
+        head.startswith((b"<!doctype html", b"<html", b"<head", b"<body"))
+        or head.startswith((b"<?xml", b"<!--"))
+        and b"<html" in head
+    )

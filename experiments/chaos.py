@@ -211,7 +211,9 @@ def written(chosen: argparse.Namespace, report: dict, start: float) -> dict:
     total = {key: sum(count[key] for count in report.values()) for key in ("kills", "restarts", "half_written", "lost")}
     total["failures"] = sum(len(count["failures"]) for count in report.values())
     described = {"seed": chosen.seed, "total": total, "minutes": round((time.monotonic() - start) / 60, 1), "jobs": report}
-    chosen.out.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    chosen.out.write_text(
+        json.dumps(described, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     return total
 
 

@@ -473,24 +473,88 @@ def run_image(content: bytes, folder: Path) -> None:
 
 # What is around the pixels
 
-PNG_KINDS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"bKGD", b"hIST", b"tIME", b"acTL", b"fcTL", b"fdAT", b"sPLT", b"caBX", b"abCd")
+PNG_KINDS = (
+    b"eXIf",
+    b"tEXt",
+    b"zTXt",
+    b"iTXt",
+    b"iCCP",
+    b"pHYs",
+    b"gAMA",
+    b"cHRM",
+    b"sRGB",
+    b"bKGD",
+    b"hIST",
+    b"tIME",
+    b"acTL",
+    b"fcTL",
+    b"fdAT",
+    b"sPLT",
+    b"caBX",
+    b"abCd",
+)
 JPEG_KINDS = (*range(0xE0, 0xEE), 0xEF, 0xFE)  # not Adobe's 0xEE, which tells the colours
-TIFF_KINDS = (270, 305, 700, 33723, 34377, 34675, 37724)  # description, software, XMP, IPTC, Photoshop, profile, layers
+TIFF_KINDS = (
+    270,
+    305,
+    700,
+    33723,
+    34377,
+    34675,
+    37724,
+)  # description, software, XMP, IPTC, Photoshop, profile, layers
 
 
 @cache
 def carriers() -> list[tuple[Callable[[bytes], bytes], list[np.ndarray]]]:
-    """(rubbish -> a picture with it, what the picture is read as, turned and mirrored in all ways), for every place that has room for it."""
+    """(rubbish -> a picture with it, what the picture is read as, turned and mirrored in all ways),
+    for every place that has room for it."""
     page = Image.open(io.BytesIO(make_images()[0])).convert("RGB")
-    plain = {kind: encoded(page, kind) for kind in ("PNG", "JPEG", "TIFF", "GIF", "WEBP") if kind in Image.SAVE or kind != "WEBP"}
+    plain = {
+        kind: encoded(page, kind)
+        for kind in ("PNG", "JPEG", "TIFF", "GIF", "WEBP")
+        if kind in Image.SAVE or kind != "WEBP"
+    }
     end = plain["PNG"].rindex(b"IEND") - 4
-    chunk = lambda at, kind, crc: lambda body: b"".join((plain["PNG"][:at], struct.pack(">I", len(body)), kind, body, crc or struct.pack(">I", zlib.crc32(kind + body)), plain["PNG"][at:]))
-    segment = lambda kind: lambda body: b"".join((plain["JPEG"][:2], b"\xff", bytes([kind]), struct.pack(">H", len(body[:65_000]) + 2), body[:65_000], plain["JPEG"][2:]))
-    found = {"PNG": [chunk(at, kind, crc) for at in (33, end) for kind in PNG_KINDS for crc in (b"", b"none")], "JPEG": [segment(kind) for kind in JPEG_KINDS],
-             "TIFF": [lambda body, tag=tag: encoded(page, "TIFF", tiffinfo={tag: body}) for tag in TIFF_KINDS], "GIF": [lambda body: encoded(page, "GIF", comment=body[:255])],
-             "WEBP": [lambda body, name=name: encoded(page, "WEBP", **{name: body}) for name in ("exif", "xmp", "icc_profile")]}
+    chunk = lambda at, kind, crc: lambda body: b"".join(
+        (
+            plain["PNG"][:at],
+            struct.pack(">I", len(body)),
+            kind,
+            body,
+            crc or struct.pack(">I", zlib.crc32(kind + body)),
+            plain["PNG"][at:],
+        )
+    )
+    segment = lambda kind: lambda body: b"".join(
+        (
+            plain["JPEG"][:2],
+            b"\xff",
+            bytes([kind]),
+            struct.pack(">H", len(body[:65_000]) + 2),
+            body[:65_000],
+            plain["JPEG"][2:],
+        )
+    )
+    found = {
+        "PNG": [
+            chunk(at, kind, crc) for at in (33, end) for kind in PNG_KINDS for crc in (b"", b"none")
+        ],
+        "JPEG": [segment(kind) for kind in JPEG_KINDS],
+        "TIFF": [
+            lambda body, tag=tag: encoded(page, "TIFF", tiffinfo={tag: body}) for tag in TIFF_KINDS
+        ],
+        "GIF": [lambda body: encoded(page, "GIF", comment=body[:255])],
+        "WEBP": [
+            lambda body, name=name: encoded(page, "WEBP", **{name: body})
+            for name in ("exif", "xmp", "icc_profile")
+        ],
+    }
     pages = {kind: Image.open(io.BytesIO(content)) for kind, content in plain.items()}
-    views = {kind: [images.read_image(p).image for p in (page, *map(page.transpose, Image.Transpose))] for kind, page in pages.items()}
+    views = {
+        kind: [images.read_image(p).image for p in (page, *map(page.transpose, Image.Transpose))]
+        for kind, page in pages.items()
+    }
     return [(carry, views[kind]) for kind in plain for carry in found[kind]]
 
 
@@ -498,14 +562,30 @@ def make_metadata() -> list[bytes]:
     """The number of a place, and what is put there."""
     exif = Image.Exif()
     exif[274] = 6
-    bodies = [exif.tobytes(), exif.tobytes()[6:], b"\1\2wrong!", b"Raw profile type exif\0\nexif\n 8\nnohex\n", b"Raw profile type exif\0\0" + zlib.compress(b"\nexif\n 8\nzz"),
-              b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="6"/>', b'http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation="6"/>', b"ICC_PROFILE\0\1\1rubbish", b"MPF\0II*\0\x08\0\0\0\1\0",
-              b"JFIF\0\1\1\0\0\1\0\1\0\0", b"Photoshop 3.0\0008BIM\4\4\0\0\0\0\0\4abcd", b"Comment\0\0" + zlib.compress(bytes(99_999))]
-    return [bytes([place]) + body for place in range(0, len(carriers()), 3) for body in bodies[place % 2::2]]
+    bodies = [
+        exif.tobytes(),
+        exif.tobytes()[6:],
+        b"\1\2wrong!",
+        b"Raw profile type exif\0\nexif\n 8\nnohex\n",
+        b"Raw profile type exif\0\0" + zlib.compress(b"\nexif\n 8\nzz"),
+        b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="6"/>',
+        b'http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation="6"/>',
+        b"ICC_PROFILE\0\1\1rubbish",
+        b"MPF\0II*\0\x08\0\0\0\1\0",
+        b"JFIF\0\1\1\0\0\1\0\1\0\0",
+        b"Photoshop 3.0\0008BIM\4\4\0\0\0\0\0\4abcd",
+        b"Comment\0\0" + zlib.compress(bytes(99_999)),
+    ]
+    return [
+        bytes([place]) + body
+        for place in range(0, len(carriers()), 3)
+        for body in bodies[place % 2 :: 2]
+    ]
 
 
 def run_metadata(content: bytes, folder: Path) -> None:
-    """No metadata can make a picture unreadable, or another one: at most turned or mirrored, for an orientation is obeyed."""
+    """No metadata can make a picture unreadable, or another one: at most turned or mirrored, for an
+    orientation is obeyed."""
     place = content[0] if content else 0
     carry, wanted = carriers()[place % len(carriers())]
     reading = images.read_image(carry(content[1:]))
@@ -515,11 +595,37 @@ def run_metadata(content: bytes, folder: Path) -> None:
 
 # Names and encodings
 
-ENCODINGS = ("ascii", "cp932", "cp1252", "euc_jp", "iso2022_jp", "utf-8", "utf-16", "gb18030", "cp437", "koi8_r", "shift_jis", "big5", "cp037")
+ENCODINGS = (
+    "ascii",
+    "cp932",
+    "cp1252",
+    "euc_jp",
+    "iso2022_jp",
+    "utf-8",
+    "utf-16",
+    "gb18030",
+    "cp437",
+    "koi8_r",
+    "shift_jis",
+    "big5",
+    "cp037",
+)
 
 
 def make_names() -> list[bytes]:
-    return [b"hana", "山 川".encode(), b"\x8e\x52", "\U00020b9f".encode(), b"a\nb", b"%s: {0} $HOME ~ * ? [a]", "e\u0301\u202e".encode(), b"con", b"<b>&amp;", b"-", b"-x"]
+    return [
+        b"hana",
+        "山 川".encode(),
+        b"\x8e\x52",
+        "\U00020b9f".encode(),
+        b"a\nb",
+        b"%s: {0} $HOME ~ * ? [a]",
+        "e\u0301\u202e".encode(),
+        b"con",
+        b"<b>&amp;",
+        b"-",
+        b"-x",
+    ]
 
 
 def run_names(content: bytes, folder: Path) -> None:
@@ -535,7 +641,12 @@ def run_names(content: bytes, folder: Path) -> None:
         picture = batch.read(str(path))
         check(picture.error is None and next(iter(batch.find([str(path)]))) == str(path))
         [result] = Stub().transfer(picture.image, samples=1)
-        made += [formats.save(result, path.with_name(f"{path.name[:-4]}.{kind}"), about={"image": picture.source}) for kind in ("svg", "json", "ndjson", "npz")]
+        made += [
+            formats.save(
+                result, path.with_name(f"{path.name[:-4]}.{kind}"), about={"image": picture.source}
+            )
+            for kind in ("svg", "json", "ndjson", "npz")
+        ]
         check(json.loads(made[2].read_text("utf-8"))["image"] == str(path))
         check(len(convert.read(made[1])[0].strokes) == len(convert.read(made[3])[0].strokes) == 1)
         show(f"{path} -> {made[1]} {judgement(result)}", "ascii")
@@ -560,7 +671,16 @@ def show(text: str, encoding: str) -> bytes:
 
 
 def make_texts() -> list[bytes]:
-    return [bytes([place]) + text for place in range(len(ENCODINGS)) for text in ("花 \u00e9 \U00020b9f \ufffd".encode(), b"\x8e\x52\xff", b"\"\\/\b\n\x7f{}[]", "\u203e\u301c\uff5e".encode())]
+    return [
+        bytes([place]) + text
+        for place in range(len(ENCODINGS))
+        for text in (
+            "花 \u00e9 \U00020b9f \ufffd".encode(),
+            b"\x8e\x52\xff",
+            b'"\\/\b\n\x7f{}[]',
+            "\u203e\u301c\uff5e".encode(),
+        )
+    ]
 
 
 def run_texts(content: bytes, folder: Path) -> None:
@@ -572,7 +692,11 @@ def run_texts(content: bytes, folder: Path) -> None:
     if encoding in ("shift_jis", "euc_jp"):  # Python's write a yen sign as a backslash
         text = text.replace("\u00a5", "").replace("\u203e", "")
     document = json.loads(show(json.dumps([text], ensure_ascii=False), encoding).decode(encoding))
-    lossless = "".join(c if _survives(c, encoding) else d for c, d in zip(text, document[0])) if len(document[0]) == len(text) else document[0]
+    lossless = (
+        "".join(c if _survives(c, encoding) else d for c, d in zip(text, document[0]))
+        if len(document[0]) == len(text)
+        else document[0]
+    )
     check(len(document) == 1 and lossless == document[0])
     show(text, encoding)
     check("\\u" not in show(told("花\U00020b9f", encoding), encoding).decode(encoding))
@@ -630,7 +754,14 @@ def run_run(content: bytes, folder: Path) -> None:
     config, _, metrics = content.partition(b"\0")
     file(folder, "config.json", config)
     lines = training._Metrics(file(folder, "metrics.jsonl", metrics), 2)
-    check(all(isinstance(json.loads(line), dict) for line in (folder / "metrics.jsonl").read_text(errors="replace", encoding="utf-8").splitlines()))
+    check(
+        all(
+            isinstance(json.loads(line), dict)
+            for line in (folder / "metrics.jsonl")
+            .read_text(errors="replace", encoding="utf-8")
+            .splitlines()
+        )
+    )
     check(lines.first_loss is None or isinstance(lines.first_loss, float))
     described = {"stage": "vae_old", "config": vars(VAEConfig.tiny("old")), "seed": 0, "data": {"sources": {"a": {"sha256": "0" * 64}}}}
     training._claim(folder, json.loads(json.dumps(described)))
@@ -738,24 +869,119 @@ TARGETS = {
     "path": Target(lambda: [p.encode() for p in PATHS], run_path, words=PATH_WORDS),
     "svg": Target(make_svg, run_svg, words=XML_WORDS),
     "kanjivg": Target(make_xml, run_xml, words=XML_WORDS),
-    "kanjivg-gz": Target(lambda: [gzip.compress(c, 1) for c in make_xml()], lambda c, f: run_xml(c, f, "kanjivg-1.xml.gz"), words=XML_WORDS, spoil=spoil_gz),
+    "kanjivg-gz": Target(
+        lambda: [gzip.compress(c, 1) for c in make_xml()],
+        lambda c, f: run_xml(c, f, "kanjivg-1.xml.gz"),
+        words=XML_WORDS,
+        spoil=spoil_gz,
+    ),
     "kanjivg-zip": Target(make_kanjivg_zip, run_kanjivg_zip, words=XML_WORDS, spoil=spoil_zip),
     "svg-zip": Target(make_kanjivg_zip, run_convert_zip, words=XML_WORDS, spoil=spoil_zip),
     "idx": Target(make_idx, run_idx, spoil=spoil_gz),
     "npz": Target(make_npz, run_npz, words=PICKLE_WORDS, spoil=spoil_zip),
-    "classmap": Target(make_csv, run_csv, words=(b",", b"\"", b"U+", b"\r", b"\n", b"index")),
+    "classmap": Target(make_csv, run_csv, words=(b",", b'"', b"U+", b"\r", b"\n", b"index")),
     "sketch": Target(make_sketch, run_sketch, words=PICKLE_WORDS, spoil=spoil_zip),
-    "quickdraw": Target(make_ndjson, run_ndjson, words=(b"[", b"]", b"{", b"}", b",", b"\"", b"null", b"true", b"\"drawing\":", b"\\ud800")),
+    "quickdraw": Target(
+        make_ndjson,
+        run_ndjson,
+        words=(b"[", b"]", b"{", b"}", b",", b'"', b"null", b"true", b'"drawing":', b"\\ud800"),
+    ),
     "strokes": Target(make_rows, run_rows),
     "tar": Target(make_tar, run_tar, spoil=spoil_tar),
     "form": Target(lambda: make_tar()[:1] + make_npz()[:1] + make_idx()[:1] + make_csv(), run_form),
     "image": Target(make_images, run_image, spoil=spoil_image),
-    "metadata": Target(make_metadata, run_metadata, words=(b"II*\0", b"MM\0*", b"Exif\0\0", b"\x12\1\3\0\1\0\0\0\6\0\0\0", b"tiff:Orientation=\"3\"", b"\0\0", b"\xff\xff\xff\xff", b"\xff\xd9")),
-    "names": Target(make_names, run_names, words=(b"\x8e", b"\xff", b"\n", b"\r", b"\x1b[2J", b"\xe2\x80\xae", b"*", b"[", b"~", b"%", b":", b"..", b" ", b".svg", b"\xf0\xa0\xae\x9f")),
-    "encodings": Target(make_texts, run_texts, words=("花".encode(), "\U00020b9f".encode(), b"\xed\xa0\x80", b"\xff", b"\\", b"\"", b"\x1b$B", b"\x0e", b"\xc2\xa5", b"\xe2\x80\xbe")),
-    "weights": Target(make_weights, run_weights, (weights.WeightsError,), words=(b"\"", b"{", b"}", b"[", b"]", b":", b",", b"params/", b"scales/", b"/", b"\\\"", b"null", b"BF16", b"I8"),
-                      spoil=spoil_weights),
-    "run": Target(make_run, run_run, (training.TrainingError,), words=(b"\"", b"{", b"}", b"[", b"]", b":", b",", b"null", b"\n", b"\"step\"", b"NaN", b"[" * 3000)),
+    "metadata": Target(
+        make_metadata,
+        run_metadata,
+        words=(
+            b"II*\0",
+            b"MM\0*",
+            b"Exif\0\0",
+            b"\x12\1\3\0\1\0\0\0\6\0\0\0",
+            b'tiff:Orientation="3"',
+            b"\0\0",
+            b"\xff\xff\xff\xff",
+            b"\xff\xd9",
+        ),
+    ),
+    "names": Target(
+        make_names,
+        run_names,
+        words=(
+            b"\x8e",
+            b"\xff",
+            b"\n",
+            b"\r",
+            b"\x1b[2J",
+            b"\xe2\x80\xae",
+            b"*",
+            b"[",
+            b"~",
+            b"%",
+            b":",
+            b"..",
+            b" ",
+            b".svg",
+            b"\xf0\xa0\xae\x9f",
+        ),
+    ),
+    "encodings": Target(
+        make_texts,
+        run_texts,
+        words=(
+            "花".encode(),
+            "\U00020b9f".encode(),
+            b"\xed\xa0\x80",
+            b"\xff",
+            b"\\",
+            b'"',
+            b"\x1b$B",
+            b"\x0e",
+            b"\xc2\xa5",
+            b"\xe2\x80\xbe",
+        ),
+    ),
+    "weights": Target(
+        make_weights,
+        run_weights,
+        (weights.WeightsError,),
+        words=(
+            b'"',
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b":",
+            b",",
+            b"params/",
+            b"scales/",
+            b"/",
+            b'\\"',
+            b"null",
+            b"BF16",
+            b"I8",
+        ),
+        spoil=spoil_weights,
+    ),
+    "run": Target(
+        make_run,
+        run_run,
+        (training.TrainingError,),
+        words=(
+            b'"',
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b":",
+            b",",
+            b"null",
+            b"\n",
+            b'"step"',
+            b"NaN",
+            b"[" * 3000,
+        ),
+    ),
     "web": Target(make_requests, run_request, words=REQUEST_WORDS, spoil=spoil_request),
     "writer": Target(make_drawing, run_drawing, (DataError, ValueError)),
 }

@@ -75,12 +75,22 @@ def campaign(name: str, chosen: argparse.Namespace) -> dict:
     corpus.mkdir(parents=True, exist_ok=True)
     for i, content in enumerate(target.valid()):
         (corpus / f"valid-{i}").write_bytes(content)
-    words.write_text("".join('"{}"\n'.format("".join(f"\\x{b:02x}" for b in word)) for word in target.words), encoding="utf-8")
+    words.write_text(
+        "".join('"{}"\n'.format("".join(f"\\x{b:02x}" for b in word)) for word in target.words),
+        encoding="utf-8",
+    )
     command = [sys.executable, __file__, "--inside", name, f"-runs={chosen.executions}", f"-seed={chosen.seed + 1}", f"-max_len={fuzz.LARGEST}", "-print_final_stats=1", "-verbosity=1",
                f"-artifact_prefix={corpus}/", *([f"-dict={words}"] if target.words else []), str(corpus)]
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:  # what the process, which libFuzzer ends, would leave in the system's own
-        done = subprocess.run(command, env=os.environ | {"TMPDIR": folder}, capture_output=True, text=True, errors="replace", encoding="utf-8")
+        done = subprocess.run(
+            command,
+            env=os.environ | {"TMPDIR": folder},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            encoding="utf-8",
+        )
     found = {key: int(match[1]) if (match := re.search(pattern, done.stderr)) else None for key, pattern in SEEN.items()}
     covered = re.findall(r"cov: (\d+)", done.stderr)
     faults = sorted(p.name for kind in ("crash", "timeout", "oom", "leak") for p in corpus.glob(f"{kind}-*"))
@@ -115,7 +125,9 @@ def main() -> int:
         report[name] = campaign(name, chosen)
         total = {"executions": sum(r["executions"] or 0 for r in report.values()), "faults": sum(len(r["faults"]) for r in report.values())}
         described = {"seed": chosen.seed, "total": total, "minutes": round((time.monotonic() - start) / 60, 1), "targets": report}
-        (chosen.out / "guided.json").write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (chosen.out / "guided.json").write_text(
+            json.dumps(described, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     print(json.dumps(total))
     return 1 if total["faults"] else 0
 

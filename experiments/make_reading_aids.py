@@ -20,16 +20,21 @@ DEPTH = 2
 def components(records: np.ndarray, parent: int = 0, depth: int = DEPTH) -> str:
     """The elements in a glyph's group, in writing order, each followed by its own in brackets, `depth` levels of them.
 
-    records: `Corpus.new.components`. A group without an element only holds others together, and one named by a code of KanjiVG's own
-    (CDP-8BC4) is no character: the elements in it stand in its place. Of a description (⿱日隹) the characters are given. An element in several
-    pieces is named once.
+    records: `Corpus.new.components`. A group without an element only holds others together, and one
+    named by a code of KanjiVG's own (CDP-8BC4) is no character: the elements in it stand in its
+    place. Of a description (⿱日隹) the characters are given. An element in several pieces is named
+    once.
     """
     parts, pieces = [], set()
     for index in np.flatnonzero(records["parent"] == parent):
         element, part = str(records["element"][index]), int(records["part"][index])
         if len(element) != 1:
             if not part or element not in pieces:
-                described = "".join(c for c in element[1:] if not is_description(c)) if is_description(element[:1]) else ""
+                described = (
+                    "".join(c for c in element[1:] if not is_description(c))
+                    if is_description(element[:1])
+                    else ""
+                )
                 parts.append(described or components(records, index, depth))
         elif not part or element not in pieces:
             inside = components(records, index, depth - 1) if depth > 1 else ""

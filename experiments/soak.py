@@ -129,7 +129,13 @@ def serve(chosen) -> Report:
     """Start the server and let the clients at it."""
     made, report = pictures(64, chosen.seed), Report()
     command = [sys.executable, "-m", "transfer", "serve", "--port", "0"]
-    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True, encoding="utf-8") as server:
+    with subprocess.Popen(
+        command,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    ) as server:
         try:
             found = re.search(r"http://([\d.]+):(\d+)/", server.stdout.readline())
             if not found:
@@ -194,7 +200,10 @@ def main() -> int:
              "p50 s": round(statistics.median(ordered), 3), "p99 s": round(ordered[int(0.99 * (len(ordered) - 1))], 3),
              "MB at the start": report.samples[0][1], "MB at most": max(v for _, v in report.samples), "MB at the end": report.samples[-1][1],
              "growth MB": round(report.growth(), 1), "drawings": chosen.drawings, "seed": chosen.seed}
-    chosen.out.write_text(json.dumps(found | {"memory (s, MB)": report.samples}, ensure_ascii=False) + "\n", encoding="utf-8")
+    chosen.out.write_text(
+        json.dumps(found | {"memory (s, MB)": report.samples}, ensure_ascii=False) + "\n",
+        encoding="utf-8",
+    )
     print(json.dumps(found, indent=1, ensure_ascii=False))
     return 1 if report.wrong or report.growth() > chosen.growth else 0
 

@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def keep_compiled() -> None:
-    """Let XLA keep what it compiled in the user's cache, if there is one: the second run starts in a fraction of the time."""
+    """Let XLA keep what it compiled in the user's cache, if there is one: the second run starts in
+    a fraction of the time."""
     import jax
 
     from data.folder import cache_folder

@@ -45,7 +45,11 @@ def multiplies_bfloat16() -> bool:
     if not on_cpu():
         return True
     try:
-        flags = next(line for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines() if line.startswith(("flags", "Features"))).split()
+        flags = next(
+            line
+            for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+            if line.startswith(("flags", "Features"))
+        ).split()
     except (OSError, StopIteration):
         return False
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)

@@ -44,9 +44,18 @@ def save(result: Result, path: str | os.PathLike, animate: bool = False, uncerta
             with open(part, "xb") as file:
                 np.savez_compressed(file, **arrays(result))
         else:
-            part.write_text({"svg": lambda: result.svg(animate=animate, uncertainty=uncertainty),
-                             "json": lambda: json.dumps(describe(result) | (about or {}), ensure_ascii=False, indent=1) + "\n",
-                             "ndjson": lambda: "".join(quickdraw_lines(result, path.stem))}[kind](), encoding="utf-8", errors=ESCAPED)
+            part.write_text(
+                {
+                    "svg": lambda: result.svg(animate=animate, uncertainty=uncertainty),
+                    "json": lambda: json.dumps(
+                        describe(result) | (about or {}), ensure_ascii=False, indent=1
+                    )
+                    + "\n",
+                    "ndjson": lambda: "".join(quickdraw_lines(result, path.stem)),
+                }[kind](),
+                encoding="utf-8",
+                errors=ESCAPED,
+            )
     return path
 
 

@@ -28,8 +28,20 @@ MAX_PLAIN = 1_000_000  # bytes of PNM written as text, which is read number by n
 WORK_SIDE = 1024  # pixels; larger pictures are reduced to this before the ink is looked for
 # Raster formats only: Pillow would hand EPS to an external program.
 FORMATS = "PNG JPEG TIFF WEBP BMP DIB GIF PPM ICO JPEG2000 TGA AVIF".split()
-TURNS = dict(enumerate((Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE,
-                        Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90), 2))
+TURNS = dict(
+    enumerate(
+        (
+            Image.Transpose.FLIP_LEFT_RIGHT,
+            Image.Transpose.ROTATE_180,
+            Image.Transpose.FLIP_TOP_BOTTOM,
+            Image.Transpose.TRANSPOSE,
+            Image.Transpose.ROTATE_270,
+            Image.Transpose.TRANSVERSE,
+            Image.Transpose.ROTATE_90,
+        ),
+        2,
+    )
+)
 """EXIF's orientation -> what makes the picture upright."""
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -62,9 +74,10 @@ def read_image(source: str | os.PathLike | bytes | np.ndarray | Image.Image) -> 
     source: path or bytes of a raster file, PIL image, or array (H, W), (H, W, 1 grey | 2 grey+alpha | 3 RGB | 4 RGBA)
     of bool, integers (8-bit, or 16-bit where the type or a value needs it) or floats (in [0, 1], or up to 255). Dark
     ink on light paper or light on dark, uneven light, alpha and EXIF rotation are understood; of an animation the
-    first frame is used, of several characters the one with the most ink. Metadata that are rubbish are left out; where nothing but a file's
-    end marker is missing, the note says so. A 64x64 8-bit picture with ink on black, as the
-    data set publishes it, comes back unchanged (3 of the data set's pictures, mostly white, are taken for dark ink on white).
+    first frame is used, of several characters the one with the most ink. Metadata that are rubbish
+    are left out; where nothing but a file's end marker is missing, the note says so. A 64x64 8-bit
+    picture with ink on black, as the data set publishes it, comes back unchanged (3 of the data
+    set's pictures, mostly white, are taken for dark ink on white).
 
     Raises ImageError naming the source, what is wrong and what to do.
     """
@@ -90,7 +103,8 @@ def read_image(source: str | os.PathLike | bytes | np.ndarray | Image.Image) -> 
     if box is None:
         raise ImageError(f"{name}: no ink found, the picture is blank or too faint; crop it to one character")
     if count > 1:
-        several = f"used the largest of {count} pieces of ink that stand apart; crop to one character to choose another"
+        several = (f"used the largest of {count} pieces of ink that stand apart; crop to one "
+                   "character to choose another")
         note = f"{several}; {note}" if note else several
     scale = size[0] / pixels.shape[1], size[1] / pixels.shape[0]
     return Reading(frame(ink, box), note, tuple(round(v * scale[i % 2]) for i, v in enumerate(box)))
@@ -125,7 +139,8 @@ def _read(path: Path, name: str) -> bytes:
 
 
 def _decode(content: bytes, name: str) -> tuple[np.ndarray, tuple[int, int], str]:
-    """Pixels as `_pixels` gives them, the size as a viewer shows the picture, and a note on what was wrong with the file, or ""."""
+    """Pixels as `_pixels` gives them, the size as a viewer shows the picture, and a note on what
+    was wrong with the file, or ""."""
     if not content:
         raise ImageError(f"{name}: is empty (0 bytes); save the picture again")
     heif = content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS
@@ -160,7 +175,9 @@ def _decode(content: bytes, name: str) -> tuple[np.ndarray, tuple[int, int], str
         raise
     except UnidentifiedImageError:
         if containers.is_web_page(content):
-            raise ImageError(f"{name}: is a web page, not a picture; save the picture that it shows") from None
+            raise ImageError(
+                f"{name}: is a web page, not a picture; save the picture that it shows"
+            ) from None
         raise ImageError(f"{name}: is not a picture that can be read; give PNG, JPEG, TIFF, WebP, BMP or GIF") from None
     except Image.DecompressionBombError:
         raise ImageError(_too_large(name)) from None
@@ -185,8 +202,9 @@ def _opened(content: bytes, name: str, formats: list[str]) -> tuple[np.ndarray, 
 
 
 def _is_complete(content: bytes, name: str, formats: list[str]) -> bool:
-    """Whether a JPEG without end marker has all of its picture. A decoder makes up what is missing: then what follows the file's last byte
-    would be seen in the picture, whatever it is. Other decoders refuse what is cut."""
+    """Whether a JPEG without end marker has all of its picture. A decoder makes up what is missing:
+    then what follows the file's last byte would be seen in the picture, whatever it is. Other
+    decoders refuse what is cut."""
     seen = [_opened(continued, name, formats)[0] for continued in containers.continued(content)]
     return all(np.array_equal(one, other) for one, other in zip(seen, seen[1:]))
 

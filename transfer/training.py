@@ -384,7 +384,10 @@ def _check_writable(folder: Path) -> None:
     try:
         str(folder.absolute()).encode()
     except UnicodeEncodeError:  # bytes that are no UTF-8; TensorStore takes text only
-        raise TrainingError(f"{ascii(str(folder))[1:-1]}: checkpoints need a folder whose name is text; choose another with --runs") from None
+        raise TrainingError(
+            f"{ascii(str(folder))[1:-1]}: checkpoints need a folder whose name is text; choose "
+            "another with --runs"
+        ) from None
     try:
         (folder / "checkpoints").mkdir(exist_ok=True)
         probe = folder / "checkpoints" / f"probe-{jax.process_index()}.part"

@@ -109,7 +109,11 @@ def read_names(path) -> list[str]:
     """Names, one a line, from a .txt or .txt.gz file. Raises DataError where it is missing or damaged."""
     try:
         content = Path(path).read_bytes()
-        return (gzip.decompress(content) if content.startswith(GZIP) else content).decode("utf-8", "surrogateescape").split()
+        return (
+            (gzip.decompress(content) if content.startswith(GZIP) else content)
+            .decode("utf-8", "surrogateescape")
+            .split()
+        )
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; install the project again, its data included") from None
     except (OSError, EOFError, ValueError) as error:
@@ -163,7 +167,9 @@ def write_lists(lists: dict[str, set[str]], folder: Path = PUBLISHED) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for split in SPLITS:
             text = "".join(f"{n}\n" for n in sorted(lists[split]))
-            _file(folder, split).write_bytes(gzip.compress(text.encode("utf-8", "surrogateescape"), 9, mtime=0))
+            _file(folder, split).write_bytes(
+                gzip.compress(text.encode("utf-8", "surrogateescape"), 9, mtime=0)
+            )
     except OSError as error:
         raise DataError(f"{folder}: the lists cannot be written ({error.strerror}); choose another folder") from None
 

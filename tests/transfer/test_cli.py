@@ -338,7 +338,11 @@ def test_serve_passes_on_its_arguments_and_names_the_extra(run, monkeypatch):
     monkeypatch.setattr(web, "serve", lambda *given: asked.append(given) or 0)
     assert run("serve").code == 0 and run("serve", "--host", "0.0.0.0", "--port", 9, "--weights", "runs/x").code == 0
     assert run("serve", "--name", "a.example", "--name", "b.example").code == 0
-    assert asked == [("127.0.0.1", 8000, None, ()), ("0.0.0.0", 9, Path("runs/x"), ()), ("127.0.0.1", 8000, None, ("a.example", "b.example"))]
+    assert asked == [
+        ("127.0.0.1", 8000, None, ()),
+        ("0.0.0.0", 9, Path("runs/x"), ()),
+        ("127.0.0.1", 8000, None, ("a.example", "b.example")),
+    ]
     assert "--port" in one_line(run("serve", "--port", 99999))
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "uvicorn", None)
@@ -429,7 +433,7 @@ def test_train_is_what_the_stage_scripts_are_and_survives_ctrl_c(tmp_path):
             np.testing.assert_array_equal(value, other[name], err_msg=f"{stage} {name}")
 
 
-# Names ----------------------------------------------------------------------------------------------------------------
+# Names --------------------------------------------------------------------------------------------
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every file name is text")
 def test_names_that_are_no_text_are_written_and_shown_with_escapes(run, tmp_path):
@@ -437,26 +441,60 @@ def test_names_that_are_no_text_are_written_and_shown_with_escapes(run, tmp_path
     name, out = os.fsdecode(b"\x8e\x52"), os.fsdecode(b"out\x8e")
     for path in (tmp_path / f"{name}.png", tmp_path / "good.png"):
         shutil.copy(EXAMPLES[0], path)
-    done = run("draw", f"{name}.png", "good.png", "--format", "svg,json,png,pdf,npz,ndjson", "--out", out, "--samples", 1)
+    done = run(
+        "draw",
+        f"{name}.png",
+        "good.png",
+        "--format",
+        "svg,json,png,pdf,npz,ndjson",
+        "--out",
+        out,
+        "--samples",
+        1,
+    )
     assert done.code == 0 and done.err == "", done.err
     kinds = ("svg", "json", "png", "pdf", "npz")
-    assert files(tmp_path / out) == {f"{stem}.{kind}" for stem in (name, "good") for kind in kinds} | {"drawings.ndjson"}
-    assert json.loads((tmp_path / out / f"{name}.json").read_text("utf-8"))["image"] == f"{name}.png"
-    assert [d.key for d in convert.read(tmp_path / out / "drawings.ndjson")] == [f"{name}-1", "good-1"]
+    assert files(tmp_path / out) == {
+        f"{stem}.{kind}" for stem in (name, "good") for kind in kinds
+    } | {"drawings.ndjson"}
+    assert (
+        json.loads((tmp_path / out / f"{name}.json").read_text("utf-8"))["image"] == f"{name}.png"
+    )
+    assert [d.key for d in convert.read(tmp_path / out / "drawings.ndjson")] == [
+        f"{name}-1",
+        "good-1",
+    ]
     assert "\\udc8eR.png -> out\\udc8e/\\udc8eR.svg" in done.out
-    document = json.loads(run("draw", f"{name}.png", "--json", "--format", "svg", "--samples", 1).out)
+    document = json.loads(
+        run("draw", f"{name}.png", "--json", "--format", "svg", "--samples", 1).out
+    )
     assert document["images"][0]["image"] == f"{name}.png"
     assert "\\udc8eR.png: " in run("candidates", f"{name}.png", "--top", 1).out
-    assert "\\udc8e" in one_line(run("draw", f"{name}.jpg")) and "\\udc8e" in one_line(run("draw", "good.png", "--weights", name))
+    assert "\\udc8e" in one_line(run("draw", f"{name}.jpg")) and "\\udc8e" in one_line(
+        run("draw", "good.png", "--weights", name)
+    )
 
 
 def test_names_of_japanese_and_beyond_the_bmp(run, tmp_path):
-    """A folder as on a Japanese Windows. No name that is written has a colon, which means something else there."""
+    """A folder as on a Japanese Windows. No name that is written has a colon, which means something
+    else there."""
     home = tmp_path / "Users" / "山田 太郎" / "くずし字"
     home.mkdir(parents=True)
     for name in ("山 川.png", "\U00020b9f.png", "é.png"):
         shutil.copy(EXAMPLES[0], home / name)
-    assert run("draw", home, "--out", home / "結果", "--format", "svg,json,png,pdf,npz,ndjson", "--samples", 1).code == 0
+    assert (
+        run(
+            "draw",
+            home,
+            "--out",
+            home / "結果",
+            "--format",
+            "svg,json,png,pdf,npz,ndjson",
+            "--samples",
+            1,
+        ).code
+        == 0
+    )
     written = files(home / "結果")
     assert len(written) == 16 and {"山 川.svg", "\U00020b9f.json", "é.pdf"} <= written
     assert not [name for name in written if set(name) & set('<>:"|?*')]

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -84,6 +85,17 @@ def assert_same(folder: Path, one: Path) -> None:
 def test_eight_devices_follow_the_losses_of_one(one, tmp_path):
     run(tmp_path / "run", 8)
     assert_same(tmp_path / "run", one)
+    # Read on one device, as anybody's weights.
+    from transfer import weights
+
+    params, _, described = weights.load(weights.find(tmp_path / "run" / "weights", "vae_new"))
+    assert (
+        all(
+            len(leaf.devices()) == 1
+            for leaf in jax.tree.leaves(jax.tree.map(jax.numpy.asarray, params))
+        )
+        and described["seed"] == 0
+    )
 
 
 @pytest.mark.slow

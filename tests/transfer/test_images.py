@@ -436,28 +436,63 @@ def test_components_count_blobs_as_flood_fill_does():
 
 # Files around good pixels
 
-def with_chunk(content: bytes, kind: bytes, body: bytes, crc: bytes | None = None, last: bool = False) -> bytes:
+
+def with_chunk(
+    content: bytes, kind: bytes, body: bytes, crc: bytes | None = None, last: bool = False
+) -> bytes:
     """A PNG with one chunk more, after its header or before its end."""
     at = content.rindex(b"IEND") - 4 if last else 33
-    return content[:at] + len(body).to_bytes(4, "big") + kind + body + (crc or zlib.crc32(kind + body).to_bytes(4, "big")) + content[at:]
+    return (
+        content[:at]
+        + len(body).to_bytes(4, "big")
+        + kind
+        + body
+        + (crc or zlib.crc32(kind + body).to_bytes(4, "big"))
+        + content[at:]
+    )
 
 
 def with_segment(content: bytes, marker: int, body: bytes) -> bytes:
-    return content[:2] + bytes([0xFF, marker]) + (len(body) + 2).to_bytes(2, "big") + body + content[2:]
+    return (
+        content[:2]
+        + bytes([0xFF, marker])
+        + (len(body) + 2).to_bytes(2, "big")
+        + body
+        + content[2:]
+    )
 
 
 PROFILE = b"Raw profile type exif\0"
 RUBBISH = {
-    "eXIf of 8 bytes": lambda png, jpeg: with_chunk(png, b"eXIf", b"\x01\x02wrong!"), "eXIf at the end": lambda png, jpeg: with_chunk(png, b"eXIf", b"II*\0\xff\xff\xff\xff", last=True),
-    "text without hex": lambda png, jpeg: with_chunk(png, b"tEXt", PROFILE + b"\nexif\n      8\nnohexatall\n"),
-    "packed text without hex": lambda png, jpeg: with_chunk(png, b"zTXt", PROFILE + b"\0" + zlib.compress(b"\nexif\n 8\nzz\n")),
-    "text bomb": lambda png, jpeg: with_chunk(png, b"zTXt", b"Comment\0\0" + zlib.compress(bytes(80_000_000), 9)), "text of no packing": lambda png, jpeg: with_chunk(png, b"zTXt", b"Comment\0\1xyz"),
-    "colour profile": lambda png, jpeg: with_chunk(png, b"iCCP", b"x\0\0rubbish"), "checksum of a comment": lambda png, jpeg: with_chunk(png, b"tEXt", b"Comment\0x", crc=b"none"),
-    "animation of no frames": lambda png, jpeg: with_chunk(png, b"acTL", b"\0"), "resolution": lambda png, jpeg: with_chunk(png, b"pHYs", b"\0"),
-    "XMP": lambda png, jpeg: with_chunk(png, b"iTXt", b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="99"/>'),
-    "JPEG: Exif": lambda png, jpeg: with_segment(jpeg, 0xE1, b"Exif\0\0MM\0*\xff\xff\xff\xff"), "JPEG: Exif of nothing": lambda png, jpeg: with_segment(jpeg, 0xE1, b"Exif\0\0"),
-    "JPEG: colour profile": lambda png, jpeg: with_segment(jpeg, 0xE2, b"ICC_PROFILE\0"), "JPEG: other pictures": lambda png, jpeg: with_segment(jpeg, 0xE2, b"MPF\0II*\0\xff\xff\xff\xff"),
-    "JPEG: JFIF of nothing": lambda png, jpeg: with_segment(jpeg, 0xE0, b"JFIF"), "JPEG: Photoshop": lambda png, jpeg: with_segment(jpeg, 0xED, b"Photoshop 3.0\0008BIM\x04"),
+    "eXIf of 8 bytes": lambda png, jpeg: with_chunk(png, b"eXIf", b"\x01\x02wrong!"),
+    "eXIf at the end": lambda png, jpeg: with_chunk(
+        png, b"eXIf", b"II*\0\xff\xff\xff\xff", last=True
+    ),
+    "text without hex": lambda png, jpeg: with_chunk(
+        png, b"tEXt", PROFILE + b"\nexif\n      8\nnohexatall\n"
+    ),
+    "packed text without hex": lambda png, jpeg: with_chunk(
+        png, b"zTXt", PROFILE + b"\0" + zlib.compress(b"\nexif\n 8\nzz\n")
+    ),
+    "text bomb": lambda png, jpeg: with_chunk(
+        png, b"zTXt", b"Comment\0\0" + zlib.compress(bytes(80_000_000), 9)
+    ),
+    "text of no packing": lambda png, jpeg: with_chunk(png, b"zTXt", b"Comment\0\1xyz"),
+    "colour profile": lambda png, jpeg: with_chunk(png, b"iCCP", b"x\0\0rubbish"),
+    "checksum of a comment": lambda png, jpeg: with_chunk(png, b"tEXt", b"Comment\0x", crc=b"none"),
+    "animation of no frames": lambda png, jpeg: with_chunk(png, b"acTL", b"\0"),
+    "resolution": lambda png, jpeg: with_chunk(png, b"pHYs", b"\0"),
+    "XMP": lambda png, jpeg: with_chunk(
+        png, b"iTXt", b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="99"/>'
+    ),
+    "JPEG: Exif": lambda png, jpeg: with_segment(jpeg, 0xE1, b"Exif\0\0MM\0*\xff\xff\xff\xff"),
+    "JPEG: Exif of nothing": lambda png, jpeg: with_segment(jpeg, 0xE1, b"Exif\0\0"),
+    "JPEG: colour profile": lambda png, jpeg: with_segment(jpeg, 0xE2, b"ICC_PROFILE\0"),
+    "JPEG: other pictures": lambda png, jpeg: with_segment(
+        jpeg, 0xE2, b"MPF\0II*\0\xff\xff\xff\xff"
+    ),
+    "JPEG: JFIF of nothing": lambda png, jpeg: with_segment(jpeg, 0xE0, b"JFIF"),
+    "JPEG: Photoshop": lambda png, jpeg: with_segment(jpeg, 0xED, b"Photoshop 3.0\0008BIM\x04"),
 }
 
 
@@ -474,7 +509,10 @@ def test_an_orientation_beside_rubbish_is_obeyed(ink, expected):
     exif[0x0112] = 6
     turned = Image.fromarray(255 - ink).transpose(Image.Transpose.ROTATE_90)
     png, jpeg = encoded(turned, "PNG", exif=exif), encoded(turned, "JPEG", exif=exif)
-    for content in (with_chunk(png, b"zTXt", b"Comment\0\0" + zlib.compress(bytes(80_000_000), 9)), with_segment(jpeg, 0xE2, b"MPF\0\xff")):
+    for content in (
+        with_chunk(png, b"zTXt", b"Comment\0\0" + zlib.compress(bytes(80_000_000), 9)),
+        with_segment(jpeg, 0xE2, b"MPF\0\xff"),
+    ):
         assert_same(load_image(content), expected)
 
 
@@ -490,14 +528,21 @@ def test_every_orientation_is_turned_upright(orientation, kind, ink, expected):
     assert_same(load_image(content), load_image(np.asarray(upright)), mean=0.01)
 
 
-@pytest.mark.parametrize("form", [{}, {"progressive": True}, {"optimize": True, "quality": 40}], ids=["baseline", "progressive", "optimised"])
+@pytest.mark.parametrize(
+    "form",
+    [{}, {"progressive": True}, {"optimize": True, "quality": 40}],
+    ids=["baseline", "progressive", "optimised"],
+)
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_a_jpeg_that_lacks_its_end_marker_only_is_read(form, mode, ink, expected):
     page = Image.fromarray(255 - ink).convert(mode)
     content = encoded(page, "JPEG", **form)
     for cut in (content[:-1], content[:-2]):
         reading = read_image(cut)
-        assert np.array_equal(reading.image, load_image(content)) and reading.note == "the file lacks its end; all of the picture is there"
+        assert (
+            np.array_equal(reading.image, load_image(content))
+            and reading.note == "the file lacks its end; all of the picture is there"
+        )
     for share in (0.02, 0.1, 0.5):
         with pytest.raises(ImageError, match="damaged or cut short"):
             load_image(content[:-round(share * len(content))])
@@ -511,7 +556,10 @@ def test_other_files_without_their_end(ink):
         content = encoded(page, kind)
         for cut in cuts:
             reading = read_image(content[:-cut])
-            assert np.array_equal(reading.image, load_image(content)) and "lacks its end" in reading.note
+            assert (
+                np.array_equal(reading.image, load_image(content))
+                and "lacks its end" in reading.note
+            )
         with pytest.raises(ImageError, match="damaged or cut short"):
             load_image(content[:-len(content) // 10])
     broken = encoded(page, "JPEG2000")
@@ -523,7 +571,11 @@ def test_other_files_without_their_end(ink):
 
 
 def test_a_web_page_is_called_one():
-    for head in (b"<!DOCTYPE html><title>404</title>", b"\xef\xbb\xbf\r\n<html>", b"<!-- x -->\n<html lang='en'>"):
+    for head in (
+        b"<!DOCTYPE html><title>404</title>",
+        b"\xef\xbb\xbf\r\n<html>",
+        b"<!-- x -->\n<html lang='en'>",
+    ):
         with pytest.raises(ImageError, match="web page"):
             load_image(head)
 

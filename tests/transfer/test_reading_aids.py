@@ -30,16 +30,37 @@ def test_known_kanji():
 
 def test_no_code_of_kanjivgs_own_reaches_a_reader():
     for kanji, aid in reading_aids.table().items():
-        assert not re.search(r"[\x21-\x27\x2a-\x7e\u2ff0-\u2fff]", aid.components + aid.radical), (kanji, aid)
+        assert not re.search(r"[\x21-\x27\x2a-\x7e\u2ff0-\u2fff]", aid.components + aid.radical), (
+            kanji,
+            aid,
+        )
     components = {kanji: reading_aids.aid(kanji).components for kanji in "原武專從源暹爨"}
-    assert components == {"原": "厂白(日)小", "武": "一弋止(卜)", "專": "十寸", "從": "彳(亻)从(人人)龰", "源": "氵原(厂白小)", "暹": "日隹辶",
-                          "爨": "𦥑𠔼コ冖𤍾(林𤆍)"}
+    assert components == {
+        "原": "厂白(日)小",
+        "武": "一弋止(卜)",
+        "專": "十寸",
+        "從": "彳(亻)从(人人)龰",
+        "源": "氵原(厂白小)",
+        "暹": "日隹辶",
+        "爨": "𦥑𠔼コ冖𤍾(林𤆍)",
+    }
 
 
 def test_the_script_leaves_codes_out():
     make = runpy.run_path(str(ROOT / "experiments" / "make_reading_aids.py"))["components"]
-    rows = [("甲", 0, -1), ("CDP-8BC4", 1, 0), ("乙", 0, 1), ("⿱日隹", 0, 0), ("隹", 0, 3), ("CDP-8BC4", 2, 0), ("乙", 0, 5), ("丙", 0, 0)]
-    records = np.array([(*row,) for row in rows], [("element", "U8"), ("part", np.int16), ("parent", np.int16)])
+    rows = [
+        ("甲", 0, -1),
+        ("CDP-8BC4", 1, 0),
+        ("乙", 0, 1),
+        ("⿱日隹", 0, 0),
+        ("隹", 0, 3),
+        ("CDP-8BC4", 2, 0),
+        ("乙", 0, 5),
+        ("丙", 0, 0),
+    ]
+    records = np.array(
+        [(*row,) for row in rows], [("element", "U8"), ("part", np.int16), ("parent", np.int16)]
+    )
     assert make(records) == "乙日隹丙"
 
 

@@ -71,10 +71,30 @@ def show(described: dict) -> None:
                           ("radical", "left"), ("components", "left")):
         table.add_column(name, justify=justify)
     for rank, c in enumerate(described["candidates"], 1):
-        kanji, radical, components = (told(c[name] or "", console.encoding) for name in ("character", "radical", "components"))
-        table.add_row(*map(Text, (str(rank), kanji, c["code_point"], f"{100 * c['probability']:.1f} %", str(c["strokes"] or ""), radical, components)))
-    with console.capture() as shown:  # printed by rich itself, it would end the process where the reader has left
-        console.print(Text(f"{described['image']}: {described['verdict']}{note}", style="bold"), soft_wrap=True)
+        kanji, radical, components = (
+            told(c[name] or "", console.encoding) for name in ("character", "radical", "components")
+        )
+        table.add_row(
+            *map(
+                Text,
+                (
+                    str(rank),
+                    kanji,
+                    c["code_point"],
+                    f"{100 * c['probability']:.1f} %",
+                    str(c["strokes"] or ""),
+                    radical,
+                    components,
+                ),
+            )
+        )
+    with (
+        console.capture() as shown
+    ):  # printed by rich itself, it would end the process where the reader has left
+        console.print(
+            Text(f"{described['image']}: {described['verdict']}{note}", style="bold"),
+            soft_wrap=True,
+        )
         console.print(table)
     print(shown.get(), end="")
 

@@ -14,8 +14,13 @@ def add(commands) -> None:
                            'Serve a web page that draws images, until Ctrl-C. Needs the extra: python -m pip install ".[serve]"', EXAMPLES)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in [%(default)s]")
     parser.add_argument("--port", type=arguments.whole(0, 65535), default=8000, metavar="N", help="0 takes any free one [%(default)s]")
-    parser.add_argument("--name", action="append", default=[], metavar="HOST",
-                        help="a name under which readers open the page, such as a proxy's; may be repeated")
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a name under which readers open the page, such as a proxy's; may be repeated",
+    )
     arguments.weights(parser)
 
 

@@ -27,8 +27,8 @@ HERE = {"localhost", "127.0.0.1", "::1"}
 
 
 class Guard:
-    """ASGI middleware. host: the address that is listened on; hosts: further names of this server. A proxy under one of them may pass
-    on the browser's Origin with a Host of its own choice."""
+    """ASGI middleware. host: the address that is listened on; hosts: further names of this server.
+    A proxy under one of them may pass on the browser's Origin with a Host of its own choice."""
 
     def __init__(self, app, host: str, hosts: tuple[str, ...] = ()):
         self.app = app
@@ -61,8 +61,16 @@ class Guard:
             return None
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         # A browser says where the page comes from; programs such as curl send neither header.
-        if site not in (None, "same-origin", "none") or (origin is not None and not self._from_here(origin, hosts[0])):
-            return JSONResponse({"error": "requests from other sites' pages are refused; behind a proxy, start the server with --name HOST"}, 403)
+        if site not in (None, "same-origin", "none") or (
+            origin is not None and not self._from_here(origin, hosts[0])
+        ):
+            return JSONResponse(
+                {
+                    "error": "requests from other sites' pages are refused; behind a proxy, "
+                    "start the server with --name HOST"
+                },
+                403,
+            )
         return None
 
     def _from_here(self, origin: str, host: str) -> bool:

@@ -224,12 +224,26 @@ def test_posts_from_our_own_page_are_not(client, examples):
 
 
 def test_posts_through_a_proxy_that_has_a_name_of_ours(model, examples):
-    """nginx sends the browser's Origin, and as Host, unless it is told otherwise, the address that it asks."""
-    asked = lambda origin, *hosts: TestClient(app(model, hosts=hosts), HERE).post("/api/transfer?samples=1", content=examples[0],
-                                                                                headers={"origin": origin, "sec-fetch-site": "same-origin"}).status_code
-    assert asked("https://kanji.example", "kanji.example") == asked("https://kanji.example:8443", "Kanji.Example") == 200
+    """nginx sends the browser's Origin, and as Host, unless it is told otherwise, the address that
+    it asks."""
+    asked = (
+        lambda origin, *hosts: TestClient(app(model, hosts=hosts), HERE)
+        .post(
+            "/api/transfer?samples=1",
+            content=examples[0],
+            headers={"origin": origin, "sec-fetch-site": "same-origin"},
+        )
+        .status_code
+    )
+    assert (
+        asked("https://kanji.example", "kanji.example")
+        == asked("https://kanji.example:8443", "Kanji.Example")
+        == 200
+    )
     for origin in ("https://kanji.example", "null", "http://[", "https://a.kanji.example"):
-        assert asked(origin) == 403 and (origin == "https://kanji.example" or asked(origin, "kanji.example") == 403)
+        assert asked(origin) == 403 and (
+            origin == "https://kanji.example" or asked(origin, "kanji.example") == 403
+        )
 
 
 @pytest.mark.parametrize("name", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8000", "192.168.0.7", "[::1", "",

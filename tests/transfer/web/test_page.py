@@ -123,7 +123,12 @@ def test_drop_a_file_and_download_what_is_drawn(open_page, model, examples):
     assert len(root.findall(f".//{PATH}")) == len(result.strokes[0]) == page.locator("#paper .strokes path").count()
     name, text = downloaded(page, "#json")
     described = json.loads(text)
-    assert name.startswith("山 川-U+") and name.endswith("-seed0.json") and described["drawings"][0]["svg"] == result.svg() and described["candidates"]
+    assert (
+        name.startswith("山 川-U+")
+        and name.endswith("-seed0.json")
+        and described["drawings"][0]["svg"] == result.svg()
+        and described["candidates"]
+    )
     assert page.locator("#candidates li").count() == 10 and page.locator("#drawings label").count() == 10
     assert result.candidates[0][0] in page.inner_text("#status") == page.get_by_role("status").nth(1).inner_text()
     page.check("#drawings label:nth-child(3) input", force=True)
@@ -375,7 +380,8 @@ def test_everything_has_a_name_for_a_screen_reader(open_page):
 
 
 class Proxy(http.server.BaseHTTPRequestHandler):
-    """What is under /kuz/ is asked of `behind`, as nginx does where nothing else is said: with its address as Host, and the Origin as it is."""
+    """What is under /kuz/ is asked of `behind`, as nginx does where nothing else is said: with its
+    address as Host, and the Origin as it is."""
 
     behind = ("127.0.0.1", 0)
 
@@ -403,9 +409,12 @@ class Proxy(http.server.BaseHTTPRequestHandler):
 
 
 def test_behind_a_proxy_under_a_path(browser, model, serving):
-    """Page, scripts, API, examples and links are relative; the proxy's name is one of ours by --name."""
+    """Page, scripts, API, examples and links are relative; the proxy's name is one of ours by
+    --name."""
     with serving(model, hosts=("localhost",)) as behind:
-        proxy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Here", (Proxy,), {"behind": behind}))
+        proxy = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), type("Here", (Proxy,), {"behind": behind})
+        )
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         context = browser.new_context(locale="en-GB", reduced_motion="reduce")
         try:
@@ -417,7 +426,9 @@ def test_behind_a_proxy_under_a_path(browser, model, serving):
             page.wait_for_selector("html[data-ready]")
             page.click("#examples button")
             drawn(page)
-            assert "api/transfer" in "".join(asked) and all(url.startswith((start, "blob:", "data:")) for url in asked)
+            assert "api/transfer" in "".join(asked) and all(
+                url.startswith((start, "blob:", "data:")) for url in asked
+            )
             page.click("#share")
             page.wait_for_selector("#link-shown:not([hidden])")
             link = page.input_value("#link")
@@ -436,7 +447,10 @@ def shot(browser, html, script=None):
     context = browser.new_context(viewport={"width": 240, "height": 120})
     try:
         page = context.new_page()
-        page.set_content(f"<!doctype html><meta charset=utf-8><style>body {{ margin: 0 }} svg {{ float: left }}</style>{html}")
+        page.set_content(
+            f"<!doctype html><meta charset=utf-8><style>body {{ margin: 0 }} svg "
+            f"{{ float: left }}</style>{html}"
+        )
         if script:
             page.evaluate(script)
         return np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("L"))
@@ -454,7 +468,9 @@ def test_the_first_frame_of_an_animation_is_empty(browser, model, examples):
     assert (still < 128).any()
     blank = shot(browser, animated, f"({AT})(0)")
     assert (blank > 250).all()
-    assert np.abs(shot(browser, animated, f"({AT})(1e6)").astype(int) - still).max() < 40, "the last frame is the whole character"
+    assert (
+        np.abs(shot(browser, animated, f"({AT})(1e6)").astype(int) - still).max() < 40
+    ), "the last frame is the whole character"
     at_once = shot(browser, animated)
     assert (at_once < 128).sum() < 0.5 * (still < 128).sum()
 
@@ -462,11 +478,16 @@ def test_the_first_frame_of_an_animation_is_empty(browser, model, examples):
 def test_two_drawings_in_one_page_do_not_disturb_each_other(browser, model, examples):
     results = model.transfer(np.stack([read_image(e).image for e in examples[:2]]), samples=1)
     one, other = (r.svg() for r in results)
-    assert not re.search(r"url\(|href=|#[A-Za-z]", re.sub(r"#[0-9a-f]{6}", "", one + results[0].svg(animate=True))), "nothing refers to an id"
+    assert not re.search(
+        r"url\(|href=|#[A-Za-z]", re.sub(r"#[0-9a-f]{6}", "", one + results[0].svg(animate=True))
+    ), "nothing refers to an id"
     ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in (one, other)]
     assert ids[0] and (ids[0].isdisjoint(ids[1]) or results[0].written[0] == results[1].written[0])
     for pair in ((one, other), (one, one), (one, results[1].svg(animate=True))):
         both = shot(browser, "".join(pair), f"({AT})(1e6)")
         for at, text in enumerate(pair):
             alone = shot(browser, text, f"({AT})(1e6)")
-            assert np.abs(both[:109, 109 * at:109 * (at + 1)].astype(int) - alone[:109, :109]).max() < 40
+            assert (
+                np.abs(both[:109, 109 * at : 109 * (at + 1)].astype(int) - alone[:109, :109]).max()
+                < 40
+            )

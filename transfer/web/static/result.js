@@ -38,7 +38,8 @@ export class ResultView {
     radio.checked = true;
     this.paper.put(drawing);
     this.urls.forEach(URL.revokeObjectURL);
-    const name = `${this.source.replace(/\.[^.]*$/, '') || 'kuzushiji'}-${code(drawing.character)}-seed${answer.seed}`;
+    const stem = this.source.replace(/\.[^.]*$/, '') || 'kuzushiji';
+    const name = `${stem}-${code(drawing.character)}-seed${answer.seed}`;
     this.urls = [this.offer($('svg'), drawing.svg, 'image/svg+xml', `${name}-${number + 1}.svg`),
       this.offer($('json'), JSON.stringify(answer), 'application/json', `${name}.json`)];
   }
@@ -124,8 +125,10 @@ function candidate({character, code_point, probability}) {
 
 /** The server's notes are English; the ones that are known are told in the page's language. */
 function note(line, text) {
-  const several = /^used the largest of (\d+) pieces of ink/.exec(text), ended = text.endsWith('the file lacks its end; all of the picture is there');
-  const told = [several && say('note-several', {count: several[1]}), ended && say('note-ended')].filter(Boolean);
+  const several = /^used the largest of (\d+) pieces of ink/.exec(text);
+  const ended = text.endsWith('the file lacks its end; all of the picture is there');
+  const told = [several && say('note-several', {count: several[1]}), ended && say('note-ended')]
+    .filter(Boolean);
   line.textContent = told.length ? told.join(' ') : text;
   line.lang = told.length ? language() : 'en';
 }
