@@ -1,11 +1,15 @@
-"""Known vulnerabilities of the packages in constraints.txt, as the package index tells of them (what `pip-audit` asks it).
+"""Known vulnerabilities of the packages in constraints.txt, as the package index tells of them
+(what `pip-audit` asks it).
 
-    python .ci/audit.py            # exit code 1 where there are any, or where the index has no word on a pinned version
+    python .ci/audit.py            # exit code 1 where there are any, or where the index has no word
+    on a pinned version
 
-`pip-audit -r constraints.txt --no-deps --disable-pip --strict` does the same and more wherever the whole of PyPI can be reached. A mirror that
-knows each project's latest version only, as some do, makes it skip every package, and without --strict it then says that there are none. Here the
-word on the latest version is taken where that is the one pinned, and the others are named.
+`pip-audit -r constraints.txt --no-deps --disable-pip --strict` does the same and more wherever the
+whole of PyPI can be reached. A mirror that knows each project's latest version only, as some do,
+makes it skip every package, and without --strict it then says that there are none. Here the word on
+the latest version is taken where that is the one pinned, and the others are named.
 """
+
 from __future__ import annotations
 
 import json
@@ -60,8 +64,12 @@ def main() -> int:
             continue
         vulnerable += bool(answer)
         for found in answer:
-            print(f"{name} {version}: {found['id']} {' '.join(found.get('aliases', []))}, mended in {', '.join(found.get('fixed_in', [])) or 'no version'}: {found.get('link', '')}")
-    print(f"{len(pins)} packages: {len(pins) - unknown} looked up, {vulnerable} with known vulnerabilities, {unknown} of which nothing is known")
+            print(
+                f"{name} {version}: {found['id']} {' '.join(found.get('aliases', []))}, mended in {', '.join(found.get('fixed_in', [])) or 'no version'}: {found.get('link', '')}"
+            )
+    print(
+        f"{len(pins)} packages: {len(pins) - unknown} looked up, {vulnerable} with known vulnerabilities, {unknown} of which nothing is known"
+    )
     return 1 if vulnerable or unknown else 0
 
 

@@ -1,9 +1,12 @@
-"""Which form of each convolution of the paper's VAE is fastest here: what `transfer.convolution.form` goes by.
+"""Which form of each convolution of the paper's VAE is fastest here: what
+`transfer.convolution.form` goes by.
 
     python benchmarks/convolutions.py                 # a minute
 
-Forward and all gradients of each layer alone, batch 100; the forms take turns, and the shortest time of each is printed, in ms.
+Forward and all gradients of each layer alone, batch 100; the forms take turns, and the shortest
+time of each is printed, in ms.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -17,28 +20,43 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from data.entry import guarded
-from transfer import convolution  # noqa: E402
+from transfer import convolution
 
-LAYERS = [(convolution.strided, 64, 1, 32, 4), (convolution.strided, 31, 32, 64, 4), (convolution.strided, 14, 64, 128, 4),
-          (convolution.strided, 6, 128, 256, 4), (convolution.transposed, 1, 1024, 128, 5), (convolution.transposed, 5, 128, 64, 5),
-          (convolution.transposed, 13, 64, 32, 6), (convolution.transposed, 30, 32, 1, 6)]
+LAYERS = [
+    (convolution.strided, 64, 1, 32, 4),
+    (convolution.strided, 31, 32, 64, 4),
+    (convolution.strided, 14, 64, 128, 4),
+    (convolution.strided, 6, 128, 256, 4),
+    (convolution.transposed, 1, 1024, 128, 5),
+    (convolution.transposed, 5, 128, 64, 5),
+    (convolution.transposed, 13, 64, 32, 6),
+    (convolution.transposed, 30, 32, 1, 6),
+]
 """Function, size of the image, channels, channels out, size of the kernel."""
 FORMS = {convolution.strided: ("gather", "half"), convolution.transposed: ("half", "sum")}
 
 
 def compiled(function, form: str, x, kernel, bias):
-    """A function without arguments that computes a layer and its gradients, in one form; "xla": XLA's own convolution."""
+    """A function without arguments that computes a layer and its gradients, in one form; "xla":
+    XLA's own convolution."""
+
     def layer(*inputs):
         return jax.nn.relu(function(*inputs))
 
     def both(x, kernel, bias, grad):
         value, back = jax.vjp(layer, x, kernel, bias)
         grads = back(grad)
-        return value, grads if x.shape[-1] > 1 else grads[1:]  # nobody asks for the gradient of the image
+        return value, grads if x.shape[-1] > 1 else grads[
+            1:
+        ]  # nobody asks for the gradient of the image
 
     usual = convolution.form, convolution.on_cpu
     convolution.form, convolution.on_cpu = lambda *shape: form, lambda: form != "xla"
-    grad = jnp.asarray(np.random.default_rng(1).standard_normal(jax.eval_shape(layer, x, kernel, bias).shape, np.float32))
+    grad = jnp.asarray(
+        np.random.default_rng(1).standard_normal(
+            jax.eval_shape(layer, x, kernel, bias).shape, np.float32
+        )
+    )
     run = jax.jit(both).lower(x, kernel, bias, grad).compile()
     convolution.form, convolution.on_cpu = usual
     return lambda: jax.block_until_ready(run(x, kernel, bias, grad))
@@ -46,14 +64,24 @@ def compiled(function, form: str, x, kernel, bias):
 
 @guarded
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--xla", action="store_true", help="XLA's own convolutions too, some of them seconds")
+    parser.add_argument(
+        "--xla", action="store_true", help="XLA's own convolutions too, some of them seconds"
+    )
     chosen = parser.parse_args()
     random = np.random.default_rng(0)
     for function, size, channels, out, kernel in LAYERS:
-        inputs = [jnp.asarray(random.standard_normal(s, np.float32)) for s in ((100, size, size, channels), (kernel, kernel, channels, out), (out,))]
-        runs = {form: compiled(function, form, *inputs) for form in FORMS[function] + (("xla",) if chosen.xla else ())}
+        inputs = [
+            jnp.asarray(random.standard_normal(s, np.float32))
+            for s in ((100, size, size, channels), (kernel, kernel, channels, out), (out,))
+        ]
+        runs = {
+            form: compiled(function, form, *inputs)
+            for form in FORMS[function] + (("xla",) if chosen.xla else ())
+        }
         best = dict.fromkeys(runs, float("inf"))
         for run in runs.values():
             run()
@@ -62,8 +90,11 @@ def main() -> None:
                 begin = time.perf_counter()
                 run()
                 best[form] = min(best[form], time.perf_counter() - begin)
-        print(f"{function.__name__} {size}x{size}, {channels} -> {out}, kernel {kernel}: "
-              + ", ".join(f"{form} {1000 * seconds:.1f}" for form, seconds in best.items()), flush=True)
+        print(
+            f"{function.__name__} {size}x{size}, {channels} -> {out}, kernel {kernel}: "
+            + ", ".join(f"{form} {1000 * seconds:.1f}" for form, seconds in best.items()),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

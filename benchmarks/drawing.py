@@ -1,4 +1,6 @@
-"""Drawing: an image's ten drawings with everything warm, many images, and the command from a cold start to the files."""
+"""Drawing: an image's ten drawings with everything warm, many images, and the command from a cold
+start to the files."""
+
 from __future__ import annotations
 
 import math
@@ -29,7 +31,8 @@ def _example() -> np.ndarray:
     return load_image(EXAMPLE)
 
 
-# Warm -----------------------------------------------------------------------------------------------------------------
+# Warm ---------------------------------------------------------------------------------------------
+
 
 def ours(weights: str, samples: str = str(SAMPLES)) -> Callable:
     """A step that reads and draws the example image."""
@@ -40,7 +43,8 @@ def ours(weights: str, samples: str = str(SAMPLES)) -> Callable:
 
 
 def theirs(weights: str, at_once: str = "all") -> Callable:
-    """The same in PyTorch, the strokes step by step; at_once: drawings that a step advances, "all" or "one"."""
+    """The same in PyTorch, the strokes step by step; at_once: drawings that a step advances, "all"
+    or "one"."""
     import torch
 
     model, image = Pipeline(Path(weights) if weights else None), _example()
@@ -53,7 +57,8 @@ def theirs(weights: str, at_once: str = "all") -> Callable:
 
 
 class Pipeline:
-    """What `KuzushijiTransfer.transfer` computes of an image, in PyTorch, from the same weights files."""
+    """What `KuzushijiTransfer.transfer` computes of an image, in PyTorch, from the same weights
+    files."""
 
     def __init__(self, folder: Path | None):
         import jax
@@ -71,28 +76,60 @@ class Pipeline:
         params, arrays, described = weights.load(weights.find(folder, "mdn"))
         decoder = stages.load_decoder(folder)
         if decoder.axes is None:
-            raise SystemExit(f"{folder}: its decoder writes point by point; the twin in PyTorch writes stroke by stroke (give --weights)")
-        self.means, self.seen = torch.from_numpy(arrays["gallery_mean"]), torch.from_numpy(arrays["seen"])
-        self.config, self.calibration, self.pen = weights.config(MDNConfig, described), float(arrays["calibration"][0]), decoder.config.temperature
+            raise SystemExit(
+                f"{folder}: its decoder writes point by point; the twin in PyTorch writes stroke by stroke (give --weights)"
+            )
+        self.means, self.seen = (
+            torch.from_numpy(arrays["gallery_mean"]),
+            torch.from_numpy(arrays["seen"]),
+        )
+        self.config, self.calibration, self.pen = (
+            weights.config(MDNConfig, described),
+            float(arrays["calibration"][0]),
+            decoder.config.temperature,
+        )
         if self.config.averaged:
-            fields = [augment.warping(1, 64, key, vae.VIEW, 0.5) for key in vae.view_keys(self.config.averaged)]
-            y, x, amount = (torch.from_numpy(np.concatenate(part)) for part in zip(*jax.device_get(fields)))
+            fields = [
+                augment.warping(1, 64, key, vae.VIEW, 0.5)
+                for key in vae.view_keys(self.config.averaged)
+            ]
+            y, x, amount = (
+                torch.from_numpy(np.concatenate(part)) for part in zip(*jax.device_get(fields))
+            )
             self.places, self.amount = torch.stack([x, y], -1) / 31.5 - 1, amount[:, None]
         self.old, self.new = twins.VAE(old_config, 1), twins.VAE(new_config, 1)
-        self.density, self.strokes = twins.AnchoredMDN(self.config, len(self.means)), twins_strokes.StrokeRNN(decoder.config, decoder.axes)
-        for twin, values in ((self.old, old), (self.new, new), (self.density, params["mdn"]), (self.strokes, decoder.params)):
-            twin.from_flax(values | ({"classifier": _nothing(twin.config)} if "classifier" in values else {}))
+        self.density, self.strokes = (
+            twins.AnchoredMDN(self.config, len(self.means)),
+            twins_strokes.StrokeRNN(decoder.config, decoder.axes),
+        )
+        for twin, values in (
+            (self.old, old),
+            (self.new, new),
+            (self.density, params["mdn"]),
+            (self.strokes, decoder.params),
+        ):
+            twin.from_flax(
+                values | ({"classifier": _nothing(twin.config)} if "classifier" in values else {})
+            )
 
     def warped(self, images):
-        """The forms (V, 64, 64) of an image (1, 64, 64) that `transfer.vae.averaged_z` encodes too."""
+        """The forms (V, 64, 64) of an image (1, 64, 64) that `transfer.vae.averaged_z` encodes
+        too."""
         import torch.nn.functional as F
 
-        forms = F.grid_sample(images[:, None].expand(len(self.places), -1, -1, -1), self.places, align_corners=True)
+        forms = F.grid_sample(
+            images[:, None].expand(len(self.places), -1, -1, -1), self.places, align_corners=True
+        )
         thick, thin = F.max_pool2d(forms, 3, 1, 1), -F.max_pool2d(-forms, 3, 1, 1)
-        return (forms + self.amount.clamp(min=0) * (thick - forms) + (-self.amount).clamp(min=0) * (thin - forms))[:, 0]
+        return (
+            forms
+            + self.amount.clamp(min=0) * (thick - forms)
+            + (-self.amount).clamp(min=0) * (thin - forms)
+        )[:, 0]
 
     def transfer(self, image: np.ndarray, samples: int, at_once: int):
-        """image (64, 64) uint8 -> log probabilities of the gallery (G,), pictures (S, 64, 64), drawings, uncertainty (64, 64)."""
+        """image (64, 64) uint8 -> log probabilities of the gallery (G,), pictures (S, 64, 64),
+        drawings, uncertainty (64, 64)."""
         import torch
 
         with torch.no_grad():
@@ -100,18 +137,30 @@ class Pipeline:
             mean, _ = self.old.encode(images)
             self.old.decoder(mean)
             if self.config.averaged:
-                mean = torch.cat([mean, self.old.encode(self.warped(images))[0]]).mean(0, keepdim=True)
-            logits = (self.density.logits(mean, self.means) + torch.where(self.seen, 0.0, self.config.unseen))[0]
+                mean = torch.cat([mean, self.old.encode(self.warped(images))[0]]).mean(
+                    0, keepdim=True
+                )
+            logits = (
+                self.density.logits(mean, self.means)
+                + torch.where(self.seen, 0.0, self.config.unseen)
+            )[0]
             scores = torch.log_softmax(self.calibration * logits, 0)
-            drawn = torch.distributions.Categorical(logits=logits * (self.calibration / self.config.temperature)).sample((samples - 1,))
+            drawn = torch.distributions.Categorical(
+                logits=logits * (self.calibration / self.config.temperature)
+            ).sample((samples - 1,))
             z_new = self.means[torch.cat([scores.argmax()[None], drawn])]
             pictures = torch.sigmoid(self.new.decoder(z_new))
             best = scores.topk(10)
-            likely, share = torch.sigmoid(self.new.decoder(self.means[best.indices])), torch.softmax(best.values, 0)[:, None, None]
+            likely, share = (
+                torch.sigmoid(self.new.decoder(self.means[best.indices])),
+                torch.softmax(best.values, 0)[:, None, None],
+            )
             doubt = torch.sqrt((share * (likely - (share * likely).sum(0)) ** 2).sum(0))
             drawings = []
             for at in range(0, samples, at_once):
-                drawings += self.strokes.draw(z_new[at:at + at_once], pictures[at:at + at_once], self.pen)
+                drawings += self.strokes.draw(
+                    z_new[at : at + at_once], pictures[at : at + at_once], self.pen
+                )
         return scores, pictures, drawings, doubt
 
 
@@ -120,7 +169,8 @@ def _nothing(config) -> dict:
     return {"kernel": np.zeros((config.latent, 1)), "bias": np.zeros(1)}
 
 
-# Many images ----------------------------------------------------------------------------------------------------------
+# Many images --------------------------------------------------------------------------------------
+
 
 def many(weights: str, data: str, count: str) -> Callable:
     """A step that reads and draws `count` held-out images, ten drawings each."""
@@ -129,20 +179,37 @@ def many(weights: str, data: str, count: str) -> Callable:
 
     old = corpus.load(Path(data) if data else None, quiet=True).old
     held = np.concatenate([old.indices("val"), old.indices("zero-shot")])
-    images = np.asarray(old.images[np.resize(held, int(count))])  # again from the start where there are fewer
+    images = np.asarray(
+        old.images[np.resize(held, int(count))]
+    )  # again from the start where there are fewer
     model = KuzushijiTransfer.load(weights or None)
     return lambda number: model.transfer(images, samples=SAMPLES, seed=number)
 
 
-# The command ----------------------------------------------------------------------------------------------------------
+# The command --------------------------------------------------------------------------------------
+
 
 def command(weights: str, cache: Path) -> tuple[float, float]:
-    """Seconds and peak MB of one `kuzushiji-transfer draw` of one image, with whatever is in the folder `cache`."""
+    """Seconds and peak MB of one `kuzushiji-transfer draw` of one image, with whatever is in the
+    folder `cache`."""
     with tempfile.TemporaryDirectory() as out:
         given = ["--weights", weights] if weights else []
         begin = time.perf_counter()
-        process = subprocess.Popen([sys.executable, "-m", "transfer", "draw", str(EXAMPLE), "--quiet", "--out", out, *given], cwd=HERE.parent,
-                                   env=os.environ | {"XDG_CACHE_HOME": str(cache)})
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "transfer",
+                "draw",
+                str(EXAMPLE),
+                "--quiet",
+                "--out",
+                out,
+                *given,
+            ],
+            cwd=HERE.parent,
+            env=os.environ | {"XDG_CACHE_HOME": str(cache)},
+        )
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - begin
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -169,7 +236,8 @@ def imports() -> str:
     return f"imports of the command: {sum(own.values()):.2f} s (of each package's own modules: {parts})"
 
 
-# Table ----------------------------------------------------------------------------------------------------------------
+# Table --------------------------------------------------------------------------------------------
+
 
 def _spread(values: list[float], digits: int = 2) -> str:
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
@@ -179,7 +247,10 @@ def warm(chosen) -> list[str]:
     """Ten drawings of an image, ours and in PyTorch ten at once and one by one."""
     workers = {"ours": Worker(chosen.seconds, "drawing", "ours", chosen.weights)}
     if chosen.twin:
-        workers |= {how: Worker(chosen.seconds, "drawing", "theirs", chosen.weights, how) for how in ("all", "one")}
+        workers |= {
+            how: Worker(chosen.seconds, "drawing", "theirs", chosen.weights, how)
+            for how in ("all", "one")
+        }
     rates, memory = alternate(workers, chosen.repeats)
     seconds = {name: [1 / rate for rate in values] for name, values in rates.items()}
     begin = f"| ten drawings of one image, whole pipeline, warm | {_spread(seconds['ours'], 3)} | {SAMPLES / statistics.median(seconds['ours']):,.0f} |"
@@ -188,8 +259,10 @@ def warm(chosen) -> list[str]:
     lines = []
     for how, said in (("all", "ten at once"), ("one", "one after another")):
         ratios = [b / a for a, b in zip(seconds["ours"], seconds[how])]
-        lines.append(f"{begin} {statistics.median(seconds[how]):.3f} ({said}, step by step) | **{statistics.median(ratios):.2f}** "
-                     f"({min(ratios):.2f}–{max(ratios):.2f}) | {memory['ours']:,.0f} |")
+        lines.append(
+            f"{begin} {statistics.median(seconds[how]):.3f} ({said}, step by step) | **{statistics.median(ratios):.2f}** "
+            f"({min(ratios):.2f}–{max(ratios):.2f}) | {memory['ours']:,.0f} |"
+        )
     return lines
 
 
@@ -199,21 +272,31 @@ def throughput(chosen) -> list[str]:
     worker = Worker(0.0, "drawing", "many", chosen.weights, chosen.data, str(count))
     rates, memory = alternate({"ours": worker}, chosen.repeats)
     seconds = [1 / rate for rate in rates["ours"]]
-    said = "" if count == IMAGES else f", from {count} images by proportion: {IMAGES} would take {statistics.median(seconds) * IMAGES / count:.0f} s"
-    return [f"| {count:,} images, {SAMPLES} drawings each{said} | {_spread(seconds)} | **{count * SAMPLES / statistics.median(seconds):,.0f}** | – | – | "
-            f"{memory['ours']:,.0f} |"]
+    said = (
+        ""
+        if count == IMAGES
+        else f", from {count} images by proportion: {IMAGES} would take {statistics.median(seconds) * IMAGES / count:.0f} s"
+    )
+    return [
+        f"| {count:,} images, {SAMPLES} drawings each{said} | {_spread(seconds)} | **{count * SAMPLES / statistics.median(seconds):,.0f}** | – | – | "
+        f"{memory['ours']:,.0f} |"
+    ]
 
 
 def cold(chosen) -> list[str]:
-    """The command from its start to its files, with an empty cache and with what that run left in it."""
+    """The command from its start to its files, with an empty cache and with what that run left in
+    it."""
     found = {"without": [], "with": []}
     for _ in range(chosen.repeats):
         with tempfile.TemporaryDirectory() as cache:
             for name in found:
                 found[name].append(command(chosen.weights, Path(cache)))
     said = {"without": "nothing compiled yet", "with": "compiled before (persistent cache)"}
-    return [f"| `kuzushiji-transfer draw` of one image, process to files, {said[name]} | {_spread([s for s, _ in values])} | – | – | – | "
-            f"{math.ceil(max(m for _, m in values)):,} |" for name, values in found.items()]
+    return [
+        f"| `kuzushiji-transfer draw` of one image, process to files, {said[name]} | {_spread([s for s, _ in values])} | – | – | – | "
+        f"{math.ceil(max(m for _, m in values)):,} |"
+        for name, values in found.items()
+    ]
 
 
 ROWS = {"draw": warm, "throughput": throughput, "cold": cold}

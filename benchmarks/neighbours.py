@@ -1,13 +1,18 @@
-"""Exact 4-nearest neighbours against scikit-learn's brute force, at Kuzushiji-49's size: seconds, memory, and whether the answers are the same.
+"""Exact 4-nearest neighbours against scikit-learn's brute force, at Kuzushiji-49's size: seconds,
+memory, and whether the answers are the same.
 
     pip install . scikit-learn
-    python benchmarks/neighbours.py                                  # 232,365 learned from, 4,096 of the 38,547 asked: some minutes
-    python benchmarks/neighbours.py --asked 38547                    # all: twenty minutes, nearly all of them scikit-learn's
+    python benchmarks/neighbours.py                                  # 232,365 learned from, 4,096
+    of the 38,547 asked: some minutes python benchmarks/neighbours.py --asked 38547
+    # all: twenty minutes, nearly all of them scikit-learn's
 
-The images are Kuzushiji-MNIST's test images, as they are and warped (`transfer.augment.warp`), where --data has them, else those of the sample corpus.
-scikit-learn is given float32 and float64 in turn, and the faster of the two is the baseline. Both sides have the same cores, take turns in one process, --repeats
-times after one run that is not counted (that of scikit-learn is short), and the median counts. Nothing else should run on the machine.
+The images are Kuzushiji-MNIST's test images, as they are and warped (`transfer.augment.warp`),
+where --data has them, else those of the sample corpus. scikit-learn is given float32 and float64 in
+turn, and the faster of the two is the baseline. Both sides have the same cores, take turns in one
+process, --repeats times after one run that is not counted (that of scikit-learn is short), and the
+median counts. Nothing else should run on the machine.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -26,8 +31,11 @@ from transfer import augment
 from transfer.baselines import knn
 
 
-def images(number: int, asked: int, data: Path | None, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """(number, 784) and (asked, 784) uint8, labels of the former, and where they are from; each a warped form of its own of some image."""
+def images(
+    number: int, asked: int, data: Path | None, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """(number, 784) and (asked, 784) uint8, labels of the former, and where they are from; each a
+    warped form of its own of some image."""
     from data import kmnist
 
     if kmnist.present("kmnist", "test", data):
@@ -44,18 +52,28 @@ def images(number: int, asked: int, data: Path | None, seed: int) -> tuple[np.nd
     warp = jax.jit(lambda some, key: (255 * augment.warp(some, key)).round().astype(np.uint8))
     made = np.empty((number + asked, *base.shape[1:]), np.uint8)
     for at in range(0, len(made), 8192):
-        part = np.resize(base[chosen[at:at + 8192]], (8192, *base.shape[1:]))  # one size, compiled once
-        made[at:at + 8192] = np.asarray(warp(part, jax.random.key(seed + at)))[:len(made) - at]
+        part = np.resize(
+            base[chosen[at : at + 8192]], (8192, *base.shape[1:])
+        )  # one size, compiled once
+        made[at : at + 8192] = np.asarray(warp(part, jax.random.key(seed + at)))[: len(made) - at]
     made = made.reshape(len(made), -1)
     return made[:number], made[number:], labels[chosen[:number]], source
 
 
 @guarded
 def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--learned", type=int, default=232_365, help="images learned from [%(default)s]")
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument(
+        "--learned", type=int, default=232_365, help="images learned from [%(default)s]"
+    )
     options.add_argument("--asked", type=int, default=4096, help="[%(default)s]")
-    options.add_argument("--data", type=Path, help="data folder [$KUZUSHIJI_DATA, the user's cache, else the built-in sample]")
+    options.add_argument(
+        "--data",
+        type=Path,
+        help="data folder [$KUZUSHIJI_DATA, the user's cache, else the built-in sample]",
+    )
     options.add_argument("--repeats", type=int, default=3, help="[%(default)s]")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--out", type=Path, default=Path("neighbours.json"))
@@ -63,7 +81,10 @@ def main() -> int:
     try:
         from sklearn.neighbors import KNeighborsClassifier
     except ImportError:
-        print("error: this compares with scikit-learn: python -m pip install scikit-learn", file=sys.stderr)
+        print(
+            "error: this compares with scikit-learn: python -m pip install scikit-learn",
+            file=sys.stderr,
+        )
         return 2
 
     train, test, labels, source = images(chosen.learned, chosen.asked, chosen.data, chosen.seed)
@@ -79,8 +100,12 @@ def main() -> int:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     ways = {"ours": ours}
     for number in (np.float32, np.float64):
-        model = KNeighborsClassifier(4, weights="distance", algorithm="brute", n_jobs=-1).fit(train.astype(number), labels)
-        ways[f"scikit-learn {number.__name__}"] = lambda asked, model=model, number=number: model.predict(asked.astype(number))
+        model = KNeighborsClassifier(4, weights="distance", algorithm="brute", n_jobs=-1).fit(
+            train.astype(number), labels
+        )
+        ways[f"scikit-learn {number.__name__}"] = lambda asked, model=model, number=number: (
+            model.predict(asked.astype(number))
+        )
         ways[f"scikit-learn {number.__name__}"](test[:256])
     for _ in range(chosen.repeats):
         for name, way in ways.items():
@@ -90,11 +115,23 @@ def main() -> int:
     median = {name: statistics.median(values) for name, values in seconds.items()}
     baseline = min((name for name in ways if name != "ours"), key=median.get)
     pairs = [other / own for own, other in zip(seconds["ours"], seconds[baseline])]
-    report = {"learned": len(train), "asked": len(test), "source": source, "device": jax.devices()[0].device_kind, "jax": jax.__version__,
-              "seconds": {name: [round(v, 3) for v in values] for name, values in seconds.items()},
-              "times as fast": round(statistics.median(pairs), 2), "least, most": [round(min(pairs), 2), round(max(pairs), 2)], "baseline": baseline,
-              "the same answer, share": {name: float((found[name] == found["ours"]).mean()) for name in ways if name != "ours"},
-              "GFLOP/s of the products": round(2 * train.size * len(test) / median["ours"] / 1e9), "MB before": before // 1024, "MB at most, ours": memory // 1024}
+    report = {
+        "learned": len(train),
+        "asked": len(test),
+        "source": source,
+        "device": jax.devices()[0].device_kind,
+        "jax": jax.__version__,
+        "seconds": {name: [round(v, 3) for v in values] for name, values in seconds.items()},
+        "times as fast": round(statistics.median(pairs), 2),
+        "least, most": [round(min(pairs), 2), round(max(pairs), 2)],
+        "baseline": baseline,
+        "the same answer, share": {
+            name: float((found[name] == found["ours"]).mean()) for name in ways if name != "ours"
+        },
+        "GFLOP/s of the products": round(2 * train.size * len(test) / median["ours"] / 1e9),
+        "MB before": before // 1024,
+        "MB at most, ours": memory // 1024,
+    }
     chosen.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=1))
     return 0

@@ -1,14 +1,17 @@
-"""Speed and memory on this machine against PyTorch: the same models, losses and optimiser, side by side.
+"""Speed and memory on this machine against PyTorch: the same models, losses and optimiser, side by
+side.
 
     pip install ".[benchmark]"
-    python benchmarks/run.py                                        # all rows, half an hour on two cores
-    python benchmarks/run.py --rows paper_vae draw --repeats 9
-    python benchmarks/run.py --rows throughput --images 1828 --data DIR
+    python benchmarks/run.py                                        # all rows, half an hour on two
+    cores python benchmarks/run.py --rows paper_vae draw --repeats 9 python benchmarks/run.py --rows
+    throughput --images 1828 --data DIR
 
-Each framework runs a row in a process of its own, which waits while the other works; repeats alternate, and the ratio is the median of
-the pairs' ratios. Nothing else should run on the machine. FLOP are those that PyTorch counts in its twin's products and
-convolutions, forward and backward; the matrix product that they are set against is measured first.
+Each framework runs a row in a process of its own, which waits while the other works; repeats
+alternate, and the ratio is the median of the pairs' ratios. Nothing else should run on the machine.
+FLOP are those that PyTorch counts in its twin's products and convolutions, forward and backward;
+the matrix product that they are set against is measured first.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -23,20 +26,51 @@ from workers import peak_flops
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     every = [*training.ROWS, *drawing.ROWS]
-    parser.add_argument("--rows", nargs="+", choices=every, default=every, metavar="ROW", help=f"of {', '.join(every)} [all]")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        choices=every,
+        default=every,
+        metavar="ROW",
+        help=f"of {', '.join(every)} [all]",
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="about so long a repeat")
-    parser.add_argument("--xla", action="store_true", help="also the paper's VAE with XLA's own convolutions")
-    parser.add_argument("--weights", default="", help="runs or weights folder to draw with [the shipped weights]")
-    parser.add_argument("--images", type=int, default=512, help="how many of the 1,828 are drawn for the throughput [%(default)s]")
-    parser.add_argument("--data", default="", help="data folder with the images for the throughput [as the commands find it]")
-    parser.add_argument("--no-twin", dest="twin", action="store_false", help="draw without PyTorch beside, as for weights of the other decoder")
+    parser.add_argument(
+        "--xla", action="store_true", help="also the paper's VAE with XLA's own convolutions"
+    )
+    parser.add_argument(
+        "--weights", default="", help="runs or weights folder to draw with [the shipped weights]"
+    )
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=512,
+        help="how many of the 1,828 are drawn for the throughput [%(default)s]",
+    )
+    parser.add_argument(
+        "--data",
+        default="",
+        help="data folder with the images for the throughput [as the commands find it]",
+    )
+    parser.add_argument(
+        "--no-twin",
+        dest="twin",
+        action="store_false",
+        help="draw without PyTorch beside, as for weights of the other decoder",
+    )
     chosen = parser.parse_args()
     chosen.weights = os.path.abspath(chosen.weights) if chosen.weights else ""
-    print(f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, medians of {chosen.repeats} "
-          f"alternating repeats", end="", flush=True)
+    print(
+        f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, medians of {chosen.repeats} "
+        f"alternating repeats",
+        end="",
+        flush=True,
+    )
     rows = [row for row in chosen.rows if row in training.ROWS]
     if rows:
         peak = peak_flops()

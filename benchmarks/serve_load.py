@@ -1,12 +1,15 @@
-"""Load on the web server: 8 clients send 500 pictures; every answer is compared with what the model gives that picture alone.
+"""Load on the web server: 8 clients send 500 pictures; every answer is compared with what the model
+gives that picture alone.
 
     pip install ".[serve]"
     python benchmarks/serve_load.py                         # a few minutes on two cores
     python benchmarks/serve_load.py --images 60 --clients 4
 
-The pictures are the eight examples, scaled, turned and cropped at random and saved as PNG or JPEG, and brush strokes drawn at random. Each
-client sends the next as soon as it has an answer, so clients - 1 requests are always waiting. Nothing else should run on the machine.
+The pictures are the eight examples, scaled, turned and cropped at random and saved as PNG or JPEG,
+and brush strokes drawn at random. Each client sends the next as soon as it has an answer, so
+clients - 1 requests are always waiting. Nothing else should run on the machine.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -28,7 +31,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def pictures(number: int, seed: int) -> list[bytes]:
-    """Files of `number` different pictures: three of four from the examples, one of four synthetic."""
+    """Files of `number` different pictures: three of four from the examples, one of four
+    synthetic."""
     random = np.random.default_rng(seed)
     sources = [Image.open(path) for path in sorted((ROOT / "examples").glob("*.png"))]
     made = []
@@ -48,10 +52,20 @@ def varied(source: Image.Image, random: np.random.Generator) -> Image.Image:
     picture = Image.alpha_composite(ground, source.convert("RGBA")).convert("RGB")
     scale = random.uniform(0.4, 2.5)
     size = tuple(max(16, round(s * scale)) for s in picture.size)
-    picture = picture.resize(size, Image.Resampling.BICUBIC).rotate(random.uniform(-6, 6), Image.Resampling.BICUBIC,
-                                                                    fillcolor=picture.getpixel((picture.width // 2, 3)))
+    picture = picture.resize(size, Image.Resampling.BICUBIC).rotate(
+        random.uniform(-6, 6),
+        Image.Resampling.BICUBIC,
+        fillcolor=picture.getpixel((picture.width // 2, 3)),
+    )
     left, top, right, bottom = random.uniform(0, 0.06, 4)
-    return picture.crop((round(left * size[0]), round(top * size[1]), round((1 - right) * size[0]), round((1 - bottom) * size[1])))
+    return picture.crop(
+        (
+            round(left * size[0]),
+            round(top * size[1]),
+            round((1 - right) * size[0]),
+            round((1 - bottom) * size[1]),
+        )
+    )
 
 
 def strokes(random: np.random.Generator) -> Image.Image:
@@ -59,7 +73,9 @@ def strokes(random: np.random.Generator) -> Image.Image:
     pen = ImageDraw.Draw(picture)
     for _ in range(random.integers(2, 9)):
         points = random.uniform(20, 236, (random.integers(2, 4), 2))
-        pen.line([tuple(p) for p in points], fill=255, width=int(random.integers(8, 20)), joint="curve")
+        pen.line(
+            [tuple(p) for p in points], fill=255, width=int(random.integers(8, 20)), joint="curve"
+        )
     return picture.resize((64, 64), Image.Resampling.LANCZOS)
 
 
@@ -69,7 +85,9 @@ def memory(process: int) -> tuple[float, float]:
         status = Path(f"/proc/{process}/status").read_text("utf-8")
     except OSError:
         return float("nan"), float("nan")
-    return tuple(int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) / 1000 for name in ("VmRSS", "VmHWM"))
+    return tuple(
+        int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) / 1000 for name in ("VmRSS", "VmHWM")
+    )
 
 
 def ask(address: tuple[str, int], content: bytes, seed: int) -> tuple[bytes, float, int]:
@@ -105,14 +123,20 @@ def right(made: list[bytes], answers: list[bytes], weights: Path | None) -> int:
 
 
 def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--images", type=int, default=500)
     options.add_argument("--clients", type=int, default=8)
     options.add_argument("--seed", type=int, default=0, help="of the pictures")
-    options.add_argument("--weights", type=Path, metavar="DIR", help="runs or weights folder [the shipped weights]")
+    options.add_argument(
+        "--weights", type=Path, metavar="DIR", help="runs or weights folder [the shipped weights]"
+    )
     chosen = options.parse_args()
     made = pictures(chosen.images, chosen.seed)
-    command = [sys.executable, "-m", "transfer", "serve", "--port", "0"] + (["--weights", str(chosen.weights)] if chosen.weights else [])
+    command = [sys.executable, "-m", "transfer", "serve", "--port", "0"] + (
+        ["--weights", str(chosen.weights)] if chosen.weights else []
+    )
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, text=True, encoding="utf-8"
@@ -126,20 +150,24 @@ def main() -> int:
             before, _ = memory(server.pid)
             start = time.perf_counter()
             with ThreadPoolExecutor(chosen.clients) as pool:
-                answers, seconds, refused = zip(*pool.map(lambda i: ask(address, made[i], i), range(chosen.images)))
+                answers, seconds, refused = zip(
+                    *pool.map(lambda i: ask(address, made[i], i), range(chosen.images))
+                )
             took = time.perf_counter() - start
             after, most = memory(server.pid)
         finally:
             server.terminate()
     correct = right(made, answers, chosen.weights)
     ordered = sorted(seconds)
-    print(f"{chosen.images} pictures, {chosen.clients} clients, 10 drawings each, {os.cpu_count()} cores\n"
-          f"right answers       {correct} of {chosen.images}\n"
-          f"turned away first   {sum(refused)}\n"
-          f"latency, p50        {statistics.median(ordered):.2f} s\n"
-          f"latency, p95        {ordered[int(0.95 * (len(ordered) - 1))]:.2f} s\n"
-          f"throughput          {chosen.images / took:.2f} pictures a second\n"
-          f"resident memory     {before:.0f} MB before, {after:.0f} MB after, {most:.0f} MB at most")
+    print(
+        f"{chosen.images} pictures, {chosen.clients} clients, 10 drawings each, {os.cpu_count()} cores\n"
+        f"right answers       {correct} of {chosen.images}\n"
+        f"turned away first   {sum(refused)}\n"
+        f"latency, p50        {statistics.median(ordered):.2f} s\n"
+        f"latency, p95        {ordered[int(0.95 * (len(ordered) - 1))]:.2f} s\n"
+        f"throughput          {chosen.images / took:.2f} pictures a second\n"
+        f"resident memory     {before:.0f} MB before, {after:.0f} MB after, {most:.0f} MB at most"
+    )
     return 0 if correct == chosen.images else 1
 
 

@@ -1,4 +1,6 @@
-"""Training steps of every model, ours and PyTorch's: loss, gradients and Adam on one batch that stays where it is."""
+"""Training steps of every model, ours and PyTorch's: loss, gradients and Adam on one batch that
+stays where it is."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -15,8 +17,10 @@ CLASSES = 6432
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """A row for one framework. loss: (params, key) -> scalar of ours with `params`, or of a module of theirs (`params`) alone.
-    augment: the same loss with the batch augmented first, where that is part of the training step."""
+    """A row for one framework. loss: (params, key) -> scalar of ours with `params`, or of a module
+    of theirs (`params`) alone.
+    augment: the same loss with the batch augmented first, where that is part of the training
+    step."""
 
     params: object
     loss: Callable
@@ -44,7 +48,8 @@ def _tensors(*arrays):
     return [torch.from_numpy(np.array(a)) for a in arrays]
 
 
-# Rows: name -> problem of a framework ("jax" or "torch") ------------------------------------------------------------------
+# Rows: name -> problem of a framework ("jax" or "torch") ------------------------------------------
+
 
 def paper_vae(framework: str) -> Problem:
     from transfer import vae
@@ -69,7 +74,9 @@ def _vae(framework: str, config, batch: int) -> Problem:
         images, labels = _tensors(images, labels)
         if config.architecture == "paper":
             return Problem(twins.PaperVAE(), lambda m: m.loss(images, torch.randn(batch, 64)))
-        return Problem(twins.VAE(config, classes), lambda m: m.loss(images, labels, torch.randn(batch, 64)))
+        return Problem(
+            twins.VAE(config, classes), lambda m: m.loss(images, labels, torch.randn(batch, 64))
+        )
     import jax
     import jax.numpy as jnp
     from flax import nnx
@@ -82,7 +89,9 @@ def _vae(framework: str, config, batch: int) -> Problem:
 
     def augmented(p, key):
         which, key = jax.random.split(key)
-        return loss(p, augment.augment(jnp.asarray(pixels), which, config.augment, config.warp), key)
+        return loss(
+            p, augment.augment(jnp.asarray(pixels), which, config.augment, config.warp), key
+        )
 
     return Problem(params, lambda p, key: loss(p, jnp.asarray(images), key), augmented)
 
@@ -105,8 +114,11 @@ def classifier(preset: str, framework: str) -> Problem:
     model, params = _split(classifier.Classifier(config, CLASSES, nnx.Rngs(0)))
     loss = lambda p, images: classifier.loss(model(p), config, images, jnp.asarray(labels))[0]
     pixels = np.uint8(255 * images)
-    return Problem(params, lambda p, key: loss(p, jnp.asarray(images)),
-                   lambda p, key: loss(p, augment.augment(jnp.asarray(pixels), key, "warp", config.warp)))
+    return Problem(
+        params,
+        lambda p, key: loss(p, jnp.asarray(images)),
+        lambda p, key: loss(p, augment.augment(jnp.asarray(pixels), key, "warp", config.warp)),
+    )
 
 
 def paper_mdn(framework: str) -> Problem:
@@ -122,7 +134,12 @@ def paper_mdn(framework: str) -> Problem:
     from transfer import mdn
 
     model, params = _split(mdn.build(mdn.MDNConfig.paper(), CLASSES, nnx.Rngs(0)))
-    return Problem(params, lambda p, key: -mdn.log_prob(model(p), jnp.asarray(z_old), jnp.asarray(z_new), None).mean() / 64)
+    return Problem(
+        params,
+        lambda p, key: (
+            -mdn.log_prob(model(p), jnp.asarray(z_old), jnp.asarray(z_new), None).mean() / 64
+        ),
+    )
 
 
 def anchored_mdn(framework: str) -> Problem:
@@ -136,7 +153,10 @@ def anchored_mdn(framework: str) -> Problem:
         import twins
 
         z_old, means, labels, seen = _tensors(z_old, means, labels, seen)
-        return Problem(twins.AnchoredMDN(config, CLASSES), lambda m: m.loss(z_old, labels, means, seen, torch.rand(CLASSES).round()))
+        return Problem(
+            twins.AnchoredMDN(config, CLASSES),
+            lambda m: m.loss(z_old, labels, means, seen, torch.rand(CLASSES).round()),
+        )
     import jax.numpy as jnp
     from flax import nnx
 
@@ -144,7 +164,9 @@ def anchored_mdn(framework: str) -> Problem:
 
     def loss(p, key):
         gallery = mdn.Gallery(jnp.asarray(means), jnp.zeros_like(means), jnp.asarray(seen))
-        return mdn.loss(model(p), jnp.asarray(z_old), jnp.asarray(z_old), jnp.asarray(labels), gallery, key)[0]  # z_new plays no part
+        return mdn.loss(
+            model(p), jnp.asarray(z_old), jnp.asarray(z_old), jnp.asarray(labels), gallery, key
+        )[0]  # z_new plays no part
 
     return Problem(params, loss)
 
@@ -155,7 +177,9 @@ def lstm_decoder(units: str, framework: str) -> Problem:
     from transfer import sketch_rnn
 
     config = sketch_rnn.SketchRNNConfig(units=int(units))
-    rows = np.concatenate([_random(64, 133, 2) * 20 - 10, (_random(64, 133, 1) < 0.2).astype(np.float32)], -1)
+    rows = np.concatenate(
+        [_random(64, 133, 2) * 20 - 10, (_random(64, 133, 1) < 0.2).astype(np.float32)], -1
+    )
     count, z = np.full(64, 133, np.int32), _random(64, 64)
     if framework == "torch":
         import twins_strokes
@@ -163,11 +187,18 @@ def lstm_decoder(units: str, framework: str) -> Problem:
         movement, target, valid, z = _tensors(
             *sketch_rnn.teacher(config, jnp.asarray(rows), count), z
         )
-        return Problem(twins_strokes.Decoder(int(units)), lambda m: m.loss(movement, target, valid, z))
+        return Problem(
+            twins_strokes.Decoder(int(units)), lambda m: m.loss(movement, target, valid, z)
+        )
     from flax import nnx
 
     model, params = _split(sketch_rnn.SketchRNN(config, nnx.Rngs(0)))
-    return Problem(params, lambda p, key: sketch_rnn.loss(model(p), jnp.asarray(rows), count, {"z": jnp.asarray(z)}, key)[0])
+    return Problem(
+        params,
+        lambda p, key: sketch_rnn.loss(
+            model(p), jnp.asarray(rows), count, {"z": jnp.asarray(z)}, key
+        )[0],
+    )
 
 
 STROKES = 12
@@ -181,16 +212,24 @@ def stroke_decoder(framework: str) -> Problem:
     batch, many = config.batch, config.plan_batch
     strokes = _random(batch, STROKES, config.stroke_points, 2) * 100
     axes = stroke_rnn.Axes.of(strokes.reshape(-1, config.stroke_points, 2))
-    count, z, picture = np.full(batch, STROKES, np.int32), _normal(batch, config.latent), _random(batch, 64, 64)
+    count, z, picture = (
+        np.full(batch, STROKES, np.int32),
+        _normal(batch, config.latent),
+        _random(batch, 64, 64),
+    )
     plan_z, plan_count = _normal(many, config.latent), np.arange(many) % 30
     if framework == "torch":
         import torch
         import twins_strokes
 
-        strokes, count, z, picture, plan_z, plan_count = _tensors(strokes, count, z, picture, plan_z, plan_count)
+        strokes, count, z, picture, plan_z, plan_count = _tensors(
+            strokes, count, z, picture, plan_z, plan_count
+        )
 
         def loss(m):
-            noise = config.noise * (torch.randn(batch, STROKES, 1, 2) + 0.3 * torch.randn(strokes.shape))
+            noise = config.noise * (
+                torch.randn(batch, STROKES, 1, 2) + 0.3 * torch.randn(strokes.shape)
+            )
             return m.loss(strokes, count, z, picture, noise, plan_z, plan_count)
 
         return Problem(twins_strokes.StrokeRNN(config, axes), loss)
@@ -201,7 +240,9 @@ def stroke_decoder(framework: str) -> Problem:
 
     def loss(p, key):
         m, condition = model(p), {"z": jnp.asarray(z), "picture": jnp.asarray(picture)}
-        value = stroke_rnn.loss(m, axes, jnp.asarray(strokes), jnp.asarray(count), condition, key)[0]
+        value = stroke_rnn.loss(m, axes, jnp.asarray(strokes), jnp.asarray(count), condition, key)[
+            0
+        ]
         return value + stroke_rnn.plan_loss(m, jnp.asarray(plan_z), jnp.asarray(plan_count))[0]
 
     return Problem(params, loss)
@@ -213,20 +254,37 @@ ROWS = {
     "vae_new": (partial(small_vae, "new"), 64, "new VAE of `small`, batch 64, images/s"),
     "mdn_paper": (paper_mdn, 3000, "the paper's MDN, batch 3,000, pairs/s"),
     "mdn": (anchored_mdn, 1024, "anchored MDN of `small`, batch 1,024, pairs/s"),
-    "decoder_512": (partial(lstm_decoder, "512"), 64, "LSTM-512 decoder, 133 steps, batch 64, sequences/s"),
+    "decoder_512": (
+        partial(lstm_decoder, "512"),
+        64,
+        "LSTM-512 decoder, 133 steps, batch 64, sequences/s",
+    ),
     "decoder_1024": (partial(lstm_decoder, "1024"), 64, "LSTM-1024 decoder, the same"),
-    "stroke_decoder": (stroke_decoder, 64, f"stroke decoder of `small`, {STROKES} strokes, batch 64, drawings/s"),
-    "baseline": (partial(classifier, "baseline"), 128, "classifier of Kuzushiji, batch 128, images/s"),
-    "recogniser": (partial(classifier, "recogniser"), 128, "recogniser of drawings, the same network"),
+    "stroke_decoder": (
+        stroke_decoder,
+        64,
+        f"stroke decoder of `small`, {STROKES} strokes, batch 64, drawings/s",
+    ),
+    "baseline": (
+        partial(classifier, "baseline"),
+        128,
+        "classifier of Kuzushiji, batch 128, images/s",
+    ),
+    "recogniser": (
+        partial(classifier, "recogniser"),
+        128,
+        "recogniser of drawings, the same network",
+    ),
 }
 AUGMENTED = ("paper_vae", "vae_old", "vae_new", "baseline", "recogniser")
 
 
-# Steps ----------------------------------------------------------------------------------------------------------------
+# Steps --------------------------------------------------------------------------------------------
+
 
 def step(row: str, framework: str) -> Callable:
-    """A training step of a row: number -> loss. framework: "jax"; "torch"; "xla", ours with XLA's own convolutions; "augmented", ours
-    with the augmentation in it."""
+    """A training step of a row: number -> loss. framework: "jax"; "torch"; "xla", ours with XLA's
+    own convolutions; "augmented", ours with the augmentation in it."""
     if framework == "torch":
         return _theirs(ROWS[row][0]("torch"))
     if framework == "xla":
@@ -276,7 +334,8 @@ def _theirs(problem: Problem) -> Callable:
 
 
 def count_flop(row: str) -> int:
-    """FLOP of the products and convolutions of a row's loss and gradients, by PyTorch's own counter."""
+    """FLOP of the products and convolutions of a row's loss and gradients, by PyTorch's own
+    counter."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -287,7 +346,7 @@ def count_flop(row: str) -> int:
     return counter.get_total_flops()
 
 
-# Table ----------------------------------------------------------------------------------------------------------------
+# Table --------------------------------------------------------------------------------------------
 
 HEAD = """| training | ours | PyTorch | ours / PyTorch (range) | ours of the matrix product | augmentation, of a step | peak MB ours / PyTorch |
 |---|---|---|---|---|---|---|"""
@@ -297,13 +356,21 @@ def line(row: str, peak: float, repeats: int, seconds: float, xla: bool) -> str:
     """Measure a row; a line of the table. xla: measure XLA's own convolutions too."""
     _, batch, title = ROWS[row]
     flop = ask("training", "count_flop", row)
-    frameworks = ["jax", "torch"] + (["augmented"] if row in AUGMENTED else []) + (["xla"] if xla and row == "paper_vae" else [])
-    rates, memory = alternate({f: Worker(seconds, "training", "step", row, f) for f in frameworks}, repeats)
+    frameworks = (
+        ["jax", "torch"]
+        + (["augmented"] if row in AUGMENTED else [])
+        + (["xla"] if xla and row == "paper_vae" else [])
+    )
+    rates, memory = alternate(
+        {f: Worker(seconds, "training", "step", row, f) for f in frameworks}, repeats
+    )
     middle = {f: batch * statistics.median(r) for f, r in rates.items()}
     ratios = [a / b for a, b in zip(rates["jax"], rates["torch"])]
     augmentation = "–"
     if "augmented" in rates:
         augmentation = f"{100 * (1 - statistics.median(a / b for a, b in zip(rates['augmented'], rates['jax']))):.0f} %"
     title += f" (XLA's own convolutions: {middle['xla']:,.0f})" if "xla" in middle else ""
-    return (f"| {title} | {middle['jax']:,.0f} | {middle['torch']:,.0f} | **{statistics.median(ratios):.2f}** ({min(ratios):.2f}–{max(ratios):.2f}) | "
-            f"{100 * middle['jax'] / batch * flop / peak:.0f} % | {augmentation} | {memory['jax']:,.0f} / {memory['torch']:,.0f} |")
+    return (
+        f"| {title} | {middle['jax']:,.0f} | {middle['torch']:,.0f} | **{statistics.median(ratios):.2f}** ({min(ratios):.2f}–{max(ratios):.2f}) | "
+        f"{100 * middle['jax'] / batch * flop / peak:.0f} % | {augmentation} | {memory['jax']:,.0f} / {memory['torch']:,.0f} |"
+    )

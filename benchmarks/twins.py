@@ -1,8 +1,9 @@
-"""The models again in PyTorch, as one would write them there: the yardstick of the benchmarks. `twins_strokes` has the decoders,
-`twins_baselines` the classifiers of the paper's other half.
+"""The models again in PyTorch, as one would write them there: the yardstick of the benchmarks.
+`twins_strokes` has the decoders, `twins_baselines` the classifiers of the paper's other half.
 
 `from_flax` copies parameters, so that both frameworks can be shown to compute the same loss.
 """
+
 from __future__ import annotations
 
 import math
@@ -18,12 +19,19 @@ class PaperVAE(nn.Module):
 
     def __init__(self, latent: int = 64):
         super().__init__()
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 4, 2) for a, b in ((1, 32), (32, 64), (64, 128), (128, 256)))
+        self.down = nn.ModuleList(
+            nn.Conv2d(a, b, 4, 2) for a, b in ((1, 32), (32, 64), (64, 128), (128, 256))
+        )
         self.mean, self.log_variance = nn.Linear(1024, latent), nn.Linear(1024, latent)
         self.dense = nn.Linear(latent, 1024)
-        self.up = nn.ModuleList(nn.ConvTranspose2d(a, b, k, 2) for a, b, k in ((1024, 128, 5), (128, 64, 5), (64, 32, 6), (32, 1, 6)))
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(a, b, k, 2)
+            for a, b, k in ((1024, 128, 5), (128, 64, 5), (64, 32, 6), (32, 1, 6))
+        )
 
-    def loss(self, images: torch.Tensor, noise: torch.Tensor, kl_floor: float = 32.0) -> torch.Tensor:
+    def loss(
+        self, images: torch.Tensor, noise: torch.Tensor, kl_floor: float = 32.0
+    ) -> torch.Tensor:
         """images (B, 64, 64) in [0, 1], noise (B, 64) normal: mean of BCE + max(KL, floor)."""
         x = images[:, None]
         for conv in self.down:
@@ -42,10 +50,15 @@ class PaperVAE(nn.Module):
             copy(conv.weight, np.asarray(p["kernel"]).transpose(3, 2, 0, 1))
             copy(conv.bias, p["bias"])
         for conv, (_, p) in zip(self.up, sorted(params["decoder"]["convs"].items())):
-            # Flax correlates the spread-out input, PyTorch takes the gradient of a correlation: turned by 180 degrees.
+            # Flax correlates the spread-out input, PyTorch takes the gradient of a correlation:
+            # turned by 180 degrees.
             copy(conv.weight, np.asarray(p["kernel"])[::-1, ::-1].transpose(2, 3, 0, 1))
             copy(conv.bias, p["bias"])
-        for linear, p in ((self.mean, params["mean"]), (self.log_variance, params["log_variance"]), (self.dense, params["decoder"]["dense"])):
+        for linear, p in (
+            (self.mean, params["mean"]),
+            (self.log_variance, params["log_variance"]),
+            (self.dense, params["decoder"]["dense"]),
+        ):
             copy_linear(linear, p)
 
 
@@ -66,7 +79,11 @@ class MDN(nn.Module):
             x = F.leaky_relu(layer(x))
         logits, means, scales = self.out(x).unflatten(-1, self.shape).unbind(1)
         scales = scales.clamp(-7, 7)
-        component = -0.5 * ((z_new[:, None] - means) * torch.exp(-scales)) ** 2 - scales - 0.5 * math.log(2 * math.pi)
+        component = (
+            -0.5 * ((z_new[:, None] - means) * torch.exp(-scales)) ** 2
+            - scales
+            - 0.5 * math.log(2 * math.pi)
+        )
         return -torch.logsumexp(F.log_softmax(logits, 1) + component, 1).mean()
 
     def from_flax(self, params: dict) -> None:
@@ -81,7 +98,10 @@ class Trunk(nn.Module):
     def __init__(self, inputs: int, hidden: int, layers: int, outputs: int):
         super().__init__()
         widths = [inputs] + [hidden] * layers
-        self.layers, self.out = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:])), nn.Linear(hidden, outputs)
+        self.layers, self.out = (
+            nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:])),
+            nn.Linear(hidden, outputs),
+        )
 
     def forward(self, x):
         for layer in self.layers:
@@ -100,8 +120,14 @@ class AnchoredMDN(nn.Module):
     def __init__(self, config, anchors: int):
         super().__init__()
         self.config = config
-        self.query, self.key = Trunk(config.latent, config.hidden, config.layers, config.key), Trunk(config.latent, config.hidden, 1, config.key)
-        self.offset, self.log_sharpness = nn.Parameter(torch.zeros(anchors, config.key)), nn.Parameter(torch.tensor(math.log(16.0)))
+        self.query, self.key = (
+            Trunk(config.latent, config.hidden, config.layers, config.key),
+            Trunk(config.latent, config.hidden, 1, config.key),
+        )
+        self.offset, self.log_sharpness = (
+            nn.Parameter(torch.zeros(anchors, config.key)),
+            nn.Parameter(torch.tensor(math.log(16.0))),
+        )
 
     def logits(self, z_old, means, keep=None):
         """z_old (B, 64), anchors' means (G, 64), keep (G,) 0 or 1 -> (B, G)."""
@@ -110,8 +136,11 @@ class AnchoredMDN(nn.Module):
         return torch.exp(self.log_sharpness) * (unit(self.query(z_old)) @ keys.T)
 
     def loss(self, z_old, labels, means, seen, keep):
-        """z_old (B, 64), labels (B,), anchors' means (G, 64), seen (G,) bool, keep (G,) -> mean NLL of the right anchor, smoothed."""
-        log_weights = F.log_softmax(torch.where(seen, self.logits(z_old, means, keep), -torch.inf), 1)
+        """z_old (B, 64), labels (B,), anchors' means (G, 64), seen (G,) bool, keep (G,) -> mean NLL
+        of the right anchor, smoothed."""
+        log_weights = F.log_softmax(
+            torch.where(seen, self.logits(z_old, means, keep), -torch.inf), 1
+        )
         chosen = log_weights.gather(1, labels[:, None])[:, 0]
         spread = torch.where(seen, log_weights, 0.0).sum(1) / seen.sum()
         smoothing = self.config.label_smoothing
@@ -133,7 +162,10 @@ class BatchNorm(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.scale, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.scale, self.bias = (
+            nn.Parameter(torch.ones(channels)),
+            nn.Parameter(torch.zeros(channels)),
+        )
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("variance", torch.ones(channels))
 
@@ -168,7 +200,9 @@ class Block(nn.Module):
         super().__init__()
         norm = BatchNorm if batch else ChannelNorm
         self.norms = nn.ModuleList(norm(channels) for _ in range(2 if batch else 1))
-        self.first, self.second = (nn.Conv2d(channels, channels, 3, padding=1, bias=not batch) for _ in range(2))
+        self.first, self.second = (
+            nn.Conv2d(channels, channels, 3, padding=1, bias=not batch) for _ in range(2)
+        )
 
     def forward(self, x, kept: bool = False):
         y = self.first(F.relu(self.norms[0](x, kept)))
@@ -188,11 +222,18 @@ class Encoder(nn.Module):
     def __init__(self, config):
         super().__init__()
         widths, batch = config.encoder, getattr(config, "norm", "layer") == "batch"
-        self.patch, self.rectified, norm = 2 ** (5 - len(widths)), config.rectified_stem, BatchNorm if batch else ChannelNorm
+        self.patch, self.rectified, norm = (
+            2 ** (5 - len(widths)),
+            config.rectified_stem,
+            BatchNorm if batch else ChannelNorm,
+        )
         self.stem = nn.Conv2d(self.patch**2, widths[0], 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, 2) for a, b in zip(widths, widths[1:]))
         self.enter = nn.ModuleList(BatchNorm(w) for w in widths[:-1]) if batch else None
-        self.blocks = nn.ModuleList(nn.ModuleList(Block(w, batch) for _ in range(n)) for w, n in zip(widths, config.encoder_blocks))
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(Block(w, batch) for _ in range(n))
+            for w, n in zip(widths, config.encoder_blocks)
+        )
         self.norm = norm(widths[-1])
         self.dense = nn.Linear(16 * widths[-1], config.hidden)
 
@@ -228,7 +269,9 @@ class PixelDecoder(nn.Module):
         super().__init__()
         widths = config.decoder
         self.dense = nn.Linear(config.latent, 16 * widths[0])
-        self.blocks = nn.ModuleList(nn.ModuleList(Block(w) for _ in range(n)) for w, n in zip(widths, config.decoder_blocks))
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(Block(w) for _ in range(n)) for w, n in zip(widths, config.decoder_blocks)
+        )
         self.up = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in zip(widths, widths[1:]))
         self.norm, self.pixels = ChannelNorm(widths[-1]), nn.Conv2d(widths[-1], 16, 3, padding=1)
 
@@ -245,7 +288,8 @@ class PixelDecoder(nn.Module):
         copy_linear(self.dense, params["dense"])
         copy_blocks(self.blocks, params["blocks"])
         for layer, (_, p) in zip(self.up, sorted(params["up"].items())):
-            # Ours has a block's four pixels first, then channels; `pixel_shuffle` wants it the other way round.
+            # Ours has a block's four pixels first, then channels; `pixel_shuffle` wants it the
+            # other way round.
             order = np.arange(layer.weight.shape[0]).reshape(4, -1).T.ravel()
             copy(layer.weight, np.asarray(p["kernel"]).T[order, :, None, None])
             copy(layer.bias, np.asarray(p["bias"])[order])
@@ -263,7 +307,8 @@ class VAE(nn.Module):
         self.classifier = nn.Linear(config.latent, classes) if config.recognition else None
 
     def encode(self, images, kept: bool = True):
-        """(B, 64, 64) -> mean and log-variance (B, 64). kept: by the statistics that are kept, as everywhere but in training."""
+        """(B, 64, 64) -> mean and log-variance (B, 64). kept: by the statistics that are kept, as
+        everywhere but in training."""
         x = self.encoder(images, kept)
         if self.config.norm == "batch" and not kept:
             x = F.batch_norm(x, None, None, training=True, eps=1e-5)
@@ -275,16 +320,22 @@ class VAE(nn.Module):
         config = self.config
         mean, log_variance = self.encode(images, kept=False)
         z = mean + torch.exp(0.5 * log_variance) * noise
-        logits, shown = self.decoder(z[::config.decode_every]), images[::config.decode_every]
+        logits, shown = self.decoder(z[:: config.decode_every]), images[:: config.decode_every]
         bce = F.binary_cross_entropy_with_logits(logits, shown, reduction="none").sum((1, 2)).mean()
         kl = 0.5 * (torch.exp(log_variance) + mean**2 - 1 - log_variance).sum(1)
-        recognition = F.cross_entropy(self.classifier(z), labels, label_smoothing=config.label_smoothing)
+        recognition = F.cross_entropy(
+            self.classifier(z), labels, label_smoothing=config.label_smoothing
+        )
         return bce + torch.clamp(kl, min=config.kl_floor).mean() + config.recognition * recognition
 
     def from_flax(self, params: dict) -> None:
         self.encoder.from_flax(params["encoder"])
         self.decoder.from_flax(params["decoder"])
-        for name in ("mean", "log_variance", *(["classifier"] if self.classifier is not None else [])):
+        for name in (
+            "mean",
+            "log_variance",
+            *(["classifier"] if self.classifier is not None else []),
+        ):
             copy_linear(getattr(self, name), params[name])
 
 
@@ -294,12 +345,19 @@ class Classifier(nn.Module):
     def __init__(self, config, classes: int):
         super().__init__()
         self.config, self.encoder = config, Encoder(config)
-        self.scale, self.out = nn.Parameter(torch.ones(config.hidden)), nn.Linear(config.hidden, classes)
+        self.scale, self.out = (
+            nn.Parameter(torch.ones(config.hidden)),
+            nn.Linear(config.hidden, classes),
+        )
 
     def loss(self, images, labels) -> torch.Tensor:
         """images (B, 64, 64) in [0, 1], labels (B,)."""
-        features = F.batch_norm(self.encoder(images), None, None, self.scale, training=True, eps=1e-5)
-        return F.cross_entropy(self.out(features), labels, label_smoothing=self.config.label_smoothing)
+        features = F.batch_norm(
+            self.encoder(images), None, None, self.scale, training=True, eps=1e-5
+        )
+        return F.cross_entropy(
+            self.out(features), labels, label_smoothing=self.config.label_smoothing
+        )
 
     def from_flax(self, params: dict) -> None:
         self.encoder.from_flax(params["encoder"])

@@ -1,9 +1,9 @@
 """The baselines' networks (`transfer.baselines.networks`) again in PyTorch."""
+
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import nn
-
 from twins import copy, copy_conv, copy_linear
 
 
@@ -17,7 +17,8 @@ class KerasCNN(nn.Module):
         self.out = nn.Linear(4 * width, classes)
 
     def forward(self, images, masks, mix=None):
-        """images (B, S, S) in [0, 1]; masks: of both dropouts, (B, h, w, C) and (B, units), scaled; mix: see `mixup`."""
+        """images (B, S, S) in [0, 1]; masks: of both dropouts, (B, h, w, C) and (B, units), scaled;
+        mix: see `mixup`."""
         x = F.relu(self.second(F.relu(self.first(mixup(images, mix, 0)[:, None]))))
         x = F.max_pool2d(x, 2).permute(0, 2, 3, 1) * masks[0]
         return self.out(mixup(F.relu(self.dense(mixup(x, mix, 1).flatten(1))) * masks[1], mix, 2))
@@ -33,8 +34,17 @@ class PreActBlock(nn.Module):
     def __init__(self, before: int, channels: int, stride: int):
         super().__init__()
         self.norms = nn.ModuleList([nn.BatchNorm2d(before), nn.BatchNorm2d(channels)])
-        self.convs = nn.ModuleList([nn.Conv2d(before, channels, 3, stride, 1, bias=False), nn.Conv2d(channels, channels, 3, 1, 1, bias=False)])
-        self.shortcut = nn.Conv2d(before, channels, 1, stride, bias=False) if stride > 1 or before != channels else None
+        self.convs = nn.ModuleList(
+            [
+                nn.Conv2d(before, channels, 3, stride, 1, bias=False),
+                nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
+            ]
+        )
+        self.shortcut = (
+            nn.Conv2d(before, channels, 1, stride, bias=False)
+            if stride > 1 or before != channels
+            else None
+        )
 
     def forward(self, x):
         y = F.relu(self.norms[0](x))
@@ -49,8 +59,15 @@ class PreActResNet(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(1, width, 3, stride, 1, bias=False)
         widths = [width] + [width * 2**i for i in range(len(blocks))]
-        self.stages = nn.ModuleList(nn.ModuleList(PreActBlock(widths[i] if j == 0 else widths[i + 1], widths[i + 1], 2 if i and j == 0 else 1)
-                                                  for j in range(count)) for i, count in enumerate(blocks))
+        self.stages = nn.ModuleList(
+            nn.ModuleList(
+                PreActBlock(
+                    widths[i] if j == 0 else widths[i + 1], widths[i + 1], 2 if i and j == 0 else 1
+                )
+                for j in range(count)
+            )
+            for i, count in enumerate(blocks)
+        )
         self.out = nn.Linear(widths[-1], classes)
 
     def forward(self, images, masks=None, mix=None):
@@ -76,7 +93,8 @@ class PreActResNet(nn.Module):
 
 
 def mixup(x, mix, depth: int):
-    """mix = (depth, share, partner (B,)): the share of x and the rest of the partners' at that depth; None leaves x alone."""
+    """mix = (depth, share, partner (B,)): the share of x and the rest of the partners' at that
+    depth; None leaves x alone."""
     if mix is None or mix[0] != depth:
         return x
     return mix[1] * x + (1 - mix[1]) * x[mix[2]]
@@ -85,7 +103,12 @@ def mixup(x, mix, depth: int):
 def mixed_cross_entropy(logits, labels, mix=None, smoothing: float = 0.0):
     """As the programs of mixup write it: the two labels' cross-entropies by their shares."""
     own = F.cross_entropy(logits, labels, label_smoothing=smoothing)
-    return own if mix is None else mix[1] * own + (1 - mix[1]) * F.cross_entropy(logits, labels[mix[2]], label_smoothing=smoothing)
+    return (
+        own
+        if mix is None
+        else mix[1] * own
+        + (1 - mix[1]) * F.cross_entropy(logits, labels[mix[2]], label_smoothing=smoothing)
+    )
 
 
 def mixed_binary(logits, labels, mix=None, smoothing: float = 0.0):

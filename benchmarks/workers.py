@@ -1,4 +1,6 @@
-"""Each framework works in a process of its own, which waits while the other works: how they are started, asked and timed."""
+"""Each framework works in a process of its own, which waits while the other works: how they are
+started, asked and timed."""
+
 from __future__ import annotations
 
 import importlib
@@ -10,13 +12,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).parent
-START = [sys.executable, "-W", "ignore", "-c", f"import sys; sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]; import workers; "
-         "getattr(workers, sys.argv[1])(*sys.argv[2:])"]
+START = [
+    sys.executable,
+    "-W",
+    "ignore",
+    "-c",
+    f"import sys; sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]; import workers; "
+    "getattr(workers, sys.argv[1])(*sys.argv[2:])",
+]
 
 
 def serve(module: str, function: str, *arguments: str) -> None:
-    """Be a worker: make a step with module.function(*arguments), for each number on stdin run so many steps and print the seconds; at
-    the end print the peak memory in MB."""
+    """Be a worker: make a step with module.function(*arguments), for each number on stdin run so
+    many steps and print the seconds; at the end print the peak memory in MB."""
     step, number = getattr(importlib.import_module(module), function)(*arguments), 0
     for line in sys.stdin:
         begin = time.perf_counter()
@@ -76,7 +84,9 @@ class Worker:
         return float(self.process.communicate()[0].split()[-1])
 
 
-def alternate(workers: dict[str, Worker], repeats: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+def alternate(
+    workers: dict[str, Worker], repeats: int
+) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Steps a second of each worker, `repeats` times in turn, and then their peak memory in MB."""
     rates = {name: [] for name in workers}
     for _ in range(repeats):

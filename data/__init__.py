@@ -1,4 +1,6 @@
-"""Published files (Kuzushiji-Kanji, KanjiVG) into memory-mapped arrays: images, strokes and splits."""
+"""Published files (Kuzushiji-Kanji, KanjiVG) into memory-mapped arrays: images, strokes and
+splits."""
+
 from .errors import DataError
 
 __all__ = ["DataError"]

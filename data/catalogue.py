@@ -1,8 +1,11 @@
-"""Every published file: its data set, name, addresses in the order to try, checksum and size where they are known.
+"""Every published file: its data set, name, addresses in the order to try, checksum and size where
+they are known.
 
-Checksums: Kuzushiji-MNIST and -49 as published by CODH; KanjiVG's main zips as many projects pin them. Kuzushiji-Kanji,
-the class maps and KanjiVG's other files were published without one: those are checked by their form (`looks_right`).
+Checksums: Kuzushiji-MNIST and -49 as published by CODH; KanjiVG's main zips as many projects pin
+them. Kuzushiji-Kanji, the class maps and KanjiVG's other files were published without one: those
+are checked by their form (`looks_right`).
 """
+
 import gzip
 import re
 import tarfile
@@ -14,28 +17,39 @@ from .errors import DataError
 from .untrusted import BROKEN, BROKEN_TAR
 
 CODH = "http://codh.rois.ac.jp/kmnist/dataset"
-# Put up by the Swift for TensorFlow project when CODH's host was down (tensorflow/swift-models, pull request 450).
+# Put up by the Swift for TensorFlow project when CODH's host was down (tensorflow/swift-models,
+# pull request 450).
 COPY = "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/KMNIST"
 ARCHIVE = "https://web.archive.org/web/2023id_"  # the Internet Archive's nearest copy of the address that follows
 RELEASES = "https://github.com/KanjiVG/kanjivg/releases/download"
 RELEASE = "20260714"
-_LARGEST_UNPACKED = 1 << 28  # bytes that a published .gz unpacks to; k49's and KanjiVG's stay below 200 million
+_LARGEST_UNPACKED = (
+    1 << 28
+)  # bytes that a published .gz unpacks to; k49's and KanjiVG's stay below 200 million
 
 NAMES = ("kmnist", "k49", "kkanji", "kanjivg")
-TITLES = {"kmnist": "Kuzushiji-MNIST (10 classes, 28x28, 70,000 images)",
-          "k49": "Kuzushiji-49 (49 classes, 28x28, 270,912 images)",
-          "kkanji": "Kuzushiji-Kanji (3,832 classes, 64x64, 140,424 images)",
-          "kanjivg": "KanjiVG (strokes of 6,703 characters)"}
-FORMATS = {"kmnist": {"npz": "NumPy (.npz)", "idx": "MNIST's own (.gz)"},
-           "k49": {"npz": "NumPy (.npz)"},
-           "kkanji": {"tar": "folders of images (.tar)"},
-           "kanjivg": {"all": "SVG files, variants too (-all.zip)", "main": "SVG files, standard forms (-main.zip)",
-                       "xml": "one XML file, standard forms (.xml.gz)"}}
+TITLES = {
+    "kmnist": "Kuzushiji-MNIST (10 classes, 28x28, 70,000 images)",
+    "k49": "Kuzushiji-49 (49 classes, 28x28, 270,912 images)",
+    "kkanji": "Kuzushiji-Kanji (3,832 classes, 64x64, 140,424 images)",
+    "kanjivg": "KanjiVG (strokes of 6,703 characters)",
+}
+FORMATS = {
+    "kmnist": {"npz": "NumPy (.npz)", "idx": "MNIST's own (.gz)"},
+    "k49": {"npz": "NumPy (.npz)"},
+    "kkanji": {"tar": "folders of images (.tar)"},
+    "kanjivg": {
+        "all": "SVG files, variants too (-all.zip)",
+        "main": "SVG files, standard forms (-main.zip)",
+        "xml": "one XML file, standard forms (.xml.gz)",
+    },
+}
 
 
 @dataclass(frozen=True)
 class Published:
-    """A file: `hash` as "md5:…", "sha256:…" or None; `size` in bytes, exact if `exact`, else as the pages round it."""
+    """A file: `hash` as "md5:…", "sha256:…" or None; `size` in bytes, exact if `exact`, else as the
+    pages round it."""
 
     dataset: str
     format: str  # a key of FORMATS[dataset]; "" belongs to every format
@@ -47,7 +61,8 @@ class Published:
 
     @property
     def folder(self) -> str:
-        """Where it goes inside the data folder: the two kana sets have many files, so each has its own."""
+        """Where it goes inside the data folder: the two kana sets have many files, so each has its
+        own."""
         return self.dataset if self.dataset in ("kmnist", "k49") else ""
 
 
@@ -65,9 +80,15 @@ def _idx(name, md5, size, exact=False):
 
 _CODH_FILES = (
     _codh("kmnist", "npz", "kmnist-train-imgs.npz", "a183fbc01ed9a345513b145673d3d0bb", 18_000_000),
-    _codh("kmnist", "npz", "kmnist-train-labels.npz", "b0e1d240e8afec72b50437fc3bc5908a", 29_700, True),
-    _codh("kmnist", "npz", "kmnist-test-imgs.npz", "dace6de62ca8b90843cc45366337d02e", 3_079_479, True),
-    _codh("kmnist", "npz", "kmnist-test-labels.npz", "3ae489a79983d0fe386152684e3b5412", 5_304, True),
+    _codh(
+        "kmnist", "npz", "kmnist-train-labels.npz", "b0e1d240e8afec72b50437fc3bc5908a", 29_700, True
+    ),
+    _codh(
+        "kmnist", "npz", "kmnist-test-imgs.npz", "dace6de62ca8b90843cc45366337d02e", 3_079_479, True
+    ),
+    _codh(
+        "kmnist", "npz", "kmnist-test-labels.npz", "3ae489a79983d0fe386152684e3b5412", 5_304, True
+    ),
     _idx("train-images-idx3-ubyte.gz", "bdb82020997e1d708af4cf47b453dcf7", 18_000_000),
     _idx("train-labels-idx1-ubyte.gz", "e144d726b3acfaa3e44228e80efcd344", 30_000),
     _idx("t10k-images-idx3-ubyte.gz", "5c965bf0a639b31b8f53240b1b52f4d7", 3_041_136, True),
@@ -87,14 +108,20 @@ _KANJIVG_HASHES = {
 
 
 def files(release: str = RELEASE) -> tuple[Published, ...]:
-    """All published files; KanjiVG's are those of `release`, YYYYMMDD; raises DataError on another form."""
+    """All published files; KanjiVG's are those of `release`, YYYYMMDD; raises DataError on another
+    form."""
     release = release.removeprefix("r")
     if not re.fullmatch(r"[0-9]{8}", release):
-        raise DataError(f"release {release!r}: not a date such as {RELEASE}; "
-                        f"{RELEASES.removesuffix('/download')} has them all")
+        raise DataError(
+            f"release {release!r}: not a date such as {RELEASE}; "
+            f"{RELEASES.removesuffix('/download')} has them all"
+        )
     kanjivg = []
-    for form, end, size in (("all", "-all.zip", 22_000_000), ("main", "-main.zip", 12_000_000),
-                            ("xml", ".xml.gz", 3_600_000)):
+    for form, end, size in (
+        ("all", "-all.zip", 22_000_000),
+        ("main", "-main.zip", 12_000_000),
+        ("xml", ".xml.gz", 3_600_000),
+    ):
         name = f"kanjivg-{release}{end}"
         url = f"{RELEASES}/r{release}/{name}"
         kanjivg.append(Published("kanjivg", form, name, (url,), _KANJIVG_HASHES.get(name), size))
@@ -102,10 +129,11 @@ def files(release: str = RELEASE) -> tuple[Published, ...]:
 
 
 def choose(names, form: str | None = None, release: str = RELEASE) -> list[Published]:
-    """The files that `names` mean: data sets of NAMES, "all", or published file names; each once, in catalogue order.
+    """The files that `names` mean: data sets of NAMES, "all", or published file names; each once,
+    in catalogue order.
 
-    A data set means its first format and the class map unless `form` says otherwise ("all-formats": every one). Raises
-    DataError on a name or format that there is not.
+    A data set means its first format and the class map unless `form` says otherwise ("all-formats":
+    every one). Raises DataError on a name or format that there is not.
     """
     every, out = files(release), set()
     known = {f.name for f in every}
@@ -114,20 +142,30 @@ def choose(names, form: str | None = None, release: str = RELEASE) -> list[Publi
             out |= {f for f in every if f.name == name}
             continue
         if name not in NAMES and name != "all":
-            raise DataError(f"{name}: no data set of that name; choose from {', '.join(NAMES)}, all, or a file that "
-                            "`python -m data list` shows")
+            raise DataError(
+                f"{name}: no data set of that name; choose from {', '.join(NAMES)}, all, or a file that "
+                "`python -m data list` shows"
+            )
         sets = NAMES if name == "all" else (name,)
         if form and form != "all-formats" and not any(form in FORMATS[s] for s in sets):
-            raise DataError(f"{name}: is not published as {form!r}; choose from {', '.join(FORMATS[name])}, all-formats"
-                            if name != "all" else f"format {form!r}: no data set is published so")
+            raise DataError(
+                f"{name}: is not published as {form!r}; choose from {', '.join(FORMATS[name])}, all-formats"
+                if name != "all"
+                else f"format {form!r}: no data set is published so"
+            )
         for s in sets:
             wanted = form if form in FORMATS[s] else next(iter(FORMATS[s]))
-            out |= {f for f in every if f.dataset == s and (form == "all-formats" or f.format in ("", wanted))}
+            out |= {
+                f
+                for f in every
+                if f.dataset == s and (form == "all-formats" or f.format in ("", wanted))
+            }
     return [f for f in every if f in out]
 
 
 def looks_right(path: Path, name: str) -> bool:
-    """Whether a file is, by its form, what its name says: not an error page, not cut short (tar: begins as one)."""
+    """Whether a file is, by its form, what its name says: not an error page, not cut short (tar:
+    begins as one)."""
     try:
         if name.endswith((".zip", ".npz")):
             with zipfile.ZipFile(path) as archive:  # its directory stands at the end

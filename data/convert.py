@@ -6,7 +6,8 @@
     QuickDraw .ndjson                                 read (raw and simplified) and written
     (simplified)
 
-In between, every drawing is strokes in the 109x109 box, so that a drawing stays in its place whatever the format.
+In between, every drawing is strokes in the 109x109 box, so that a drawing stays in its place
+whatever the format.
 """
 
 import os
@@ -42,7 +43,9 @@ _DEVICE = re.compile(
 class Drawing:
     strokes: list[np.ndarray]  # (n, 2) float32, n >= 2, box units, writing order
     word: str = ""  # the character, or what the drawing shows
-    key: str = ""  # its name in the source: "04e00", "04e00-Kaisho", a QuickDraw key_id, a file's stem
+    key: str = (
+        ""  # its name in the source: "04e00", "04e00-Kaisho", a QuickDraw key_id, a file's stem
+    )
     split: str = ""  # "train", "valid", "test", or "" where the source has none
 
 
@@ -54,9 +57,11 @@ def read(
 ) -> list[Drawing]:
     """All drawings of a file or folder, its format told by its name.
 
-    epsilon: simplify strokes (box units); None simplifies curves by EPSILON and leaves polylines as they are.
-    scale: file units to one box unit, for .npz and .ndjson. None: what the file says; QuickDraw's simplified drawings
-    are 255 to 109; drawings that say nothing (raw QuickDraw, other .npz) are fitted into the box, each for itself.
+    epsilon: simplify strokes (box units); None simplifies curves by EPSILON and leaves polylines as
+    they are.
+    scale: file units to one box unit, for .npz and .ndjson. None: what the file says; QuickDraw's
+    simplified drawings are 255 to 109; drawings that say nothing (raw QuickDraw, other .npz) are
+    fitted into the box, each for itself.
     say: called with a line on what was left out. Raises DataError.
     """
     path = Path(path)
@@ -64,7 +69,9 @@ def read(
     if scale is not None and not (np.isfinite(scale) and scale > 0):
         raise DataError(f"--input-scale {scale}: give a number above 0")
     if scale is not None and kind not in ("npz", "ndjson"):
-        raise DataError(f"{path}: --input-scale is for .npz and .ndjson; an SVG's page gives its scale")
+        raise DataError(
+            f"{path}: --input-scale is for .npz and .ndjson; an SVG's page gives its scale"
+        )
     try:
         if kind == "npz":
             drawings = _read_npz(path, scale)
@@ -73,11 +80,15 @@ def read(
         elif kind == "xml":
             drawings = _of_glyphs(kanjivg.read(path), path, epsilon)
         else:
-            drawings = [_of_svg(content, name, where, epsilon) for name, content, where in _svgs(path)]
+            drawings = [
+                _of_svg(content, name, where, epsilon) for name, content, where in _svgs(path)
+            ]
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path}: no such file or folder") from None
     except BROKEN as error:
-        raise DataError(f"{path}: cannot be read, or damaged ({_line(error)}); fetch it again") from None
+        raise DataError(
+            f"{path}: cannot be read, or damaged ({_line(error)}); fetch it again"
+        ) from None
     if not drawings:
         raise DataError(f"{path}: holds no drawings")
     if epsilon is not None and kind in ("npz", "ndjson"):
@@ -85,20 +96,30 @@ def read(
     return drawings
 
 
-def write(path, drawings: list[Drawing], scale: float | None = None, dtype: str = "float32", layout: str = "sketch-rnn",
-          split: tuple[float, float, float] | None = None, seed: int = 0) -> None:
+def write(
+    path,
+    drawings: list[Drawing],
+    scale: float | None = None,
+    dtype: str = "float32",
+    layout: str = "sketch-rnn",
+    split: tuple[float, float, float] | None = None,
+    seed: int = 0,
+) -> None:
     """Write drawings to a file or folder, its format told by its name; whole or not at all.
 
-    scale: file units to one box unit, for .npz (1, or INT_SCALE with int16) and .ndjson (255/109). dtype "int16" writes
-    whole numbers: no point is further off than 0.71 / scale box units (0.08 for .npz, 0.30 for .ndjson); else .npz has
-    float32 and .ndjson two decimals. layout: see sketch_npz. split: shares of train, valid and test, drawn anew with
-    `seed`; None keeps the drawings' own, else draws SPLIT. Raises DataError.
+    scale: file units to one box unit, for .npz (1, or INT_SCALE with int16) and .ndjson (255/109).
+    dtype "int16" writes whole numbers: no point is further off than 0.71 / scale box units (0.08
+    for .npz, 0.30 for .ndjson); else .npz has float32 and .ndjson two decimals. layout: see
+    sketch_npz. split: shares of train, valid and test, drawn anew with `seed`; None keeps the
+    drawings' own, else draws SPLIT. Raises DataError.
     """
     path = Path(path)
     kind = _kind(path, writing=True)
     if kind in ("svg", "zip", "folder"):
         if scale is not None or dtype != "float32":
-            raise DataError(f"{path}: --scale and --dtype are for .npz and .ndjson; an SVG's page is 109x109")
+            raise DataError(
+                f"{path}: --scale and --dtype are for .npz and .ndjson; an SVG's page is 109x109"
+            )
     whole = dtype == "int16"
     if scale is None:
         scale = {"npz": INT_SCALE if whole else 1.0, "ndjson": quickdraw.UNITS}.get(kind, 1.0)
@@ -107,7 +128,9 @@ def write(path, drawings: list[Drawing], scale: float | None = None, dtype: str 
     if kind == "npz":
         rows = [_stroke3(d, scale, whole) for d in drawings]
         splits = split_of(drawings, split, seed)
-        content = sketch_npz.Set(rows, splits, [d.word for d in drawings], [d.key for d in drawings], scale)
+        content = sketch_npz.Set(
+            rows, splits, [d.word for d in drawings], [d.key for d in drawings], scale
+        )
         with _replacing(path) as part, open(part, "wb") as file:
             sketch_npz.write(file, content, layout)
     elif kind == "ndjson":
@@ -117,8 +140,10 @@ def write(path, drawings: list[Drawing], scale: float | None = None, dtype: str 
                 file.write(quickdraw.line(d.word, d.key, strokes, None if whole else 2))
     elif kind == "svg":
         if len(drawings) != 1:
-            raise DataError(f"{path}: one SVG holds one drawing, but there are {len(drawings):,}; "
-                            "name a folder or a .zip instead")
+            raise DataError(
+                f"{path}: one SVG holds one drawing, but there are {len(drawings):,}; "
+                "name a folder or a .zip instead"
+            )
         with _replacing(path) as part:
             part.write_text(_svg_text(drawings[0]), encoding="utf-8")
     elif kind == "zip":
@@ -150,12 +175,20 @@ def convert(
 
 
 def split_of(drawings: list[Drawing], shares=None, seed: int = 0) -> list[str]:
-    """The split of each drawing: its own, or drawn anew with `shares` of train, valid and test (together 1)."""
+    """The split of each drawing: its own, or drawn anew with `shares` of train, valid and test
+    (together 1)."""
     if shares is None and all(d.split for d in drawings):
         return [d.split for d in drawings]
     shares = np.asarray(SPLIT if shares is None else shares, np.float64)
-    if shares.shape != (3,) or not np.isfinite(shares).all() or (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
-        raise DataError(f"--split {','.join(map(str, shares))}: give three shares, together 1, as 0.9,0.05,0.05")
+    if (
+        shares.shape != (3,)
+        or not np.isfinite(shares).all()
+        or (shares < 0).any()
+        or abs(shares.sum() - 1) > 1e-6
+    ):
+        raise DataError(
+            f"--split {','.join(map(str, shares))}: give three shares, together 1, as 0.9,0.05,0.05"
+        )
     bounds = np.rint(np.cumsum(shares) * len(drawings)).astype(int)
     order = np.random.default_rng(seed).permutation(len(drawings))
     number = np.searchsorted(bounds, np.argsort(order), side="right")
@@ -163,10 +196,15 @@ def split_of(drawings: list[Drawing], shares=None, seed: int = 0) -> list[str]:
 
 
 def file_names(drawings: list[Drawing]) -> list[str]:
-    """A name for the SVG of each drawing: its key, else its character's code point, else its number; all different."""
+    """A name for the SVG of each drawing: its key, else its character's code point, else its
+    number; all different."""
     names, used = [], set()
     for number, d in enumerate(drawings):
-        stem = d.key or (f"{ord(d.word):05x}" if len(d.word) == 1 else d.word) or f"drawing{number:06d}"
+        stem = (
+            d.key
+            or (f"{ord(d.word):05x}" if len(d.word) == 1 else d.word)
+            or f"drawing{number:06d}"
+        )
         stem = re.sub(r"[^\w-]+", "_", stem)[:80]
         name, copy = f"{stem}_" if _DEVICE.fullmatch(stem) else stem, 1
         while name.lower() in used:  # some file systems hold a and A for one
@@ -203,7 +241,9 @@ def _read_npz(path: Path, scale: float | None) -> list[Drawing]:
     content = sketch_npz.read(path)
     scale = scale or content.scale
     drawings = []
-    for number, (rows, split, word, key) in enumerate(zip(content.rows, content.splits, content.words, content.keys)):
+    for number, (rows, split, word, key) in enumerate(
+        zip(content.rows, content.splits, content.words, content.keys)
+    ):
         try:
             rows = np.array(rows, np.float64)
             rows[:, :2] /= scale or 1.0
@@ -237,22 +277,34 @@ def _sound(strokes, where: str) -> list[np.ndarray]:
 
 
 def _of_glyphs(glyphs: list[kanjivg.Glyph], path, epsilon: float | None) -> list[Drawing]:
-    points, bounds = kanjivg.polylines_many(glyphs, EPSILON if epsilon is None else epsilon, str(path), svg.TOLERANCE)
+    points, bounds = kanjivg.polylines_many(
+        glyphs, EPSILON if epsilon is None else epsilon, str(path), svg.TOLERANCE
+    )
     strokes = iter(np.split(points, bounds[1:-1]))
-    return [Drawing([next(strokes) for _ in glyph.strokes], chr(glyph.code_point), glyph.id.removeprefix("kvg:"))
-            for glyph in glyphs]
+    return [
+        Drawing(
+            [next(strokes) for _ in glyph.strokes],
+            chr(glyph.code_point),
+            glyph.id.removeprefix("kvg:"),
+        )
+        for glyph in glyphs
+    ]
 
 
 def _of_svg(content: bytes, name: str, where: str, epsilon: float | None) -> Drawing:
     picture = svg.read(content, where)
-    # Polylines as this module writes them are done with: simplified again after rounding, errors would add up.
-    strokes = [simplify(s, epsilon if epsilon is not None else EPSILON if curved else 0.0)
-               for s, curved in zip(picture.strokes, picture.curved)]
+    # Polylines as this module writes them are done with: simplified again after rounding, errors
+    # would add up.
+    strokes = [
+        simplify(s, epsilon if epsilon is not None else EPSILON if curved else 0.0)
+        for s, curved in zip(picture.strokes, picture.curved)
+    ]
     return Drawing(strokes, picture.word, Path(name).stem)
 
 
 def _svgs(path: Path) -> Iterator[tuple[str, bytes, str]]:
-    """(name, content, how errors call it) of a single SVG, or of each in a folder or zip, sorted by stem."""
+    """(name, content, how errors call it) of a single SVG, or of each in a folder or zip, sorted by
+    stem."""
     if path.is_dir():
         for file in sorted(
             (
@@ -272,7 +324,9 @@ def _svgs(path: Path) -> Iterator[tuple[str, bytes, str]]:
                 if not name.lower().endswith(".svg") or is_leftover(member.filename):
                     continue
                 if member.file_size > svg.MAX_BYTES:
-                    raise DataError(f"{path}: {member.filename}: larger than {svg.MAX_BYTES >> 20} MB; simplify it")
+                    raise DataError(
+                        f"{path}: {member.filename}: larger than {svg.MAX_BYTES >> 20} MB; simplify it"
+                    )
                 yield name, archive.read(member), f"{path}: {member.filename}"
 
 
@@ -285,9 +339,13 @@ def _stroke3(drawing: Drawing, scale: float, whole: bool) -> np.ndarray:
     strokes = [np.asarray(s, np.float64) * scale for s in drawing.strokes]
     if not whole:
         return to_stroke3(strokes)
-    rows = to_stroke3([np.rint(s) for s in strokes])  # positions are rounded, not movements: errors do not add up
+    rows = to_stroke3(
+        [np.rint(s) for s in strokes]
+    )  # positions are rounded, not movements: errors do not add up
     if len(rows) and np.abs(rows).max() > 32767:
-        raise DataError(f"drawing {drawing.key or drawing.word!r} does not fit int16 at scale {scale:g}; lower --scale")
+        raise DataError(
+            f"drawing {drawing.key or drawing.word!r} does not fit int16 at scale {scale:g}; lower --scale"
+        )
     return rows.astype(np.int16)
 
 
@@ -297,48 +355,92 @@ def _svg_text(drawing: Drawing) -> str:
 
 @contextmanager
 def _replacing(path: Path):
-    """A sibling to write to; it takes the place of `path` at the end, or goes away with whatever went wrong."""
+    """A sibling to write to; it takes the place of `path` at the end, or goes away with whatever
+    went wrong."""
     if path.is_dir() and any(path.iterdir()):
         raise DataError(f"{path}: is a folder with files in it; name a new one")
     try:
         room = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({_line(error)}); choose another place") from None
+        raise DataError(
+            f"{path}: cannot be written ({_line(error)}); choose another place"
+        ) from None
     try:
         yield room / "part"
         os.replace(room / "part", path)
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({_line(error)}); choose another place") from None
+        raise DataError(
+            f"{path}: cannot be written ({_line(error)}); choose another place"
+        ) from None
     finally:
         shutil.rmtree(room, ignore_errors=True)
 
 
 def _line(error) -> str:
-    return " ".join(str(error.strerror if isinstance(error, OSError) and error.strerror else error).split())[:150]
+    return " ".join(
+        str(error.strerror if isinstance(error, OSError) and error.strerror else error).split()
+    )[:150]
 
 
-# Command line --------------------------------------------------------------------------------------------------------
+# Command line -------------------------------------------------------------------------------------
+
 
 def add_parser(commands) -> None:
     """Add the command `convert` to argparse's subparsers; its `run` takes the parsed arguments."""
-    parser = commands.add_parser("convert", help="strokes between KanjiVG, SVG, stroke-3 .npz and QuickDraw .ndjson",
-                                 description=(__doc__ or "").partition("\n\n")[0])
-    parser.add_argument("input", metavar="INPUT", type=Path,
-                        help="KanjiVG (.xml.gz, .zip), .svg, a folder or .zip of SVGs, .npz or .ndjson")
-    parser.add_argument("output", metavar="OUTPUT", type=Path,
-                        help=".npz, .ndjson, .svg, .zip or the name of a new folder")
-    parser.add_argument("--epsilon", type=float, metavar="E",
-                        help=f"simplify strokes, box units (else curves by {EPSILON}, polylines not at all)")
-    parser.add_argument("--split", type=_shares, metavar="A,B,C",
-                        help="shares of train, valid and test in an .npz (else the input's own, else 0.9,0.05,0.05)")
+    parser = commands.add_parser(
+        "convert",
+        help="strokes between KanjiVG, SVG, stroke-3 .npz and QuickDraw .ndjson",
+        description=(__doc__ or "").partition("\n\n")[0],
+    )
+    parser.add_argument(
+        "input",
+        metavar="INPUT",
+        type=Path,
+        help="KanjiVG (.xml.gz, .zip), .svg, a folder or .zip of SVGs, .npz or .ndjson",
+    )
+    parser.add_argument(
+        "output",
+        metavar="OUTPUT",
+        type=Path,
+        help=".npz, .ndjson, .svg, .zip or the name of a new folder",
+    )
+    parser.add_argument(
+        "--epsilon",
+        type=float,
+        metavar="E",
+        help=f"simplify strokes, box units (else curves by {EPSILON}, polylines not at all)",
+    )
+    parser.add_argument(
+        "--split",
+        type=_shares,
+        metavar="A,B,C",
+        help="shares of train, valid and test in an .npz (else the input's own, else 0.9,0.05,0.05)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the split (0)")
-    parser.add_argument("--dtype", choices=("float32", "int16"), default="float32",
-                        help="int16: whole numbers, as the published sets; off by up to 0.71 / scale box units")
-    parser.add_argument("--scale", type=float, metavar="S",
-                        help=f"units written for one box unit (.npz 1, with int16 {INT_SCALE:g}; .ndjson 255/109)")
-    parser.add_argument("--input-scale", type=float, metavar="S", help="the same of the input, where it does not say")
-    parser.add_argument("--layout", choices=("sketch-rnn", "flat"), default="sketch-rnn",
-                        help="of an .npz: as Sketch-RNN programs load it, or without pickles")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "int16"),
+        default="float32",
+        help="int16: whole numbers, as the published sets; off by up to 0.71 / scale box units",
+    )
+    parser.add_argument(
+        "--scale",
+        type=float,
+        metavar="S",
+        help=f"units written for one box unit (.npz 1, with int16 {INT_SCALE:g}; .ndjson 255/109)",
+    )
+    parser.add_argument(
+        "--input-scale",
+        type=float,
+        metavar="S",
+        help="the same of the input, where it does not say",
+    )
+    parser.add_argument(
+        "--layout",
+        choices=("sketch-rnn", "flat"),
+        default="sketch-rnn",
+        help="of an .npz: as Sketch-RNN programs load it, or without pickles",
+    )
     parser.set_defaults(run=run)
 
 

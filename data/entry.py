@@ -23,7 +23,7 @@ and file names that are no text can be told apart."""
 def _escape(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    units = error.object[error.start:error.end].encode("utf-16-be", "surrogatepass")
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
     written = "".join(f"\\u{high:02x}{low:02x}" for high, low in zip(units[::2], units[1::2]))
     return written, error.end
 
@@ -39,6 +39,7 @@ def guarded(command: Callable[..., int | None], stopped: str = "stopped") -> Cal
     folder where one is needed, an accelerator in $JAX_PLATFORMS that is not there. Ctrl-C gives the
     line `stopped` and 130.
     """
+
     @functools.wraps(command)
     def run(*given, **named) -> int:
         _mend_streams()
@@ -145,6 +146,8 @@ def _no_accelerator() -> str:
     try:
         sys.modules["jax"].devices()
     except Exception:  # RuntimeError for some names, AssertionError for others
-        return (f"JAX_PLATFORMS={chosen}: JAX finds no such device on this machine; unset "
-                "JAX_PLATFORMS, or set it to cpu")
+        return (
+            f"JAX_PLATFORMS={chosen}: JAX finds no such device on this machine; unset "
+            "JAX_PLATFORMS, or set it to cpu"
+        )
     return ""

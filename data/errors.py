@@ -2,7 +2,8 @@
 
 
 class DataError(Exception):
-    """Bad or missing input; the message is one line: which file (and record), what is wrong, what to do."""
+    """Bad or missing input; the message is one line: which file (and record), what is wrong, what
+    to do."""
 
     def __init__(self, message: str):
         # names in archives may hold line breaks and other control characters

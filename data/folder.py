@@ -1,4 +1,6 @@
-"""A command-line value, the environment or the user's cache into the one folder that holds the data."""
+"""A command-line value, the environment or the user's cache into the one folder that holds the
+data."""
+
 import os
 from pathlib import Path, PurePosixPath
 
@@ -55,7 +57,8 @@ def is_leftover(path) -> bool:
 
 
 def is_chosen(explicit=None) -> bool:
-    """Whether the user named a folder, by `explicit` or by $KUZUSHIJI_DATA (an empty variable counts as unset)."""
+    """Whether the user named a folder, by `explicit` or by $KUZUSHIJI_DATA (an empty variable
+    counts as unset)."""
     return explicit is not None or bool(os.environ.get(VARIABLE))
 
 

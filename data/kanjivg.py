@@ -1,8 +1,10 @@
-"""KanjiVG (single XML file, zip or folder of SVGs) into glyphs: strokes in writing order, as polylines.
+"""KanjiVG (single XML file, zip or folder of SVGs) into glyphs: strokes in writing order, as
+polylines.
 
-Format: https://kanjivg.tagaini.net/files.html and SVG 1.1, section 8.3 (path data). The whole of KanjiVG uses the
-path commands M m C c S s only; anything else is an error here.
+Format: https://kanjivg.tagaini.net/files.html and SVG 1.1, section 8.3 (path data). The whole of
+KanjiVG uses the path commands M m C c S s only; anything else is an error here.
 """
+
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -44,7 +46,8 @@ class Stroke:
 
 @dataclass(frozen=True)
 class Component:
-    """A group of a glyph: https://kanjivg.tagaini.net/svg-format.html. "" where the group does not say."""
+    """A group of a glyph: https://kanjivg.tagaini.net/svg-format.html. "" where the group does not
+    say."""
 
     element: str  # the character that it looks like, "" for a mere grouping
     original: str  # the character that it comes from, where it looks different
@@ -73,34 +76,49 @@ HIRAGANA = "あいうえおかきくけこさしすせそたちつてとなに�
 
 
 def is_kanji(code_point: int) -> bool:
-    """Whether it is a CJK ideograph: unified, extension or compatibility, and 々 〇 〻; not kana, Latin, punctuation."""
-    return (0x4E00 <= code_point <= 0x9FFF or 0x3400 <= code_point <= 0x4DBF or 0xF900 <= code_point <= 0xFAFF
-            or 0x20000 <= code_point <= 0x323AF or code_point in (0x3005, 0x3007, 0x303B))
+    """Whether it is a CJK ideograph: unified, extension or compatibility, and 々 〇 〻; not kana,
+    Latin, punctuation."""
+    return (
+        0x4E00 <= code_point <= 0x9FFF
+        or 0x3400 <= code_point <= 0x4DBF
+        or 0xF900 <= code_point <= 0xFAFF
+        or 0x20000 <= code_point <= 0x323AF
+        or code_point in (0x3005, 0x3007, 0x303B)
+    )
 
 
 def _commands(d: str, where: str) -> Iterator[tuple[str, list[float]]]:
-    """Split path data into (letter, numbers); raises DataError at the first thing that is neither."""
+    """Split path data into (letter, numbers); raises DataError at the first thing that is
+    neither."""
     at = len(d) - len(d.lstrip(_WHITE))
     while at < len(d):
         letter = d[at]
         if letter.upper() not in _ARGUMENTS:
-            raise DataError(f"{where}: path command {letter!r} at character {at + 1} is not one of M m C c S s; "
-                            "KanjiVG uses no other")
+            raise DataError(
+                f"{where}: path command {letter!r} at character {at + 1} is not one of M m C c S s; "
+                "KanjiVG uses no other"
+            )
         run = _RUN.match(d, at + 1)
         at = run.end()
         if run[1].rstrip(_WHITE).endswith(",") and (at == len(d) or d[at].isalpha()):
-            raise DataError(f"{where}: path command {letter!r} ends in a comma at character {at}; mend the path")
+            raise DataError(
+                f"{where}: path command {letter!r} ends in a comma at character {at}; mend the path"
+            )
         numbers = [float(number) for number in _NUMBER.findall(run[1])]
         if not all(map(math.isfinite, numbers)):
-            raise DataError(f"{where}: path command {letter!r} holds an infinite number; mend the path")
+            raise DataError(
+                f"{where}: path command {letter!r} holds an infinite number; mend the path"
+            )
         yield letter, numbers
 
 
 def parse_path(d: str, where: str = "path") -> np.ndarray:
-    """Path data of one continuous stroke into its cubic Béziers, (n, 4, 2) float64, n >= 1, absolute points.
+    """Path data of one continuous stroke into its cubic Béziers, (n, 4, 2) float64, n >= 1,
+    absolute points.
 
-    `where` names file and glyph in errors. Raises DataError for commands other than M m C c S s, wrong argument
-    counts, numbers that are not finite, a missing or second M and a path that draws nothing. Source: SVG 1.1, 8.3.
+    `where` names file and glyph in errors. Raises DataError for commands other than M m C c S s,
+    wrong argument counts, numbers that are not finite, a missing or second M and a path that draws
+    nothing. Source: SVG 1.1, 8.3.
     """
     curves = []
     current = control = None
@@ -108,15 +126,23 @@ def parse_path(d: str, where: str = "path") -> np.ndarray:
         count = _ARGUMENTS[letter.upper()]
         if letter in "Mm":
             if current is not None:
-                raise DataError(f"{where}: a second path command {letter!r}; a stroke is one continuous line")
+                raise DataError(
+                    f"{where}: a second path command {letter!r}; a stroke is one continuous line"
+                )
             if len(numbers) != 2:
-                raise DataError(f"{where}: path command {letter!r} has {len(numbers)} numbers; it takes 2")
+                raise DataError(
+                    f"{where}: path command {letter!r} has {len(numbers)} numbers; it takes 2"
+                )
             current = control = (numbers[0], numbers[1])  # a leading m is absolute too
             continue
         if current is None:
-            raise DataError(f"{where}: the path starts with command {letter!r}; it must start with M")
+            raise DataError(
+                f"{where}: the path starts with command {letter!r}; it must start with M"
+            )
         if not numbers or len(numbers) % count:
-            raise DataError(f"{where}: path command {letter!r} has {len(numbers)} numbers; it takes groups of {count}")
+            raise DataError(
+                f"{where}: path command {letter!r} has {len(numbers)} numbers; it takes groups of {count}"
+            )
         for i in range(0, len(numbers), count):
             x0, y0 = current if letter.islower() else (0.0, 0.0)
             group = [(numbers[j] + x0, numbers[j + 1] + y0) for j in range(i, i + count, 2)]
@@ -125,22 +151,28 @@ def parse_path(d: str, where: str = "path") -> np.ndarray:
             curves.append((current, *group))
             control, current = group[1], group[2]
     if not curves:
-        raise DataError(f"{where}: the path draws nothing (no C, c, S or s command); mend or remove it")
+        raise DataError(
+            f"{where}: the path draws nothing (no C, c, S or s command); mend or remove it"
+        )
     return np.array(curves, np.float64)
 
 
 def flatten(d: str | np.ndarray, tolerance: float = 0.02, where: str = "path") -> np.ndarray:
-    """Path data (or its (n, 4, 2) curves) into a polyline (k, 2) float64, k >= 2, never further off than `tolerance`.
+    """Path data (or its (n, 4, 2) curves) into a polyline (k, 2) float64, k >= 2, never further off
+    than `tolerance`.
 
-    Each cubic is cut into equal parameter steps, as many as |B''| <= 6 max|second difference| asks for. Raises DataError where that
-    makes millions of points.
+    Each cubic is cut into equal parameter steps, as many as |B''| <= 6 max|second difference| asks
+    for. Raises DataError where that makes millions of points.
     """
     curves = parse_path(d, where) if isinstance(d, str) else d
     return _flatten_many(curves, np.array([len(curves)]), tolerance, where)[0]
 
 
-def _flatten_many(curves: np.ndarray, count: np.ndarray, tolerance: float, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """`flatten` for many strokes: curves (N, 4, 2), `count` (S,) of them a stroke -> points (P, 2) and bounds (S + 1,)."""
+def _flatten_many(
+    curves: np.ndarray, count: np.ndarray, tolerance: float, where: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """`flatten` for many strokes: curves (N, 4, 2), `count` (S,) of them a stroke -> points (P, 2)
+    and bounds (S + 1,)."""
     bend = curves[:, :-2] - 2 * curves[:, 1:-1] + curves[:, 2:]
     steps = np.sqrt(0.75 * np.hypot(bend[..., 0], bend[..., 1]).max(axis=1) / tolerance)
     steps = np.clip(np.ceil(steps), 1, 1000).astype(int)
@@ -154,33 +186,51 @@ def _flatten_many(curves: np.ndarray, count: np.ndarray, tolerance: float, where
     begin = np.zeros(len(points), bool)
     begin[bounds[:-1]] = True
     points[begin] = curves[np.cumsum(count) - count, 0]
-    points[~begin] = (s ** 3 * control[:, 0] + 3 * s * s * t * control[:, 1] + 3 * s * t * t * control[:, 2]
-                      + t ** 3 * control[:, 3])
+    points[~begin] = (
+        s**3 * control[:, 0]
+        + 3 * s * s * t * control[:, 1]
+        + 3 * s * t * t * control[:, 2]
+        + t**3 * control[:, 3]
+    )
     return points, bounds
 
 
 def polylines(glyph: Glyph, epsilon: float = 0.25, where: str = "") -> list[np.ndarray]:
-    """The glyph's strokes as a list of (n, 2) float32, n >= 2, in box units, simplified with `epsilon`."""
+    """The glyph's strokes as a list of (n, 2) float32, n >= 2, in box units, simplified with
+    `epsilon`."""
     points, bounds = polylines_many([glyph], epsilon, where)
     return np.split(points, bounds[1:-1])
 
 
-def polylines_many(glyphs: list[Glyph], epsilon: float = 0.25, where: str = "",
-                   tolerance: float = 0.02) -> tuple[np.ndarray, np.ndarray]:
-    """The strokes of all glyphs, one after another: points (P, 2) float32 and their bounds (S + 1,) int64.
+def polylines_many(
+    glyphs: list[Glyph], epsilon: float = 0.25, where: str = "", tolerance: float = 0.02
+) -> tuple[np.ndarray, np.ndarray]:
+    """The strokes of all glyphs, one after another: points (P, 2) float32 and their bounds (S + 1,)
+    int64.
 
-    Four times faster than glyph by glyph. epsilon: as in `strokes.simplify`; tolerance: as in `flatten`. Raises DataError naming file, glyph and stroke.
+    Four times faster than glyph by glyph. epsilon: as in `strokes.simplify`; tolerance: as in
+    `flatten`. Raises DataError naming file, glyph and stroke.
     """
     pieces, lengths = [np.zeros((0, 2), np.float32)], [np.zeros(1, np.int64)]
     for at in range(0, len(glyphs), _TOGETHER):
-        some, before = glyphs[at:at + _TOGETHER], f"{where}: " if where else ""
-        places = [(glyph.id, i, stroke.path) for glyph in some for i, stroke in enumerate(glyph.strokes, 1)]
+        some, before = glyphs[at : at + _TOGETHER], f"{where}: " if where else ""
+        places = [
+            (glyph.id, i, stroke.path)
+            for glyph in some
+            for i, stroke in enumerate(glyph.strokes, 1)
+        ]
         curves = [parse_path(path, f"{before}{key} stroke {i}") for key, i, path in places]
         together, count = np.concatenate(curves), np.array([len(c) for c in curves])
         if not (near := np.abs(together) < _FAR).all():  # NaN included
-            key, i, _ = places[np.searchsorted(np.cumsum(count), np.argmin(near.all((1, 2))), side="right")]
-            raise DataError(f"{before}{key} stroke {i} leads far outside the {BOX:g}x{BOX:g} box; mend the path")
-        points, bounds = _flatten_many(together, count, tolerance, f"{before}{some[0].id} and after")
+            key, i, _ = places[
+                np.searchsorted(np.cumsum(count), np.argmin(near.all((1, 2))), side="right")
+            ]
+            raise DataError(
+                f"{before}{key} stroke {i} leads far outside the {BOX:g}x{BOX:g} box; mend the path"
+            )
+        points, bounds = _flatten_many(
+            together, count, tolerance, f"{before}{some[0].id} and after"
+        )
         keep = simplify_many(points, bounds, epsilon)
         pieces.append(points[keep].astype(np.float32))
         lengths.append(np.diff(np.concatenate([[0], np.cumsum(keep)])[bounds]))
@@ -188,10 +238,12 @@ def polylines_many(glyphs: list[Glyph], epsilon: float = 0.25, where: str = "",
 
 
 def read(path, progress: Callable[[int, int], None] | None = None) -> list[Glyph]:
-    """Read KanjiVG from .xml.gz, .xml, .zip or a folder of SVGs; sorted by code point, standard form first.
+    """Read KanjiVG from .xml.gz, .xml, .zip or a folder of SVGs; sorted by code point, standard
+    form first.
 
-    `progress(done, total)` is called now and then. Raises DataError where a file is missing, cut short, not XML,
-    unsafe (entities are never expanded) or without strokes; paths themselves are parsed by `parse_path`.
+    `progress(done, total)` is called now and then. Raises DataError where a file is missing, cut
+    short, not XML, unsafe (entities are never expanded) or without strokes; paths themselves are
+    parsed by `parse_path`.
     """
     path = Path(path)
     progress = progress or (lambda done, total: None)
@@ -204,12 +256,18 @@ def read(path, progress: Callable[[int, int], None] | None = None) -> list[Glyph
         else:
             glyphs = _read_single(path)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; download it from https://github.com/KanjiVG/kanjivg/releases") from None
+        raise DataError(
+            f"{path}: no such file; download it from https://github.com/KanjiVG/kanjivg/releases"
+        ) from None
     except PermissionError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); give yourself the right to") from None
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); give yourself the right to"
+        ) from None
     except BROKEN as error:
-        raise DataError(f"{path}: cut short or damaged ({_line(error)}); download it again from "
-                        "https://github.com/KanjiVG/kanjivg/releases") from None
+        raise DataError(
+            f"{path}: cut short or damaged ({_line(error)}); download it again from "
+            "https://github.com/KanjiVG/kanjivg/releases"
+        ) from None
     if not glyphs:
         raise DataError(f"{path}: holds no KanjiVG characters; download it again")
     glyphs.sort(key=lambda g: (g.code_point, g.variant))
@@ -223,8 +281,11 @@ def _line(error) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def parse_xml(content: bytes, where, mend: str = "download it again", encoding: str | None = "utf-8") -> etree._Element:
-    """The root element of a file; nothing is fetched, entities are refused. encoding: None believes the file's own declaration.
+def parse_xml(
+    content: bytes, where, mend: str = "download it again", encoding: str | None = "utf-8"
+) -> etree._Element:
+    """The root element of a file; nothing is fetched, entities are refused. encoding: None believes
+    the file's own declaration.
 
     Prefixes that nobody declares, as those of KanjiVG's XML before 2015-06-15 and of SVGs that lost
     their DTD, stay parts of the names. Raises DataError, with `mend` as what to do, for what is not
@@ -259,7 +320,11 @@ def parse_xml(content: bytes, where, mend: str = "download it again", encoding: 
         raise DataError(f"{where}: not well-formed XML; {mend}")
     declared = root.getroottree().docinfo.internalDTD
     # They are expanded in attributes whatever the parser is told.
-    if declared is not None and any(declared.iterentities()) or next(root.iter(etree.Entity), None) is not None:
+    if (
+        declared is not None
+        and any(declared.iterentities())
+        or next(root.iter(etree.Entity), None) is not None
+    ):
         raise DataError(f"{where}: declares or uses XML entities; {mend}")
     return root
 
@@ -268,7 +333,9 @@ def _attribute(element, name: str, where) -> str:
     # where nobody declares the prefix, it stays part of the name
     value = element.get(_NAMESPACE + name) or element.get("kvg:" + name) or ""
     if len(value) > _MAX_ATTRIBUTE:
-        raise DataError(f"{where}: kvg:{name} has {len(value)} characters; no more than {_MAX_ATTRIBUTE} are expected")
+        raise DataError(
+            f"{where}: kvg:{name} has {len(value)} characters; no more than {_MAX_ATTRIBUTE} are expected"
+        )
     return value
 
 
@@ -282,15 +349,27 @@ def _contents(group, where) -> tuple[tuple[Stroke, ...], tuple[Component, ...]]:
             if event == "end":
                 continue
             if element.get("d") is None:
-                raise DataError(f"{where}: stroke {len(strokes) + 1} has no path data (d); mend or remove it")
+                raise DataError(
+                    f"{where}: stroke {len(strokes) + 1} has no path data (d); mend or remove it"
+                )
             strokes.append(Stroke(element.get("d"), _attribute(element, "type", where)))
         elif event == "start":
             get = lambda name: _attribute(element, name, where)
             part = get("part")
-            components.append(dict(
-                element=get("element"), original=get("original"), position=get("position"), radical=get("radical"),
-                phon=get("phon"), part=int(part) if part.isdecimal() and len(part) < 4 else 0, variant=get("variant") == "true",
-                partial=get("partial") == "true", parent=around[-1] if around else -1, first=len(strokes)))
+            components.append(
+                dict(
+                    element=get("element"),
+                    original=get("original"),
+                    position=get("position"),
+                    radical=get("radical"),
+                    phon=get("phon"),
+                    part=int(part) if part.isdecimal() and len(part) < 4 else 0,
+                    variant=get("variant") == "true",
+                    partial=get("partial") == "true",
+                    parent=around[-1] if around else -1,
+                    first=len(strokes),
+                )
+            )
             around.append(len(components) - 1)
         else:
             components[around.pop()]["last"] = len(strokes)
@@ -302,7 +381,9 @@ def _contents(group, where) -> tuple[tuple[Stroke, ...], tuple[Component, ...]]:
 def _glyph(stem: str, group, where) -> Glyph:
     match = _STEM.fullmatch(stem)
     if not match or int(match[1], 16) > 0x10FFFF:
-        raise DataError(f"{where}: not named by a code point such as 04e00 or 04e00-Kaisho; rename or remove it")
+        raise DataError(
+            f"{where}: not named by a code point such as 04e00 or 04e00-Kaisho; rename or remove it"
+        )
     return Glyph(int(match[1], 16), match[2] or "", f"kvg:{stem}", *_contents(group, where))
 
 
@@ -312,14 +393,22 @@ def _read_single(path: Path) -> list[Glyph]:
         while chunk := file.read(_MAX_SVG):
             content += chunk
             if len(content) > _MAX_XML:
-                raise DataError(f"{path}: more than {_MAX_XML >> 20} MB of XML; this is not a KanjiVG release")
+                raise DataError(
+                    f"{path}: more than {_MAX_XML >> 20} MB of XML; this is not a KanjiVG release"
+                )
     # An element of four bytes takes a hundred in memory.
     if content.count(b"<") + content.count(b"=") > _MAX_MARKUP:
-        raise DataError(f"{path}: more than {_MAX_MARKUP:,} elements and attributes; this is not a KanjiVG release")
+        raise DataError(
+            f"{path}: more than {_MAX_MARKUP:,} elements and attributes; this is not a KanjiVG release"
+        )
     glyphs = []
     for kanji in parse_xml(bytes(content), path).iter("kanji"):
         name = kanji.get("id", "")
-        glyphs.append(_glyph(name.removeprefix("kvg:kanji_"), kanji, f"{path}: {name or 'a <kanji> without id'}"))
+        glyphs.append(
+            _glyph(
+                name.removeprefix("kvg:kanji_"), kanji, f"{path}: {name or 'a <kanji> without id'}"
+            )
+        )
     return glyphs
 
 
@@ -337,7 +426,9 @@ def _zip_members(path: Path, archive):
     ]
     for member in members:
         if member.file_size > _MAX_SVG:
-            raise DataError(f"{path}: {member.filename} is larger than {_MAX_SVG >> 20} MB; not a KanjiVG file")
+            raise DataError(
+                f"{path}: {member.filename} is larger than {_MAX_SVG >> 20} MB; not a KanjiVG file"
+            )
     return [(m.filename, m) for m in members], archive.read
 
 
@@ -346,10 +437,14 @@ def _read_svgs(path: Path, members, get, progress) -> list[Glyph]:
     for done, (name, member) in enumerate(members):
         where = f"{path}: {name}"
         root = parse_xml(get(member), where)
-        group = next((g for g in root.iter("{*}g") if g.get("id", "").startswith("kvg:StrokePaths_")), root)
+        group = next(
+            (g for g in root.iter("{*}g") if g.get("id", "").startswith("kvg:StrokePaths_")), root
+        )
         glyphs.append(_glyph(Path(name).stem, group, where))
         strokes += len(glyphs[-1].strokes)
         if strokes > _MAX_STROKES:
-            raise DataError(f"{where}: more than {_MAX_STROKES:,} strokes up to here; this is not a KanjiVG release")
+            raise DataError(
+                f"{where}: more than {_MAX_STROKES:,} strokes up to here; this is not a KanjiVG release"
+            )
         progress(done + 1, len(members))
     return glyphs

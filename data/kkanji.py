@@ -1,7 +1,9 @@
-"""Kuzushiji-Kanji (`kkanji.tar`, or the unpacked `kkanji2/`) into images with their code point and published name.
+"""Kuzushiji-Kanji (`kkanji.tar`, or the unpacked `kkanji2/`) into images with their code point and
+published name.
 
 Layout: kkanji2/U+XXXX/<16 hex>.png, 64x64, 8-bit grey, ink 255 on 0; http://codh.rois.ac.jp/kmnist/
 """
+
 import io
 import re
 import struct
@@ -27,16 +29,22 @@ def code_point_of(folder: str, where) -> int:
     match = _CLASS.fullmatch(folder)
     value = int(match[1], 16) if match else -1
     if not 0 <= value <= 0x10FFFF or 0xD800 <= value <= 0xDFFF:
-        raise DataError(f"{where}: class folder {folder!r} is not a code point such as U+4E00; rename or remove it")
+        raise DataError(
+            f"{where}: class folder {folder!r} is not a code point such as U+4E00; rename or remove it"
+        )
     return value
 
 
-def read(path, progress: Callable[[int, int], None] | None = None) -> Iterator[tuple[int, str, np.ndarray]]:
-    """Yield (code_point, name such as "U+4E00/<stem>.png", (64, 64) uint8 image) from a tar or an unpacked folder.
+def read(
+    path, progress: Callable[[int, int], None] | None = None
+) -> Iterator[tuple[int, str, np.ndarray]]:
+    """Yield (code_point, name such as "U+4E00/<stem>.png", (64, 64) uint8 image) from a tar or an
+    unpacked folder.
 
-    A tar is read once, in its own order; a folder in name order. `progress(done, total)` is called now and then, in
-    bytes or files. Raises DataError for a damaged or cut archive, links, members leading out of the archive,
-    class folders that are no code points, names that come twice and images other than 64x64 8-bit grey PNG.
+    A tar is read once, in its own order; a folder in name order. `progress(done, total)` is called
+    now and then, in bytes or files. Raises DataError for a damaged or cut archive, links, members
+    leading out of the archive, class folders that are no code points, names that come twice and
+    images other than 64x64 8-bit grey PNG.
     """
     path = Path(path)
     progress = progress or (lambda done, total: None)
@@ -56,17 +64,27 @@ def _decode(content: bytes, where: str) -> np.ndarray:
         # before Pillow sees it: a small file may announce a huge picture
         width, height = struct.unpack(">II", content[16:24])
         if (width, height) != (SIZE, SIZE):
-            raise DataError(f"{where}: {width}x{height} pixels, not {SIZE}x{SIZE}; download the data set again")
+            raise DataError(
+                f"{where}: {width}x{height} pixels, not {SIZE}x{SIZE}; download the data set again"
+            )
     try:
         with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             if image.mode != "L":
-                raise DataError(f"{where}: mode {image.mode}, not 8-bit grey (L); download the data set again")
+                raise DataError(
+                    f"{where}: mode {image.mode}, not 8-bit grey (L); download the data set again"
+                )
             return np.asarray(image)
     except DataError:
         raise
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
-        reason = "not a PNG" if isinstance(error, Image.UnidentifiedImageError) else " ".join(str(error).split())
-        raise DataError(f"{where}: cannot be decoded ({reason}); download the data set again") from None
+        reason = (
+            "not a PNG"
+            if isinstance(error, Image.UnidentifiedImageError)
+            else " ".join(str(error).split())
+        )
+        raise DataError(
+            f"{where}: cannot be decoded ({reason}); download the data set again"
+        ) from None
 
 
 def _parts(name: str, where: str) -> tuple[str, str] | None:
@@ -90,11 +108,15 @@ def _tar_files(path: Path, progress) -> Iterator[tuple[str, str, bytes, str]]:
                 if member.issym() or member.islnk():
                     raise DataError(f"{where}: is a link; this is not the published archive")
                 if member.name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", member.name):
-                    raise DataError(f"{where}: leads out of the archive; this is not the published archive")
+                    raise DataError(
+                        f"{where}: leads out of the archive; this is not the published archive"
+                    )
                 if member.isdir() or is_leftover(member.name):
                     continue
                 if not member.isreg() or member.size > _MAX_PNG:
-                    raise DataError(f"{where}: is not a small regular file; this is not the published archive")
+                    raise DataError(
+                        f"{where}: is not a small regular file; this is not the published archive"
+                    )
                 parts = _parts(member.name, where)
                 if parts is None:
                     continue
@@ -115,7 +137,9 @@ def _tar_files(path: Path, progress) -> Iterator[tuple[str, str, bytes, str]]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; download it from {URL}") from None
     except PermissionError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); give yourself the right to") from None
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); give yourself the right to"
+        ) from None
     except BROKEN_TAR as error:
         raise DataError(f"{damaged} ({' '.join(str(error).split())})") from None
 
@@ -131,9 +155,13 @@ def _folder_files(path: Path, progress) -> Iterator[tuple[str, str, bytes, str]]
                 continue
             try:
                 if file.stat().st_size > _MAX_PNG:
-                    raise DataError(f"{file}: larger than {_MAX_PNG} bytes; this is not a published image")
+                    raise DataError(
+                        f"{file}: larger than {_MAX_PNG} bytes; this is not a published image"
+                    )
                 content = file.read_bytes()
             except OSError as error:
-                raise DataError(f"{file}: cannot be read ({error.strerror}); mend or remove it") from None
+                raise DataError(
+                    f"{file}: cannot be read ({error.strerror}); mend or remove it"
+                ) from None
             yield *parts, content, str(file)
         progress(done + 1, len(classes))

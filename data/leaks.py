@@ -1,17 +1,21 @@
-"""Prepared Kuzushiji-Kanji into a list of look-alikes: images of val and test that train may hold under another name.
+"""Prepared Kuzushiji-Kanji into a list of look-alikes: images of val and test that train may hold
+under another name.
 
-The published images are cut from scanned pages. A character that was cut out twice (shifted by a few pixels, or with
-other margins) would lie in two files under two names. Every image of `val` and `test` is compared with all train images
-of its own class, in two steps:
+The published images are cut from scanned pages. A character that was cut out twice (shifted by a
+few pixels, or with other margins) would lie in two files under two names. Every image of `val` and
+`test` is compared with all train images of its own class, in two steps:
 
-    coarse  box filter to 16x16, zero mean, unit length; cosine over shifts of up to 2 cells (8 pixels) each way and
+    coarse  box filter to 16x16, zero mean, unit length; cosine over shifts of up to 2 cells (8
+    pixels) each way and
             over three sizes; the five best pairs of COARSE or more go on
-    fine    64x64, slightly blurred; correlation (Pearson's r) of the overlapping area, over shifts around the coarse
+    fine    64x64, slightly blurred; correlation (Pearson's r) of the overlapping area, over shifts
+    around the coarse
             one
 
-A score is no proof: two hands write a plain 一 almost alike. THRESHOLD is low enough to find 97 of 100 true
-duplicates (`controls` measures that), and what it finds is for the eye to judge.
+A score is no proof: two hands write a plain 一 almost alike. THRESHOLD is low enough to find 97 of
+100 true duplicates (`controls` measures that), and what it finds is for the eye to judge.
 """
+
 import csv
 from dataclasses import dataclass
 
@@ -31,7 +35,8 @@ SCALES = (1.0, 0.94, 1.06)
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images of one class: names as published, and the best correlation of the two, at most 1."""
+    """Two images of one class: names as published, and the best correlation of the two, at most
+    1."""
 
     split: str
     name: str
@@ -68,12 +73,16 @@ def _shifted(cells: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]]]:
     """(16, 16) -> all its shifts as (25, 256), and the shifts in cells."""
     shifts = [(y, x) for y in range(-REACH, REACH + 1) for x in range(-REACH, REACH + 1)]
     padded = np.pad(cells, REACH)
-    rows = [padded[REACH - y:REACH - y + CELLS, REACH - x:REACH - x + CELLS].ravel() for y, x in shifts]
+    rows = [
+        padded[REACH - y : REACH - y + CELLS, REACH - x : REACH - x + CELLS].ravel()
+        for y, x in shifts
+    ]
     return np.stack(rows), shifts
 
 
 def _blurred(image: np.ndarray) -> np.ndarray:
-    """(64, 64) -> float32, [1 2 1]/4 both ways: thin strokes half a pixel apart must still match."""
+    """(64, 64) -> float32, [1 2 1]/4 both ways: thin strokes half a pixel apart must still
+    match."""
     image = image.astype(np.float32)
     for axis in (0, 1):
         image = (np.roll(image, 1, axis) + 2 * image + np.roll(image, -1, axis)) / 4
@@ -83,16 +92,20 @@ def _blurred(image: np.ndarray) -> np.ndarray:
 def _overlap(first: np.ndarray, second: np.ndarray, y: int, x: int) -> float:
     """Pearson's r of the area that both share when `first` is moved y down and x right."""
     size = len(first)
-    a = first[max(0, -y):size - max(0, y), max(0, -x):size - max(0, x)]
-    b = second[max(0, y):size + min(0, y), max(0, x):size + min(0, x)]
+    a = first[max(0, -y) : size - max(0, y), max(0, -x) : size - max(0, x)]
+    b = second[max(0, y) : size + min(0, y), max(0, x) : size + min(0, x)]
     a, b = a - a.mean(), b - b.mean()
     return float((a * b).sum() / max(np.sqrt((a * a).sum() * (b * b).sum()), 1e-6))
 
 
-def best_match(image: np.ndarray, others: np.ndarray, cells: np.ndarray | None = None) -> tuple[int, float, tuple]:
-    """The nearest of `others` to `image`: (index, score, (down, right)); index -1 where none passes the coarse step.
+def best_match(
+    image: np.ndarray, others: np.ndarray, cells: np.ndarray | None = None
+) -> tuple[int, float, tuple]:
+    """The nearest of `others` to `image`: (index, score, (down, right)); index -1 where none passes
+    the coarse step.
 
-    image: (64, 64) uint8; others: (n, 64, 64) uint8; cells: (n, 256) float32, `_unit(_cells(others))` where known.
+    image: (64, 64) uint8; others: (n, 64, 64) uint8; cells: (n, 256) float32,
+    `_unit(_cells(others))` where known.
     """
     cells = _unit(_cells(others).reshape(len(others), -1)) if cells is None else cells
     queries = [_rescaled(image, s) for s in SCALES]
@@ -115,12 +128,14 @@ def best_match(image: np.ndarray, others: np.ndarray, cells: np.ndarray | None =
     return index, score, shift
 
 
-def search(old, names=("val", "test"), threshold: float = THRESHOLD,
-           progress=None) -> tuple[list[Pair], dict[str, int]]:
-    """The look-alikes in train of the images of the splits `names`, best first, and how many images were searched.
+def search(
+    old, names=("val", "test"), threshold: float = THRESHOLD, progress=None
+) -> tuple[list[Pair], dict[str, int]]:
+    """The look-alikes in train of the images of the splits `names`, best first, and how many images
+    were searched.
 
-    old: `corpus.load(...).old`. About 15 s on one core for the published val list. `progress(done, total)` is called
-    after every image. Raises DataError where train is empty.
+    old: `corpus.load(...).old`. About 15 s on one core for the published val list. `progress(done,
+    total)` is called after every image. Raises DataError where train is empty.
     """
     train = old.indices("train")
     if not len(train):
@@ -135,9 +150,13 @@ def search(old, names=("val", "test"), threshold: float = THRESHOLD,
         low, high = np.searchsorted(bounds, [labels[i], labels[i] + 1])
         if high > low:
             same = np.sort(order[low:high])
-            index, score, shift = best_match(np.asarray(old.images[i]), np.asarray(old.images[same]))
+            index, score, shift = best_match(
+                np.asarray(old.images[i]), np.asarray(old.images[same])
+            )
             if score >= threshold:
-                found.append(Pair(split, str(old.names[i]), str(old.names[same[index]]), score, shift))
+                found.append(
+                    Pair(split, str(old.names[i]), str(old.names[same[index]]), score, shift)
+                )
         if progress:
             progress(done, len(wanted))
     found.sort(key=lambda p: (-p.score, p.name))
@@ -147,25 +166,29 @@ def search(old, names=("val", "test"), threshold: float = THRESHOLD,
 def _shift(image, rng):
     down, right = rng.integers(-6, 7, 2)
     size = len(image)
-    return np.pad(image, 6)[6 - down:6 - down + size, 6 - right:6 - right + size]
+    return np.pad(image, 6)[6 - down : 6 - down + size, 6 - right : 6 - right + size]
 
 
 def _recut(image, rng, low, high):
-    """Other margins: each side moved inwards by low to high pixels (outwards below 0), then 64x64 again."""
+    """Other margins: each side moved inwards by low to high pixels (outwards below 0), then 64x64
+    again."""
     left, top, right, bottom = rng.integers(low, high + 1, 4)
     size = len(image)
     cut = Image.fromarray(image).crop((left, top, size - right, size - bottom))
     return np.asarray(cut.resize((size, size), Image.Resampling.BICUBIC))
 
 
-CONTROLS = {"shifted by up to 6 pixels": _shift,
-            "cut narrower by 0 to 3 pixels a side": lambda image, rng: _recut(image, rng, 0, 3),
-            "cut wider by 0 to 3 pixels a side": lambda image, rng: _recut(image, rng, -3, 0),
-            "cut narrower or wider by up to 3 pixels a side": lambda image, rng: _recut(image, rng, -3, 3)}
+CONTROLS = {
+    "shifted by up to 6 pixels": _shift,
+    "cut narrower by 0 to 3 pixels a side": lambda image, rng: _recut(image, rng, 0, 3),
+    "cut wider by 0 to 3 pixels a side": lambda image, rng: _recut(image, rng, -3, 0),
+    "cut narrower or wider by up to 3 pixels a side": lambda image, rng: _recut(image, rng, -3, 3),
+}
 
 
 def controls(old, count: int = 200, seed: int = 0) -> dict[str, np.ndarray]:
-    """What true duplicates score: `count` images of val, each against itself changed in the way of CONTROLS.
+    """What true duplicates score: `count` images of val, each against itself changed in the way of
+    CONTROLS.
 
     Returns {way: (count,) float64 scores}; a score of -1 did not pass the coarse step.
     """
@@ -185,6 +208,10 @@ def write(pairs: list[Pair], path) -> None:
         with open(path, "w", newline="", encoding="utf-8", errors=ESCAPED) as file:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(["split", "name", "train_name", "score", "down", "right"])
-            rows.writerows([p.split, p.name, p.train_name, f"{p.score:.3f}", *p.shift] for p in pairs)
+            rows.writerows(
+                [p.split, p.name, p.train_name, f"{p.score:.3f}", *p.shift] for p in pairs
+            )
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); choose another file") from None
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror}); choose another file"
+        ) from None

@@ -1,4 +1,5 @@
 """Locks that go with their process, however it ends, and which processes have ended."""
+
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,10 +8,11 @@ from pathlib import Path
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold `path` alone: a folder that is there, or the name of a file that is made for this and removed afterwards.
+    """Hold `path` alone: a folder that is there, or the name of a file that is made for this and
+    removed afterwards.
 
-    Raises BlockingIOError where somebody else holds it, OSError where it cannot be opened. Where operating system or file system
-    know no locks, there is none.
+    Raises BlockingIOError where somebody else holds it, OSError where it cannot be opened. Where
+    operating system or file system know no locks, there is none.
     """
     try:
         import fcntl
@@ -27,7 +29,8 @@ def locked(path: Path) -> Iterator[None]:
                 raise
             except OSError:  # a file system without locks
                 pass
-            # Whoever held it before may have removed the file that was opened here: then this lock keeps nobody out.
+            # Whoever held it before may have removed the file that was opened here: then this lock
+            # keeps nobody out.
             if not folder and not _still_there(path, handle):
                 continue
             try:

@@ -1,9 +1,12 @@
-"""MNIST as published (gzipped idx) into arrays, for comparison: handwritten digits, 28x28, 60,000 train and 10,000 test.
+"""MNIST as published (gzipped idx) into arrays, for comparison: handwritten digits, 28x28, 60,000
+train and 10,000 test.
 
     mnist.load("test")   ->   .images (N, 28, 28) uint8, .labels (N,) uint8, .characters "0".."9"
 
-The four files lie in the folder mnist/ of the data folder, for Kuzushiji-MNIST's have the same names. Source: http://yann.lecun.com/exdb/mnist/
+The four files lie in the folder mnist/ of the data folder, for Kuzushiji-MNIST's have the same
+names. Source: http://yann.lecun.com/exdb/mnist/
 """
+
 import numpy as np
 
 from .errors import DataError
@@ -15,7 +18,8 @@ MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 
 
 def load(split: str = "train", data=None) -> Kana:
-    """The images and labels of split "train" or "test". Raises DataError where a file is missing, damaged or does not fit."""
+    """The images and labels of split "train" or "test". Raises DataError where a file is missing,
+    damaged or does not fit."""
     if split not in ("train", "test"):
         raise DataError(f"split {split!r}: mnist is published as train and test")
     folder = data_folder(data) / "mnist"
@@ -27,7 +31,9 @@ def load(split: str = "train", data=None) -> Kana:
     ]
     missing = [name for name, path in zip(names, paths) if path is None]
     if missing:
-        raise DataError(f"{folder}: {' and '.join(missing)} missing; put the four published files there, e.g. from {MIRROR}")
+        raise DataError(
+            f"{folder}: {' and '.join(missing)} missing; put the four published files there, e.g. from {MIRROR}"
+        )
     images, labels = (read(path, ndim) for path, ndim in zip(paths, (3, 1)))
     check(f"mnist {split} in {folder}", images, labels, len(DIGITS))
     return Kana(images, labels, np.array([ord(c) for c in DIGITS], np.int32), tuple(DIGITS))

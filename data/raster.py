@@ -1,4 +1,5 @@
 """Polylines in the 109x109 box into an anti-aliased grey image, as a round pen would draw them."""
+
 import numpy as np
 
 from .errors import DataError
@@ -11,10 +12,11 @@ _SEGMENTS = 256  # at once: each costs several images of memory
 def rasterise(polylines, size: int = 64, width: float = 3.0) -> np.ndarray:
     """Polylines, a list of (n, 2) in box units, into (size, size) uint8, ink 255 on paper 0.
 
-    The box is scaled plainly, x_px = x * size / 109, pixel i covering [i, i + 1). `width` is the stroke width in box
-    units; caps and joins are round. A pixel's grey is the overlap of the pen with an interval of one pixel, taken
-    across the nearest segment: exact coverage along straight edges that run with the axes, ink conserving elsewhere.
-    Ink outside the box is cut. Raises DataError on wrong shapes and non-finite numbers.
+    The box is scaled plainly, x_px = x * size / 109, pixel i covering [i, i + 1). `width` is the
+    stroke width in box units; caps and joins are round. A pixel's grey is the overlap of the pen
+    with an interval of one pixel, taken across the nearest segment: exact coverage along straight
+    edges that run with the axes, ink conserving elsewhere. Ink outside the box is cut. Raises
+    DataError on wrong shapes and non-finite numbers.
     """
     scale = size / BOX
     centre = np.arange(size, dtype=np.float32) + 0.5
@@ -23,15 +25,19 @@ def rasterise(polylines, size: int = 64, width: float = 3.0) -> np.ndarray:
         try:
             points = np.asarray(polyline, np.float32)
         except (TypeError, ValueError):
-            raise DataError(f"stroke {number + 1}: not an array of numbers; give (n, 2) coordinates") from None
+            raise DataError(
+                f"stroke {number + 1}: not an array of numbers; give (n, 2) coordinates"
+            ) from None
         if points.ndim != 2 or points.shape[1] != 2 or len(points) < 1:
             raise DataError(f"stroke {number + 1}: shape {points.shape}; give (n, 2) coordinates")
         if not np.isfinite(points).all():
-            raise DataError(f"stroke {number + 1}: holds NaN or infinite coordinates; give finite numbers")
+            raise DataError(
+                f"stroke {number + 1}: holds NaN or infinite coordinates; give finite numbers"
+            )
         points = np.clip(points * scale, -_FAR, _FAR)  # squares must not overflow
         starts, ends = (points[:-1], points[1:]) if len(points) > 1 else (points, points)
         for first in range(0, len(starts), _SEGMENTS):
-            start, end = starts[first:first + _SEGMENTS], ends[first:first + _SEGMENTS]
+            start, end = starts[first : first + _SEGMENTS], ends[first : first + _SEGMENTS]
             ux, uy = (end - start).T[:, :, None, None]
             dx = centre[None, None, :] - start[:, 0, None, None]
             dy = centre[None, :, None] - start[:, 1, None, None]

@@ -1,8 +1,10 @@
-"""Turns the hand-drawn glyphs of `sample_glyphs` into a small stand-in for both published data sets, in their layouts.
+"""Turns the hand-drawn glyphs of `sample_glyphs` into a small stand-in for both published data
+sets, in their layouts.
 
-`write` makes `kkanji.tar` (cursive, brushed 64x64 images, rendered here from the glyphs' own strokes) and
-`kanjivg-00000000.xml.gz` (the glyphs). No third-party data is in it, so that a machine that has downloaded nothing can
-run everything. It is a rehearsal, not a data set: the old domain imitates the look of Kuzushiji-Kanji, not its forms.
+`write` makes `kkanji.tar` (cursive, brushed 64x64 images, rendered here from the glyphs' own
+strokes) and `kanjivg-00000000.xml.gz` (the glyphs). No third-party data is in it, so that a machine
+that has downloaded nothing can run everything. It is a rehearsal, not a data set: the old domain
+imitates the look of Kuzushiji-Kanji, not its forms.
 """
 
 import gzip
@@ -33,12 +35,14 @@ _HANDS = 3  # ways to join and drop strokes that the images of a class share
 def write(folder, seed: int = 0, images_per_class: int | None = None) -> None:
     """Write the sample corpus into a folder: `kkanji.tar` and `kanjivg-00000000.xml.gz`.
 
-    One seed gives the same bytes as long as numpy and Pillow stay the same versions. Takes about 10 s on one core.
+    One seed gives the same bytes as long as numpy and Pillow stay the same versions. Takes about 10
+    s on one core.
 
     Args:
         folder: made if it is not there; each file replaces an earlier one only once it is whole.
         seed: decides the images and class sizes of the old domain; the glyphs are always the same.
-        images_per_class: at most so many images a class, for quick tests; they are the first ones of the full corpus.
+        images_per_class: at most so many images a class, for quick tests; they are the first ones
+        of the full corpus.
 
     Raises:
         DataError: the folder cannot be written.
@@ -54,18 +58,22 @@ def write(folder, seed: int = 0, images_per_class: int | None = None) -> None:
             _replace(folder / name, content)
     except OSError as error:
         reason = error.strerror or error
-        raise DataError(f"{folder}: the sample corpus cannot be written ({reason}); choose another folder") from None
+        raise DataError(
+            f"{folder}: the sample corpus cannot be written ({reason}); choose another folder"
+        ) from None
 
 
 def class_sizes(seed: int = 0) -> dict[str, int]:
-    """Images per kanji: 1 to 40, about 12 on average, most classes small and a few large, as in Kuzushiji-Kanji."""
+    """Images per kanji: 1 to 40, about 12 on average, most classes small and a few large, as in
+    Kuzushiji-Kanji."""
     kanji = sample_glyphs.characters()
     rank = (np.random.default_rng([seed, 0]).permutation(len(kanji)) + 0.5) / len(kanji)
     return dict(zip(kanji, (1 + np.floor(LARGEST_CLASS * rank**2.5)).astype(int).tolist()))
 
 
 def render(character: str, index: int, seed: int = 0) -> np.ndarray:
-    """The index-th old image of a kanji: (64, 64) uint8, ink 255 on 0. KeyError if the sample has no such kanji."""
+    """The index-th old image of a kanji: (64, 64) uint8, ink 255 on 0. KeyError if the sample has
+    no such kanji."""
     rng = np.random.default_rng([seed, 1, ord(character), index])
     lines = _cursive(character, int(rng.integers(_HANDS)), rng, seed)
     lines = _frame(_warp(lines, rng), rng)
@@ -76,7 +84,7 @@ def render(character: str, index: int, seed: int = 0) -> np.ndarray:
     return _ink(_brush(lines, float(np.clip(width, 2.2, 6.5)), rng), rng)
 
 
-# --- files ------------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -96,7 +104,10 @@ def _kkanji(seed: int, images_per_class: int | None) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for character, size in class_sizes(seed).items():
             count = size if images_per_class is None else min(size, images_per_class)
-            images = {_name(character, index, seed): render(character, index, seed) for index in range(count)}
+            images = {
+                _name(character, index, seed): render(character, index, seed)
+                for index in range(count)
+            }
             for name in sorted(images):
                 png = io.BytesIO()
                 Image.fromarray(images[name]).save(png, "PNG")
@@ -140,16 +151,19 @@ def _group(group: sample_glyphs.Group, stem: str, count: dict[str, int], indent:
         else:
             count["s"] += 1
             drawn = sample_glyphs.path(item)
-            lines.append(f'{indent}\t<path id="{stem}-s{count["s"]}" kvg:type="{item.type}" d="{drawn}"/>')
+            lines.append(
+                f'{indent}\t<path id="{stem}-s{count["s"]}" kvg:type="{item.type}" d="{drawn}"/>'
+            )
     return [*lines, f"{indent}</g>"]
 
 
-# --- the old hand -----------------------------------------------------------------------------------------------------
+# --- the old hand ---------------------------------------------------------------------------------
 
 
 @dataclass
 class _Line:
-    """What the brush draws without leaving the paper: (n, 2) points, x right, y down, and the (n,) pressure there."""
+    """What the brush draws without leaving the paper: (n, 2) points, x right, y down, and the (n,)
+    pressure there."""
 
     points: np.ndarray
     pressure: np.ndarray
@@ -171,14 +185,17 @@ def _sampled(curves: np.ndarray) -> np.ndarray:
 
 def _touch(kind: str, n: int) -> np.ndarray:
     """Brush pressure along a stroke of a KanjiVG type: how it is put on, carried and lifted."""
-    at, marks = np.linspace(0, 1, n), {
-        "㇒": ((0, 0.15, 0.6, 1), (0.75, 1.1, 0.8, 0.2)),
-        "㇓": ((0, 0.15, 0.6, 1), (0.75, 1.1, 0.8, 0.2)),
-        "㇏": ((0, 0.3, 0.8, 1), (0.45, 0.8, 1.3, 0.3)),
-        "㇔": ((0, 0.7, 1), (0.4, 1.15, 0.7)),
-        "㇀": ((0, 0.2, 1), (1, 1, 0.2)),
-        "㇐": ((0, 0.12, 0.5, 0.9, 1), (0.8, 0.95, 0.75, 1, 0.7)),
-    }.get(kind, ((0, 0.1, 0.9, 1), (0.8, 1.05, 1, 0.6)))
+    at, marks = (
+        np.linspace(0, 1, n),
+        {
+            "㇒": ((0, 0.15, 0.6, 1), (0.75, 1.1, 0.8, 0.2)),
+            "㇓": ((0, 0.15, 0.6, 1), (0.75, 1.1, 0.8, 0.2)),
+            "㇏": ((0, 0.3, 0.8, 1), (0.45, 0.8, 1.3, 0.3)),
+            "㇔": ((0, 0.7, 1), (0.4, 1.15, 0.7)),
+            "㇀": ((0, 0.2, 1), (1, 1, 0.2)),
+            "㇐": ((0, 0.12, 0.5, 0.9, 1), (0.8, 0.95, 0.75, 1, 0.7)),
+        }.get(kind, ((0, 0.1, 0.9, 1), (0.8, 1.05, 1, 0.6))),
+    )
     return np.interp(at, *marks)
 
 
@@ -186,19 +203,26 @@ def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian smoothing along axis 0, in samples, that keeps both ends where they are."""
     reach = min(int(3 * sigma) + 1, len(values) - 1)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    before, after = 2 * values[:1] - values[reach:0:-1], 2 * values[-1:] - values[-2 : -reach - 2 : -1]
+    before, after = (
+        2 * values[:1] - values[reach:0:-1],
+        2 * values[-1:] - values[-2 : -reach - 2 : -1],
+    )
     padded = np.concatenate([before, values, after])
-    return np.stack([np.convolve(column, kernel / kernel.sum(), "valid") for column in padded.T], axis=1)
+    return np.stack(
+        [np.convolve(column, kernel / kernel.sum(), "valid") for column in padded.T], axis=1
+    )
 
 
 def _cursive(character: str, hand: int, rng: np.random.Generator, seed: int) -> list[_Line]:
     """Strokes joined, dropped and rounded off, component by component.
 
-    What is joined and dropped belongs to the hand, so that images of a class share their cursive form; how far corners
-    are cut and how much each stroke strays belongs to the image.
+    What is joined and dropped belongs to the hand, so that images of a class share their cursive
+    form; how far corners are cut and how much each stroke strays belongs to the image.
     """
     form = np.random.default_rng([seed, 2, ord(character), hand])
-    speed = np.clip(form.beta(1.8, 1.3) + rng.normal(0, 0.1), 0, 1)  # 0: every stroke written out, 1: one flowing line
+    speed = np.clip(
+        form.beta(1.8, 1.3) + rng.normal(0, 0.1), 0, 1
+    )  # 0: every stroke written out, 1: one flowing line
     join, drop = 0.1 + 0.8 * speed, 0.35 * max(speed - 0.4, 0)
     lines, run = [], []
     for leaf in sample_glyphs.glyph(character).leaves():
@@ -219,16 +243,25 @@ def _cursive(character: str, hand: int, rng: np.random.Generator, seed: int) -> 
 
 
 def _join(run: list, points: np.ndarray, touch: np.ndarray, speed: float) -> list:
-    """Carry a run of strokes on into the next one: both fall short, and a lighter trail leads from one to the other."""
+    """Carry a run of strokes on into the next one: both fall short, and a lighter trail leads from
+    one to the other."""
     if not run:
         return [(points, touch)]
     before, weight = run[-1]
     short = 0.32 * speed
-    kept, start = max(3, round(len(before) * (1 - short))), max(0, min(len(points) - 3, round(len(points) * short)))
-    before, points = before[:kept], points[start :]
+    kept, start = (
+        max(3, round(len(before) * (1 - short))),
+        max(0, min(len(points) - 3, round(len(points) * short))),
+    )
+    before, points = before[:kept], points[start:]
     way = _even(np.stack([before[-1], points[0]]), 1.5)[1:-1]
     light = np.clip(0.8 - len(way) / 60, 0.25, 0.65) * (0.7 + 0.5 * speed)
-    return [*run[:-1], (before, weight[:kept]), (way, np.full(len(way), light)), (points, touch[start :])]
+    return [
+        *run[:-1],
+        (before, weight[:kept]),
+        (way, np.full(len(way), light)),
+        (points, touch[start:]),
+    ]
 
 
 def _finish(run: list, speed: float) -> _Line:
@@ -242,7 +275,11 @@ def _warp(lines: list[_Line], rng: np.random.Generator) -> list[_Line]:
     lean, rise, turn = rng.normal(0.02, 0.09), rng.normal(-0.1, 0.06), rng.normal(0, 0.04)
     matrix = np.array([[1, -lean], [rise, 1]]) @ np.array([[1, turn], [-turn, 1]])
     matrix[0] *= np.exp(rng.normal(-0.1, 0.14))
-    height, phase, pace = rng.normal(0, 2.2, (2, 2)), rng.uniform(0, 2 * np.pi, (2, 2)), rng.uniform(0.03, 0.07, (2, 2))
+    height, phase, pace = (
+        rng.normal(0, 2.2, (2, 2)),
+        rng.uniform(0, 2 * np.pi, (2, 2)),
+        rng.uniform(0.03, 0.07, (2, 2)),
+    )
     warped = []
     for line in lines:
         bend = (height * np.sin(line.points[:, :, None] * pace + phase)).sum(axis=1)
@@ -251,7 +288,8 @@ def _warp(lines: list[_Line], rng: np.random.Generator) -> list[_Line]:
 
 
 def _frame(lines: list[_Line], rng: np.random.Generator) -> list[_Line]:
-    """Fit a character into the image as the published crops do: it all but fills it, one side closer than the other."""
+    """Fit a character into the image as the published crops do: it all but fills it, one side
+    closer than the other."""
     points = np.concatenate([line.points for line in lines])
     low, high = points.min(axis=0), points.max(axis=0)
     extent = np.maximum(high - low, 0.22 * _BOX) * (1, rng.uniform(0.88, 1.15))
@@ -259,7 +297,9 @@ def _frame(lines: list[_Line], rng: np.random.Generator) -> list[_Line]:
     scale = room / extent.max() * np.array([1, rng.uniform(0.9, 1.1)])
     scale *= np.minimum(1, (SIZE - 3) / (scale * (high - low) + 1e-6))
     centre = SIZE / 2 + rng.normal(0, 1.2, 2)
-    return [_Line((line.points - (low + high) / 2) * scale + centre, line.pressure) for line in lines]
+    return [
+        _Line((line.points - (low + high) / 2) * scale + centre, line.pressure) for line in lines
+    ]
 
 
 def _neighbour(rng: np.random.Generator, seed: int) -> list[_Line]:
@@ -271,19 +311,24 @@ def _neighbour(rng: np.random.Generator, seed: int) -> list[_Line]:
     return [line for line in moved if np.any((line.points > -3) & (line.points < SIZE + 3))]
 
 
-# --- brush, ink and paper ---------------------------------------------------------------------------------------------
+# --- brush, ink and paper -------------------------------------------------------------------------
 
 
 def _brush(lines: list[_Line], width: float, rng: np.random.Generator) -> Image.Image:
-    """Draw lines as trails of round dabs, wider across the brush's tip, on a canvas `_ZOOM` times finer."""
+    """Draw lines as trails of round dabs, wider across the brush's tip, on a canvas `_ZOOM` times
+    finer."""
     canvas = Image.new("L", (SIZE * _ZOOM, SIZE * _ZOOM))
     draw = ImageDraw.Draw(canvas)
     tip, flatness = rng.normal(0.35, 0.25), rng.uniform(0.05, 0.3)
     for line in lines:
         points = _even(line.points, 0.6)
-        pressure = np.interp(np.linspace(0, 1, len(points)), np.linspace(0, 1, len(line.pressure)), line.pressure)
+        pressure = np.interp(
+            np.linspace(0, 1, len(points)), np.linspace(0, 1, len(line.pressure)), line.pressure
+        )
         heading = np.arctan2(*np.gradient(points, axis=0).T[::-1])
-        radius = width / 2 * _ZOOM * pressure * (1 + flatness * (np.abs(np.sin(heading - tip)) * 2 - 1))
+        radius = (
+            width / 2 * _ZOOM * pressure * (1 + flatness * (np.abs(np.sin(heading - tip)) * 2 - 1))
+        )
         radius = np.maximum(radius, 0.45 * _ZOOM)
         x, y = points.T * _ZOOM
         for box in np.stack([x - radius, y - radius, x + radius, y + radius], axis=1).tolist():
@@ -292,11 +337,18 @@ def _brush(lines: list[_Line], width: float, rng: np.random.Generator) -> Image.
 
 
 def _ink(canvas: Image.Image, rng: np.random.Generator) -> np.ndarray:
-    """Ink that bleeds and runs dry, specks of the paper, and the scanner's hard contrast; (64, 64) uint8."""
-    spread = canvas.resize((SIZE, SIZE), Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(rng.uniform(0.35, 0.8)))
+    """Ink that bleeds and runs dry, specks of the paper, and the scanner's hard contrast; (64, 64)
+    uint8."""
+    spread = canvas.resize((SIZE, SIZE), Image.Resampling.BOX).filter(
+        ImageFilter.GaussianBlur(rng.uniform(0.35, 0.8))
+    )
     ink = np.asarray(spread, dtype=np.float32) / 255
     dryness = rng.uniform(0.25, 0.5) if rng.random() < 0.35 else rng.uniform(0.02, 0.15)
-    ink = ink * (1 - dryness * np.maximum(0.5 * _grain(rng, 1) + 0.9 * _grain(rng, 2) + 0.6 * _grain(rng, 6), -0.4))
+    ink = ink * (
+        1
+        - dryness
+        * np.maximum(0.5 * _grain(rng, 1) + 0.9 * _grain(rng, 2) + 0.6 * _grain(rng, 6), -0.4)
+    )
     for x, y in rng.uniform(0, SIZE, (rng.poisson(1.5), 2)).astype(int):
         ink[y : y + rng.integers(1, 3), x : x + rng.integers(1, 3)] += rng.uniform(0.2, 0.7)
     hardness, level = rng.uniform(4.5, 10), rng.uniform(0.38, 0.48)

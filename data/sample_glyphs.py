@@ -1,8 +1,9 @@
-"""Turns hand-drawn components into the strokes of about 200 real kanji: the glyphs of the built-in sample corpus.
+"""Turns hand-drawn components into the strokes of about 200 real kanji: the glyphs of the built-in
+sample corpus.
 
-Everything here was drawn for this project; no coordinate comes from KanjiVG or a font. `COMPONENTS` holds the drawings,
-`KANJI` says how they are put together, `glyph` returns the strokes of one kanji as cubic Béziers in the 109x109 box,
-and `path` spells one stroke in KanjiVG's path syntax.
+Everything here was drawn for this project; no coordinate comes from KanjiVG or a font. `COMPONENTS`
+holds the drawings, `KANJI` says how they are put together, `glyph` returns the strokes of one kanji
+as cubic Béziers in the 109x109 box, and `path` spells one stroke in KanjiVG's path syntax.
 """
 
 import functools
@@ -10,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# One line a component: name, then its strokes in writing order, separated by ";". A stroke is its KanjiVG type and
-# points x,y (109x109 box, y down) joined by straight lines, or by an arc where "~b" stands between two points: b is
-# the arc's height over its chord's length, positive to the right of the direction of travel. A name ending in "-" is
-# the narrow form taken on the left of a kanji, in "^" the flat one on top.
+# One line a component: name, then its strokes in writing order, separated by ";". A stroke is its
+# KanjiVG type and points x,y (109x109 box, y down) joined by straight lines, or by an arc where
+# "~b" stands between two points: b is the arc's height over its chord's length, positive to the
+# right of the direction of travel. A name ending in "-" is the narrow form taken on the left of a
+# kanji, in "^" the flat one on top.
 COMPONENTS = """
 一 ㇐ 11,56 ~-.02 98,53
 二 ㇐ 25,33 ~-.02 83,30; ㇐ 11,84 ~-.02 98,81
@@ -148,8 +150,9 @@ COMPONENTS = """
 冂 ㇑ 16,16 16,98; ㇆ 17,18 93,15 93,97 80,88
 """
 
-# A kanji's parts: "a|b" side by side, "a/b" one over the other, "a[b" b inside a; a bare name is the component alone.
-# "@x0,y0,x1,y1" gives a part its box where the rule of `_METRICS` would place it badly.
+# A kanji's parts: "a|b" side by side, "a/b" one over the other, "a[b" b inside a; a bare name is
+# the component alone. "@x0,y0,x1,y1" gives a part its box where the rule of `_METRICS` would place
+# it badly.
 KANJI = """
 一 二 三 五 八 十 千 口 日 月 目 田 甲 申 由 里 中 虫 木 本 未 末 米 果 才 土 士 工 王 玉 主 生 人 大 太 犬 天 女 子 己 弓
 力 刀 又 欠 夕 小 少 水 火 山 川 上 下 止 正 足 心 手 耳 自 白 言 音 立 方 豆 糸 貝 頁 金 車 青 羊 牛 石 皿 丁 寸 竹 雨 門
@@ -182,7 +185,8 @@ KANJI = """
 針=金-|十 銅=金-|同
 """
 
-# The room a part asks for: width weight, height fraction (side by side), height weight, width fraction (stacked).
+# The room a part asks for: width weight, height fraction (side by side), height weight, width
+# fraction (stacked).
 _METRICS = """
 亻 .45 1 1 1; 彳 .5 1 1 1; 氵 .45 1 1 1; 忄 .45 1 1 1; 扌 .6 1 1 1; 木- .65 1 1 1; 禾- .65 1 1 1; 米- .7 1 1 1; 火- .65 1 1 1
 糹 .7 1 1 1; 金- .75 1 1 1; 足- .65 .95 1 1; 牛- .62 1 1 1; 土- .6 .8 1 1; 王- .62 .85 1 1; 女- .7 .95 1 1; 刂 .42 .95 1 1
@@ -199,14 +203,23 @@ _METRICS = """
 五 1 1 .8 .84; ⺀ 1 1 .6 .4; 夂 1 1 1 1; 匕 .9 .92 1 1; 化 1 1 1.2 .9; 旦 1 .84 1 1; 吉 1 .9 1 1; 舌 1 .95 1 1
 """
 
-_FRAME, _GAP = (9.0, 10.0, 100.0, 99.0), 5.0  # where composed kanji stand in the box, and the space between parts
-_INSIDE = {"門": (31, 51, 78, 97), "囗": (26, 25, 84, 84), "冂": (30, 34, 79, 84), "广": (29, 31, 99, 98)}
+_FRAME, _GAP = (
+    (9.0, 10.0, 100.0, 99.0),
+    5.0,
+)  # where composed kanji stand in the box, and the space between parts
+_INSIDE = {
+    "門": (31, 51, 78, 97),
+    "囗": (26, 25, 84, 84),
+    "冂": (30, 34, 79, 84),
+    "广": (29, 31, 99, 98),
+}
 _CLOSES_LAST = {"囗": 1}  # strokes of an enclosure that are written after its content
 
 
 @dataclass(frozen=True)
 class Stroke:
-    """One stroke: KanjiVG's stroke type and (n, 4, 2) float64 cubic Béziers, each starting where the last one ended."""
+    """One stroke: KanjiVG's stroke type and (n, 4, 2) float64 cubic Béziers, each starting where
+    the last one ended."""
 
     type: str
     curves: np.ndarray
@@ -218,7 +231,8 @@ class Stroke:
 
 @dataclass(frozen=True)
 class Group:
-    """A kanji or a part of one: its element, its strokes and groups in writing order; part 1, 2 if it is split."""
+    """A kanji or a part of one: its element, its strokes and groups in writing order; part 1, 2 if
+    it is split."""
 
     element: str
     items: tuple
@@ -236,7 +250,9 @@ class Group:
 
     def moved(self, scale: np.ndarray, shift: np.ndarray) -> "Group":
         """The same group with every control point p at p * scale + shift."""
-        return Group(self.element, tuple(item.moved(scale, shift) for item in self.items), self.part)
+        return Group(
+            self.element, tuple(item.moved(scale, shift) for item in self.items), self.part
+        )
 
 
 def _draw(text: str) -> Stroke:
@@ -250,7 +266,9 @@ def _draw(text: str) -> Stroke:
         point = np.array(token.split(","), dtype=np.float64)
         if here is not None:
             chord = point - here
-            bow = np.array([-chord[1], chord[0]]) * bulge * 4 / 3  # a cubic's height is 3/4 of its handles' height
+            bow = (
+                np.array([-chord[1], chord[0]]) * bulge * 4 / 3
+            )  # a cubic's height is 3/4 of its handles' height
             curves.append([here, here + chord / 3 + bow, here + chord * 2 / 3 + bow, point])
         here, bulge = point, 0.0
     return Stroke(kind, np.array(curves))
@@ -259,7 +277,10 @@ def _draw(text: str) -> Stroke:
 @functools.cache
 def _components() -> dict[str, Group]:
     named = (line.split(maxsplit=1) for line in COMPONENTS.strip().splitlines())
-    return {name: Group(name[0], tuple(_draw(text) for text in strokes.split(";"))) for name, strokes in named}
+    return {
+        name: Group(name[0], tuple(_draw(text) for text in strokes.split(";")))
+        for name, strokes in named
+    }
 
 
 @functools.cache
@@ -274,7 +295,8 @@ def _metrics() -> dict[str, tuple[float, ...]]:
 
 
 def _place(group: Group, box) -> Group:
-    """Stretch a group to a box (x0, y0, x1, y1); an axis along which it is a mere line is centred, not stretched."""
+    """Stretch a group to a box (x0, y0, x1, y1); an axis along which it is a mere line is centred,
+    not stretched."""
     points = np.concatenate([stroke.curves.reshape(-1, 2) for stroke in group.strokes()])
     low, high = points.min(axis=0), points.max(axis=0)
     start, end = np.array(box[:2], dtype=np.float64), np.array(box[2:], dtype=np.float64)
@@ -296,7 +318,8 @@ def _split(recipe: str, operator: str) -> list[str]:
 
 
 def _part(text: str) -> tuple[str, Group, tuple[float, ...] | None]:
-    """A part of a recipe: its name in the metrics, its strokes, and its box if it has one of its own."""
+    """A part of a recipe: its name in the metrics, its strokes, and its box if it has one of its
+    own."""
     name, _, box = text.partition("@")
     group = _compose(name[1:-1], "") if name.startswith("(") else _whole(name)
     return name, group, tuple(map(float, box.split(","))) if box else None
@@ -313,7 +336,9 @@ def _line(parts: list[str], axis: int) -> tuple[Group, ...]:
         start, end = low.copy(), high.copy()
         start[axis], end[axis] = at, at + unit * weight
         inset = (high - low)[1 - axis] * (1 - across) / 2
-        sink = (2 if index else -2) * (axis == 0 and across < 0.9)  # a low part sits high on the left, low on the right
+        sink = (2 if index else -2) * (
+            axis == 0 and across < 0.9
+        )  # a low part sits high on the left, low on the right
         start[1 - axis] += inset + sink
         end[1 - axis] -= inset - sink
         placed.append(_place(group, box or (*start, *end)))
@@ -327,12 +352,18 @@ def _enclose(outer: str, inner: str) -> tuple[Group, ...]:
     content = _place(group, box or _INSIDE[outer])
     if not late:
         return frame, content
-    first, last = Group(outer, frame.items[:-late], part=1), Group(outer, frame.items[-late:], part=2)
+    first, last = (
+        Group(outer, frame.items[:-late], part=1),
+        Group(outer, frame.items[-late:], part=2),
+    )
     return first, content, last
 
 
 def _compose(recipe: str, element: str) -> Group:
-    for operator, arrange in (("/", lambda parts: _line(parts, 1)), ("|", lambda parts: _line(parts, 0))):
+    for operator, arrange in (
+        ("/", lambda parts: _line(parts, 1)),
+        ("|", lambda parts: _line(parts, 0)),
+    ):
         if len(parts := _split(recipe, operator)) > 1:
             return Group(element, arrange(parts))
     return Group(element, _enclose(*_split(recipe, "[")))
@@ -349,17 +380,22 @@ def characters() -> list[str]:
 
 
 def glyph(character: str) -> Group:
-    """The strokes of one of `characters()`, in the 109x109 box and writing order; KeyError for any other character."""
+    """The strokes of one of `characters()`, in the 109x109 box and writing order; KeyError for any
+    other character."""
     _recipes()[character]
     return _whole(character)
 
 
 def path(stroke: Stroke) -> str:
     """A stroke in KanjiVG's path syntax: M, then relative cubics, coordinates to two decimals."""
-    rounded = np.round(stroke.curves, 2)  # before the differences, so that errors do not add up along the stroke
+    rounded = np.round(
+        stroke.curves, 2
+    )  # before the differences, so that errors do not add up along the stroke
     steps = "".join(f"c{_pairs(curve[1:] - curve[0])}" for curve in rounded)
     return f"M{_pairs(rounded[0, :1])}{steps}"
 
 
 def _pairs(points: np.ndarray) -> str:
-    return " ".join(f"{x:g},{y:g}" for x, y in np.round(points, 2) + 0.0)  # + 0.0 turns -0.0 into 0.0
+    return " ".join(
+        f"{x:g},{y:g}" for x, y in np.round(points, 2) + 0.0
+    )  # + 0.0 turns -0.0 into 0.0

@@ -1,12 +1,15 @@
 """Stroke-3 sets in .npz files, as the published sketch-rnn sets have them, and back.
 
-Two layouts. *sketch-rnn*: train, valid and test are object arrays of (n, 3) arrays, which NumPy stores as pickles; this
-is what Sketch-RNN programs load (`np.load(path, encoding="latin1", allow_pickle=True)`). *flat*: no pickle; `rows`
-(R, 3) and `offsets` (N + 1,) into them for all drawings, `split` (N,) uint8 into ("train", "valid", "test").
-Both add `scale` (), file units to one box unit, and words and keys as text arrays, which other programs do not look at.
-Pickles are never run here: their few instructions are walked through and anything but plain arrays is refused.
-Formats: https://github.com/magenta/magenta/tree/main/magenta/models/sketch_rnn, numpy.lib.format, pickletools.
+Two layouts. *sketch-rnn*: train, valid and test are object arrays of (n, 3) arrays, which NumPy
+stores as pickles; this is what Sketch-RNN programs load (`np.load(path, encoding="latin1",
+allow_pickle=True)`). *flat*: no pickle; `rows` (R, 3) and `offsets` (N + 1,) into them for all
+drawings, `split` (N,) uint8 into ("train", "valid", "test"). Both add `scale` (), file units to one
+box unit, and words and keys as text arrays, which other programs do not look at. Pickles are never
+run here: their few instructions are walked through and anything but plain arrays is refused.
+Formats: https://github.com/magenta/magenta/tree/main/magenta/models/sketch_rnn, numpy.lib.format,
+pickletools.
 """
+
 import io
 import math
 import pickle
@@ -41,8 +44,12 @@ def write(file, drawings: Set, layout: str = "sketch-rnn") -> None:
     """Write a set to a binary file in the layout "sketch-rnn" or "flat"; rows keep their dtype."""
     arrays = {"scale": np.float64(drawings.scale or 1)}
     if layout == "flat":
-        arrays["rows"] = np.concatenate([np.zeros((0, 3), np.float32 if not drawings.rows else drawings.rows[0].dtype),
-                                         *drawings.rows])
+        arrays["rows"] = np.concatenate(
+            [
+                np.zeros((0, 3), np.float32 if not drawings.rows else drawings.rows[0].dtype),
+                *drawings.rows,
+            ]
+        )
         arrays["offsets"] = np.cumsum([0, *map(len, drawings.rows)]).astype(np.int64)
         arrays["split"] = np.array([SPLITS.index(s) for s in drawings.splits], np.uint8)
         arrays["words"], arrays["keys"] = _texts(drawings.words), _texts(drawings.keys)
@@ -59,13 +66,20 @@ def write(file, drawings: Set, layout: str = "sketch-rnn") -> None:
 
 
 def read(path) -> Set:
-    """Read either layout. Raises DataError for what is damaged, too large, no stroke-3, or any other pickle."""
+    """Read either layout. Raises DataError for what is damaged, too large, no stroke-3, or any
+    other pickle."""
     try:
         with opened_zip(path, _MAX_BYTES, "split the file") as archive:
-            names = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
+            names = {
+                name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")
+            }
 
             def get(name):
-                return _array(archive.read(f"{name}.npy"), f"{path}: {name}") if name in names else None
+                return (
+                    _array(archive.read(f"{name}.npy"), f"{path}: {name}")
+                    if name in names
+                    else None
+                )
 
             return _flat(path, get) if "rows" in names else _sketch_rnn(path, get, names)
     except FileNotFoundError:
@@ -77,7 +91,9 @@ def read(path) -> Set:
 
 def _sketch_rnn(path, get, names) -> Set:
     if not any(s in names for s in SPLITS):
-        raise DataError(f"{path}: has none of the arrays train, valid and test; this is not a sketch-rnn set")
+        raise DataError(
+            f"{path}: has none of the arrays train, valid and test; this is not a sketch-rnn set"
+        )
     result = Set(scale=_scale(path, get("scale")))
     for split in SPLITS:
         drawings = get(split)
@@ -95,15 +111,31 @@ def _sketch_rnn(path, get, names) -> Set:
 def _flat(path, get) -> Set:
     rows = _rows(get("rows"), f"{path}: rows")
     offsets, split = get("offsets"), get("split")
-    if (not _is_integers(offsets) or not len(offsets) or offsets[0] != 0 or offsets[-1] != len(rows)
-            or (np.diff(offsets.astype(np.int64)) < 0).any()):
+    if (
+        not _is_integers(offsets)
+        or not len(offsets)
+        or offsets[0] != 0
+        or offsets[-1] != len(rows)
+        or (np.diff(offsets.astype(np.int64)) < 0).any()
+    ):
         raise DataError(f"{path}: offsets do not cut rows into drawings; fetch the file again")
     count = len(offsets) - 1
-    if not _is_integers(split) or len(split) != count or count and not (0 <= split.min() and split.max() < len(SPLITS)):
-        raise DataError(f"{path}: split is not a number from 0 to 2 for each drawing; fetch the file again")
-    return Set([rows[a:b] for a, b in zip(offsets, offsets[1:])], [SPLITS[s] for s in split],
-               _labels(get("words"), count, f"{path}: words"), _labels(get("keys"), count, f"{path}: keys"),
-               _scale(path, get("scale")))
+    if (
+        not _is_integers(split)
+        or len(split) != count
+        or count
+        and not (0 <= split.min() and split.max() < len(SPLITS))
+    ):
+        raise DataError(
+            f"{path}: split is not a number from 0 to 2 for each drawing; fetch the file again"
+        )
+    return Set(
+        [rows[a:b] for a, b in zip(offsets, offsets[1:])],
+        [SPLITS[s] for s in split],
+        _labels(get("words"), count, f"{path}: words"),
+        _labels(get("keys"), count, f"{path}: keys"),
+        _scale(path, get("scale")),
+    )
 
 
 def _is_integers(array) -> bool:
@@ -111,7 +143,12 @@ def _is_integers(array) -> bool:
 
 
 def _rows(array, where: str) -> np.ndarray:
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "iuf":
+    if (
+        not isinstance(array, np.ndarray)
+        or array.ndim != 2
+        or array.shape[1] != 3
+        or array.dtype.kind not in "iuf"
+    ):
         raise DataError(f"{where} is not an (n, 3) array of numbers; this is not stroke-3")
     return array
 
@@ -122,7 +159,10 @@ def _labels(array, count: int, where: str) -> list[str]:
     if not isinstance(array, np.ndarray) or array.dtype.kind != "U" or array.shape != (count,):
         raise DataError(f"{where} is not one text for each drawing; fetch the file again")
     # NumPy makes texts of any numbers, which Python then cannot read.
-    numbers = np.frombuffer(np.ascontiguousarray(array).tobytes(), array.dtype.byteorder.replace("=", "<").replace("|", "<") + "u4")
+    numbers = np.frombuffer(
+        np.ascontiguousarray(array).tobytes(),
+        array.dtype.byteorder.replace("=", "<").replace("|", "<") + "u4",
+    )
     if len(numbers) and numbers.max() > 0x10FFFF:
         raise DataError(f"{where} holds what is no text; fetch the file again")
     return array.tolist()
@@ -131,8 +171,12 @@ def _labels(array, count: int, where: str) -> list[str]:
 def _scale(path, array) -> float | None:
     if array is None:
         return None
-    if not isinstance(array, np.ndarray) or array.shape != () or array.dtype.kind not in "iuf" \
-            or not (math.isfinite(array) and array > 0):
+    if (
+        not isinstance(array, np.ndarray)
+        or array.shape != ()
+        or array.dtype.kind not in "iuf"
+        or not (math.isfinite(array) and array > 0)
+    ):
         raise DataError(f"{path}: scale is not one number above 0; fetch the file again")
     return float(array)
 
@@ -141,25 +185,31 @@ def _texts(values) -> np.ndarray:
     return np.array([v.rstrip("\0") for v in values], np.str_) if values else np.zeros(0, "<U1")
 
 
-# Members -------------------------------------------------------------------------------------------------------------
+# Members ------------------------------------------------------------------------------------------
+
 
 def _member(archive, name: str, content: bytes) -> None:
-    info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))  # the same input gives the same bytes
+    info = zipfile.ZipInfo(
+        f"{name}.npy", (1980, 1, 1, 0, 0, 0)
+    )  # the same input gives the same bytes
     info.compress_type = zipfile.ZIP_DEFLATED
     with archive.open(info, "w", force_zip64=True) as member:
         member.write(content)
 
 
 def _pickled(arrays: list[np.ndarray]) -> bytes:
-    """An object array in the .npy format, loadable by every NumPy: NumPy 2's new module name would shut out NumPy 1."""
+    """An object array in the .npy format, loadable by every NumPy: NumPy 2's new module name would
+    shut out NumPy 1."""
     objects = np.empty(len(arrays), object)
     for i, array in enumerate(arrays):
         objects[i] = np.ascontiguousarray(array)
     content = io.BytesIO()
-    npy.write_array_header_1_0(content, {"descr": "|O", "fortran_order": False, "shape": objects.shape})
+    npy.write_array_header_1_0(
+        content, {"descr": "|O", "fortran_order": False, "shape": objects.shape}
+    )
     new, old = b"\x80\x03cnumpy._core.multiarray\n", b"\x80\x03cnumpy.core.multiarray\n"
     dump = pickle.dumps(objects, protocol=3)
-    return content.getvalue() + (old + dump[len(new):] if dump.startswith(new) else dump)
+    return content.getvalue() + (old + dump[len(new) :] if dump.startswith(new) else dump)
 
 
 def _array(content: bytes, where: str):
@@ -168,7 +218,7 @@ def _array(content: bytes, where: str):
     try:
         shape, fortran, dtype = npy_header(file)
         if dtype.hasobject:
-            array = _Pickle(content[file.tell():]).load()
+            array = _Pickle(content[file.tell() :]).load()
             if array.dtype != "O" or len(array.shape) not in (1, 3):
                 raise ValueError("not a list of arrays")
             if (
@@ -180,17 +230,34 @@ def _array(content: bytes, where: str):
             }  # a memo can repeat one without end
             read = {key: _numbers(item) for key, item in different.items()}
             arrays = [read[id(item)] for item in array.content]
-            if sum(a.nbytes for a in arrays if a is not None) > _MAX_BYTES:  # a small pickle can repeat one array
+            if (
+                sum(a.nbytes for a in arrays if a is not None) > _MAX_BYTES
+            ):  # a small pickle can repeat one array
                 raise ValueError(f"more than {_MAX_BYTES >> 20} MB")
             return arrays
-        if dtype.kind not in "iufU" or math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+        if (
+            dtype.kind not in "iufU"
+            or math.prod(shape) * dtype.itemsize != len(content) - file.tell()
+        ):
             raise ValueError("its size or type is not what its header says")
         flat = np.frombuffer(content, dtype, offset=file.tell())
         array = flat.reshape(shape, order="F" if fortran else "C")
-        if array.ndim == 3 and len(array) > len(content):  # drawings without points cost nothing there, but much here
+        if array.ndim == 3 and len(array) > len(
+            content
+        ):  # drawings without points cost nothing there, but much here
             raise ValueError(f"{len(array)} empty drawings")
-        return list(array) if array.ndim == 3 else array  # equally long drawings may be stored as one array
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, MemoryError) as error:
+        return (
+            list(array) if array.ndim == 3 else array
+        )  # equally long drawings may be stored as one array
+    except (
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+    ) as error:
         raise DataError(
             f"{where}: no plain array, or damaged ({' '.join(str(error).split())[:120]}); "
             "nothing of it was run; save each split as an object array of (n, 3) arrays of numbers"
@@ -203,9 +270,15 @@ class _Array:
     def build(self, state) -> None:
         _, self.shape, dtype, self.fortran, self.content = state
         self.dtype = dtype.code if isinstance(dtype, _Type) else None
-        if not isinstance(self.shape, tuple) or len(self.shape) > 3 or not all(isinstance(n, int) and 0 <= n <= _MAX_BYTES for n in self.shape):
+        if (
+            not isinstance(self.shape, tuple)
+            or len(self.shape) > 3
+            or not all(isinstance(n, int) and 0 <= n <= _MAX_BYTES for n in self.shape)
+        ):
             raise ValueError("an array without a shape")
-        if self.dtype == "O" and not (isinstance(self.content, list) and len(self.content) == math.prod(self.shape)):
+        if self.dtype == "O" and not (
+            isinstance(self.content, list) and len(self.content) == math.prod(self.shape)
+        ):
             raise ValueError("an array of objects without objects")
 
     def array(self) -> np.ndarray:
@@ -213,7 +286,9 @@ class _Array:
             return _plain(self.content).reshape(self.shape)
         if not isinstance(self.content, bytes):
             raise ValueError("a drawing that is no array of numbers")
-        return np.frombuffer(self.content, self.dtype).reshape(self.shape, order="F" if self.fortran else "C")
+        return np.frombuffer(self.content, self.dtype).reshape(
+            self.shape, order="F" if self.fortran else "C"
+        )
 
 
 def _numbers(item) -> np.ndarray | None:
@@ -245,8 +320,11 @@ class _Type:
     def __init__(self, code):
         match = re.fullmatch(r"(O|[iuf])([1248]?)", code) if isinstance(code, str) else None
         if not match or match[1] != "O" and not match[2]:
-            # Other than text is not shown: nested tuples that share their parts can be endless as text.
-            raise ValueError(f"type {code[:40]!r}" if isinstance(code, str) else "a type that is no text")
+            # Other than text is not shown: nested tuples that share their parts can be endless as
+            # text.
+            raise ValueError(
+                f"type {code[:40]!r}" if isinstance(code, str) else "a type that is no text"
+            )
         self.code = "O" if match[1] == "O" else code
 
     def build(self, state) -> None:
@@ -257,7 +335,8 @@ class _Type:
 
 
 class _Pickle:
-    """Walks through the instructions of a pickle that holds nothing but arrays; everything else is a ValueError."""
+    """Walks through the instructions of a pickle that holds nothing but arrays; everything else is
+    a ValueError."""
 
     NAMES = {
         "numpy.core.multiarray _reconstruct": "array",
@@ -398,7 +477,9 @@ class _Pickle:
 
     def encoded(self, text: str) -> bytes:
         self.spent += len(text)
-        if self.spent > len(self.content):  # each text once; a memo could have it encoded without end
+        if self.spent > len(
+            self.content
+        ):  # each text once; a memo could have it encoded without end
             raise ValueError("one text used again and again")
         return text.encode("latin1")
 

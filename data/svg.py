@@ -1,10 +1,13 @@
-"""One SVG file, KanjiVG's or anybody's, into strokes (polylines in the 109x109 box), and strokes into an SVG.
+"""One SVG file, KanjiVG's or anybody's, into strokes (polylines in the 109x109 box), and strokes
+into an SVG.
 
-Read are path (all commands), line, polyline, polygon, rect, circle and ellipse, under g, a, switch, use, symbol and
-nested svg with their transforms and view boxes, in document order; every subpath is a stroke, and a filled shape gives
-its outline. Left out are text, images, clipping, style sheets and what has display none. Path data, arcs and transforms
-are parsed by svgpathtools. Formats: SVG 1.1 (second edition), sections 5, 7, 8 and 9.
+Read are path (all commands), line, polyline, polygon, rect, circle and ellipse, under g, a, switch,
+use, symbol and nested svg with their transforms and view boxes, in document order; every subpath is
+a stroke, and a filled shape gives its outline. Left out are text, images, clipping, style sheets
+and what has display none. Path data, arcs and transforms are parsed by svgpathtools. Formats: SVG
+1.1 (second edition), sections 5, 7, 8 and 9.
 """
+
 import math
 import re
 import warnings
@@ -35,27 +38,32 @@ _STEM = re.compile(r"kvg:StrokePaths_([0-9a-f]{5,6})(?:-\w+)?", re.ASCII)
 
 @dataclass(frozen=True)
 class Picture:
-    strokes: list[np.ndarray]  # (n, 2) float64, n >= 2, box units, within TOLERANCE of the curves, writing order
+    strokes: list[
+        np.ndarray
+    ]  # (n, 2) float64, n >= 2, box units, within TOLERANCE of the curves, writing order
     curved: list[bool]  # whether a stroke has curves; False: its points are the file's own
     word: str  # the character of a KanjiVG file, else its <title>, else ""
 
 
 def read(content: bytes, where="SVG") -> Picture:
-    """The strokes of one SVG file, its page (view box, else width and height) scaled into the box, aspect kept.
+    """The strokes of one SVG file, its page (view box, else width and height) scaled into the box,
+    aspect kept.
 
-    A file with KanjiVG's structure gives its StrokePaths only, with its coordinates as they are (its page is 109x109).
-    Of a file that draws each stroke as an outline, and its middle line clipped by it (animCJK, Make
-    Me a Hanzi), the middle lines are read. A file without page size is scaled by its own extent,
-    with MARGIN round it. `where` names the file in errors. Raises DataError for what is not SVG,
-    declares entities, refers to other files, is too large or too deep, has an unknown command, a
-    number that is none or not finite, or draws nothing.
+    A file with KanjiVG's structure gives its StrokePaths only, with its coordinates as they are
+    (its page is 109x109). Of a file that draws each stroke as an outline, and its middle line
+    clipped by it (animCJK, Make Me a Hanzi), the middle lines are read. A file without page size is
+    scaled by its own extent, with MARGIN round it. `where` names the file in errors. Raises
+    DataError for what is not SVG, declares entities, refers to other files, is too large or too
+    deep, has an unknown command, a number that is none or not finite, or draws nothing.
     """
     if len(content) > MAX_BYTES:
         raise DataError(f"{where}: larger than {MAX_BYTES >> 20} MB; simplify the drawing")
     root = parse(content, where)
     drawing = _Drawing(root, where)
     drawing.medians()
-    group = next((g for g in root.iter("{*}g") if g.get("id", "").startswith("kvg:StrokePaths_")), None)
+    group = next(
+        (g for g in root.iter("{*}g") if g.get("id", "").startswith("kvg:StrokePaths_")), None
+    )
     viewport, page = drawing.page(group is not None)
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # arcs without radius are lines, as the standard has them
@@ -63,13 +71,17 @@ def read(content: bytes, where="SVG") -> Picture:
             page = drawing.transformed(outer, page)
         drawing.children(root if group is None else group, page, viewport, 1)
     if not drawing.curves:
-        raise DataError(f"{where}: draws nothing that is a line or a shape; text and images have no strokes")
+        raise DataError(
+            f"{where}: draws nothing that is a line or a shape; text and images have no strokes"
+        )
     if viewport is None:
         drawing.curves = fit(drawing.curves)
     strokes, points = [], 0
     for curves in drawing.curves:
         if not (np.abs(curves) < _FAR).all():  # NaN included
-            raise DataError(f"{where}: a coordinate is not finite or lies far outside the page; mend the file")
+            raise DataError(
+                f"{where}: a coordinate is not finite or lies far outside the page; mend the file"
+            )
         strokes.append(kanjivg.flatten(curves, TOLERANCE, where))
         points += len(strokes[-1])
         if points > _MAX_POINTS:
@@ -79,7 +91,8 @@ def read(content: bytes, where="SVG") -> Picture:
 
 
 def fit(arrays: list[np.ndarray], margin: float = MARGIN) -> list[np.ndarray]:
-    """Arrays (…, 2) of points scaled together, aspect kept, centred in the box with `margin` round them; float64."""
+    """Arrays (…, 2) of points scaled together, aspect kept, centred in the box with `margin` round
+    them; float64."""
     if not arrays:
         return []
     points = np.concatenate([np.asarray(a, np.float64).reshape(-1, 2) for a in arrays])
@@ -90,17 +103,24 @@ def fit(arrays: list[np.ndarray], margin: float = MARGIN) -> list[np.ndarray]:
 
 
 def to_svg(strokes, word: str = "", key: str = "") -> str:
-    """Strokes, a list of (n, 2), n >= 2, box units, into SVG text with KanjiVG's structure, one path a stroke.
+    """Strokes, a list of (n, 2), n >= 2, box units, into SVG text with KanjiVG's structure, one
+    path a stroke.
 
-    A `word` of one character becomes kvg:element and the ids, any other a <title>; `key` adds the variant to the ids
-    ("04e00-Kaisho"). Coordinates have three decimals. Lines are written as M and C: readers of KanjiVG know no L.
+    A `word` of one character becomes kvg:element and the ids, any other a <title>; `key` adds the
+    variant to the ids ("04e00-Kaisho"). Coordinates have three decimals. Lines are written as M and
+    C: readers of KanjiVG know no L.
     """
     stem = f"{ord(word):05x}" if len(word) == 1 else ""
     key = key if stem and re.fullmatch(rf"{stem}(-\w+)?", key, re.ASCII) else stem
     word = "".join(c for c in word if c.isprintable())
     kvg = "http://kanjivg.tagaini.net"
-    root = etree.Element("svg", nsmap={None: "http://www.w3.org/2000/svg", "kvg": kvg}, width="109", height="109",
-                         viewBox="0 0 109 109")
+    root = etree.Element(
+        "svg",
+        nsmap={None: "http://www.w3.org/2000/svg", "kvg": kvg},
+        width="109",
+        height="109",
+        viewBox="0 0 109 109",
+    )
     if word and not key:
         etree.SubElement(root, "title").text = word
     style = "fill:none;stroke:#000000;stroke-width:3;stroke-linecap:round;stroke-linejoin:round;"
@@ -119,15 +139,22 @@ def to_svg(strokes, word: str = "", key: str = "") -> str:
 
 
 def parse(content: bytes, where) -> etree._Element:
-    """The root <svg> of a file; nothing is fetched and no entity expanded. Raises DataError as `read` does."""
+    """The root <svg> of a file; nothing is fetched and no entity expanded. Raises DataError as
+    `read` does."""
     root = kanjivg.parse_xml(content, where, "save it again as plain SVG", encoding=None)
     if etree.QName(root).localname != "svg":
-        raise DataError(f"{where}: its root is <{etree.QName(root).localname}>, not <svg>; give an SVG file")
+        raise DataError(
+            f"{where}: its root is <{etree.QName(root).localname}>, not <svg>; give an SVG file"
+        )
     return root
 
 
 def _word(root, group) -> str:
-    if group is not None and (match := _STEM.fullmatch(group.get("id"))) and 0 < int(match[1], 16) <= 0x10FFFF:
+    if (
+        group is not None
+        and (match := _STEM.fullmatch(group.get("id")))
+        and 0 < int(match[1], 16) <= 0x10FFFF
+    ):
         return chr(int(match[1], 16))
     title = next((e for e in root if e.tag in ("title", "{http://www.w3.org/2000/svg}title")), None)
     return "" if title is None else " ".join("".join(title.itertext()).split())
@@ -136,12 +163,15 @@ def _word(root, group) -> str:
 def _path_data(points) -> str:
     text = [f"M{points[0, 0] + 0:.3f},{points[0, 1] + 0:.3f}"]
     for a, b in zip(points, points[1:]):
-        text.append("C" + " ".join(f"{x:.3f},{y:.3f}" for x, y in (a + (b - a) / 3, b - (b - a) / 3, b)))
+        text.append(
+            "C" + " ".join(f"{x:.3f},{y:.3f}" for x, y in (a + (b - a) / 3, b - (b - a) / 3, b))
+        )
     return "".join(text)
 
 
 class _Drawing:
-    """A walk through the elements of one file that gathers `curves`: a (n, 4, 2) array of cubics for each stroke."""
+    """A walk through the elements of one file that gathers `curves`: a (n, 4, 2) array of cubics
+    for each stroke."""
 
     def __init__(self, root, where):
         self.root, self.where, self.curves = root, where, []
@@ -184,7 +214,9 @@ class _Drawing:
             if child is not None and child.get("d"):
                 yield "".join(child.get("d").split())
 
-    def length(self, element, name: str, whole: float = math.nan, missing: float | None = 0.0) -> float | None:
+    def length(
+        self, element, name: str, whole: float = math.nan, missing: float | None = 0.0
+    ) -> float | None:
         """An attribute in user units; per cents are of `whole`, a page side."""
         text = element.get(name)
         if text is None or text.strip() in ("", "auto"):
@@ -194,13 +226,17 @@ class _Drawing:
         if match:
             value = float(match[1]) * (whole / 100 if match[2] == "%" else _UNITS[match[2]])
         if not math.isfinite(value):
-            self.fail(f"{name}={text[:40]!r} of <{etree.QName(element).localname}> is no finite length; mend the file")
+            self.fail(
+                f"{name}={text[:40]!r} of <{etree.QName(element).localname}> is no finite length; mend the file"
+            )
         return value
 
     def numbers(self, text: str, what: str) -> list[float]:
         values = [float(n) for n in _NUMBER.findall(text)]
         if re.sub(r"[\s,]+", "", _NUMBER.sub("", text)) or not all(map(math.isfinite, values)):
-            self.fail(f"{what} {text[:40]!r} holds something that is no finite number; mend the file")
+            self.fail(
+                f"{what} {text[:40]!r} holds something that is no finite number; mend the file"
+            )
         return values
 
     def view_box(self, element) -> list[float] | None:
@@ -209,16 +245,29 @@ class _Drawing:
             return None
         values = self.numbers(text, "viewBox")
         if len(values) != 4 or min(values[2:]) <= 0:
-            self.fail(f"viewBox {text[:40]!r} is not four numbers with a width and height above 0; mend the file")
+            self.fail(
+                f"viewBox {text[:40]!r} is not four numbers with a width and height above 0; mend the file"
+            )
         return values
 
     def page(self, is_kanjivg: bool) -> tuple[tuple[float, float] | None, np.ndarray]:
-        """The root's viewport in its own units (None: it says nothing of its size), and the matrix into the box."""
+        """The root's viewport in its own units (None: it says nothing of its size), and the matrix
+        into the box."""
         box = self.view_box(self.root)
-        width, height = (None if (self.root.get(n) or "").strip().endswith("%")
-                         else self.length(self.root, n, missing=None) for n in ("width", "height"))
+        width, height = (
+            None
+            if (self.root.get(n) or "").strip().endswith("%")
+            else self.length(self.root, n, missing=None)
+            for n in ("width", "height")
+        )
         if box:
-            width = width if width is not None else box[2] if height is None else height * box[2] / box[3]
+            width = (
+                width
+                if width is not None
+                else box[2]
+                if height is None
+                else height * box[2] / box[3]
+            )
             height = height if height is not None else width * box[3] / box[2]
         elif width is None or height is None:
             return ((BOX, BOX) if is_kanjivg else None), np.eye(3)
@@ -227,11 +276,15 @@ class _Drawing:
         outer = _place([0, 0, width, height], 0, 0, BOX, BOX)
         if not box:
             return (width, height), outer
-        return tuple(box[2:]), outer @ _place(box, 0, 0, width, height, self.root.get("preserveAspectRatio", ""))
+        return tuple(box[2:]), outer @ _place(
+            box, 0, 0, width, height, self.root.get("preserveAspectRatio", "")
+        )
 
     def children(self, element, matrix, viewport, depth: int) -> None:
         if depth > _MAX_DEPTH:
-            self.fail(f"elements nested deeper than {_MAX_DEPTH}, or a <use> that uses itself; flatten the groups")
+            self.fail(
+                f"elements nested deeper than {_MAX_DEPTH}, or a <use> that uses itself; flatten the groups"
+            )
         if element is not self.root:
             matrix = self.transformed(element, matrix)
         for child in element.iterchildren(etree.Element):
@@ -241,19 +294,28 @@ class _Drawing:
         text = element.get("transform")
         if not text:
             return matrix
-        from svgpathtools.parser import parse_transform  # with scipy behind it: only those who need it wait
+        from svgpathtools.parser import (
+            parse_transform,
+        )  # with scipy behind it: only those who need it wait
+
         try:
             return matrix @ parse_transform(text, strict=True)
         except (ValueError, TypeError) as error:
-            self.fail(f"transform {text[:40]!r} cannot be read ({kanjivg._line(error)}); mend the file")
+            self.fail(
+                f"transform {text[:40]!r} cannot be read ({kanjivg._line(error)}); mend the file"
+            )
 
     def draw(self, element, matrix, viewport, depth: int) -> None:
         self.elements += 1
         if self.elements > _MAX_ELEMENTS:
-            self.fail(f"more than {_MAX_ELEMENTS:,} elements, each <use> counted; simplify the drawing")
+            self.fail(
+                f"more than {_MAX_ELEMENTS:,} elements, each <use> counted; simplify the drawing"
+            )
         self.characters += sum(map(len, element.values()))
         if self.characters > MAX_BYTES:
-            self.fail(f"more than {MAX_BYTES >> 20} MB of attributes, each <use> counted; simplify the drawing")
+            self.fail(
+                f"more than {MAX_BYTES >> 20} MB of attributes, each <use> counted; simplify the drawing"
+            )
         style = (element.get("style") or "").replace(" ", "")
         if element.get("display") == "none" or "display:none" in style:
             return
@@ -275,7 +337,8 @@ class _Drawing:
                 self.curves.append(curves @ full[:2, :2].T + full[:2, 2])
 
     def nested(self, element, sizes, matrix, viewport, depth: int) -> None:
-        """An inner <svg> or <symbol>, its place and size given by `sizes` (itself, or the <use> that shows it)."""
+        """An inner <svg> or <symbol>, its place and size given by `sizes` (itself, or the <use>
+        that shows it)."""
         across, down = viewport or (math.nan, math.nan)
         x, y = self.length(element, "x", across), self.length(element, "y", down)
         width = self.length(sizes, "width", across, self.length(element, "width", across, across))
@@ -285,7 +348,9 @@ class _Drawing:
                 width, height = box[2:]
             if width <= 0 or height <= 0:
                 return
-            matrix = matrix @ _place(box, x, y, width, height, element.get("preserveAspectRatio", ""))
+            matrix = matrix @ _place(
+                box, x, y, width, height, element.get("preserveAspectRatio", "")
+            )
             viewport = tuple(box[2:])
         else:
             matrix = matrix @ _move(x, y)
@@ -296,12 +361,16 @@ class _Drawing:
     def use(self, element, matrix, viewport, depth: int) -> None:
         link = (element.get("href") or element.get(_HREF) or "").strip()
         if not link.startswith("#"):
-            self.fail(f"<use> refers to {link[:60]!r}; only elements of the same file (#id) can be used")
+            self.fail(
+                f"<use> refers to {link[:60]!r}; only elements of the same file (#id) can be used"
+            )
         target = self.ids.get(link[1:])
         if target is None:
             self.fail(f"<use> refers to {link[:60]!r}, which is not in the file; mend the file")
         if depth > _MAX_DEPTH:
-            self.fail(f"elements nested deeper than {_MAX_DEPTH}, or a <use> that uses itself; flatten the groups")
+            self.fail(
+                f"elements nested deeper than {_MAX_DEPTH}, or a <use> that uses itself; flatten the groups"
+            )
         across, down = viewport or (math.nan, math.nan)
         matrix = matrix @ _move(self.length(element, "x", across), self.length(element, "y", down))
         if etree.QName(target).localname in ("symbol", "svg"):
@@ -322,19 +391,30 @@ class _Drawing:
         left, numbers = _NUMBER.subn("", d)
         self.parts += numbers + len(re.sub(r"[\s,]+", "", left))
         if self.parts > _MAX_PARTS:
-            self.fail(f"more than {_MAX_PARTS:,} numbers and letters of path data beside plain M, C and S; simplify the drawing")
-        if (odd := re.search(r"[^\s,MmZzLlHhVvCcSsQqTtAa]", left)):
-            self.fail(f"path data holds {odd[0]!r}, which is no path command and no number; mend the file")
+            self.fail(
+                f"more than {_MAX_PARTS:,} numbers and letters of path data beside plain M, C and S; simplify the drawing"
+            )
+        if odd := re.search(r"[^\s,MmZzLlHhVvCcSsQqTtAa]", left):
+            self.fail(
+                f"path data holds {odd[0]!r}, which is no path command and no number; mend the file"
+            )
         d = re.sub(r"(\d)\.(?!\d)", r"\1", d.strip())  # the library does not know "1.e3"
         if d and d[0] not in "Mm":
             self.fail(f"path data starts with {d[:10]!r}; it must start with M")
         from svgpathtools import parse_path
+
         strokes, position, start = [], 0j, 0j
-        for piece in re.split(r"(?=[Mm])|(?<=[Zz])", d):  # the library itself joins subpaths that touch
+        for piece in re.split(
+            r"(?=[Mm])|(?<=[Zz])", d
+        ):  # the library itself joins subpaths that touch
             if not piece.strip(" \t\r\n\f,"):
                 continue
-            if moved := re.match(rf"([Mm])[\s,]*({_NUMBER.pattern})[\s,]*({_NUMBER.pattern})", piece):
-                start = complex(float(moved[2]), float(moved[3])) + (position if moved[1] == "m" else 0)
+            if moved := re.match(
+                rf"([Mm])[\s,]*({_NUMBER.pattern})[\s,]*({_NUMBER.pattern})", piece
+            ):
+                start = complex(float(moved[2]), float(moved[3])) + (
+                    position if moved[1] == "m" else 0
+                )
             elif piece.lstrip()[0] in "Mm":
                 self.fail(f"path data {piece[:20]!r}: M takes two numbers; mend the file")
             else:
@@ -343,7 +423,9 @@ class _Drawing:
                 segments = list(parse_path(piece, position))
                 curves = [c for segment in segments for c in _cubics(segment)]
             except (ValueError, IndexError, TypeError, AssertionError, ArithmeticError) as error:
-                self.fail(f"path data {piece[:20]!r}… cannot be read ({kanjivg._line(error)[:80]}); mend the file")
+                self.fail(
+                    f"path data {piece[:20]!r}… cannot be read ({kanjivg._line(error)[:80]}); mend the file"
+                )
             position = segments[-1].end if segments else start
             if piece.rstrip()[-1] in "Zz":
                 position = start
@@ -368,8 +450,14 @@ class _Drawing:
 
     def rect(self, element, viewport) -> list[np.ndarray]:
         x, y = self.length(element, "x", viewport[0]), self.length(element, "y", viewport[1])
-        w, h = self.length(element, "width", viewport[0]), self.length(element, "height", viewport[1])
-        rx, ry = (self.length(element, n, side, None) for n, side in (("rx", viewport[0]), ("ry", viewport[1])))
+        w, h = (
+            self.length(element, "width", viewport[0]),
+            self.length(element, "height", viewport[1]),
+        )
+        rx, ry = (
+            self.length(element, n, side, None)
+            for n, side in (("rx", viewport[0]), ("ry", viewport[1]))
+        )
         rx, ry = (rx if rx is not None else ry or 0.0), (ry if ry is not None else rx or 0.0)
         if w <= 0 or h <= 0:
             return []  # as the standard has it
@@ -377,9 +465,11 @@ class _Drawing:
         if rx <= 0 or ry <= 0:
             return [_lines([(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)])]
         arc = f"A{rx!r},{ry!r} 0 0 1 "
-        d = (f"M{x + rx!r},{y!r}L{x + w - rx!r},{y!r}{arc}{x + w!r},{y + ry!r}L{x + w!r},{y + h - ry!r}"
-             f"{arc}{x + w - rx!r},{y + h!r}L{x + rx!r},{y + h!r}{arc}{x!r},{y + h - ry!r}L{x!r},{y + ry!r}"
-             f"{arc}{x + rx!r},{y!r}")
+        d = (
+            f"M{x + rx!r},{y!r}L{x + w - rx!r},{y!r}{arc}{x + w!r},{y + ry!r}L{x + w!r},{y + h - ry!r}"
+            f"{arc}{x + w - rx!r},{y + h!r}L{x + rx!r},{y + h!r}{arc}{x!r},{y + h - ry!r}L{x!r},{y + ry!r}"
+            f"{arc}{x + rx!r},{y!r}"
+        )
         return self.subpaths(d)
 
     def ellipse(self, element, viewport) -> list[np.ndarray]:
@@ -387,7 +477,10 @@ class _Drawing:
         if etree.QName(element).localname == "circle":
             rx = ry = self.length(element, "r", math.hypot(*viewport) / math.sqrt(2))
         else:
-            rx, ry = self.length(element, "rx", viewport[0]), self.length(element, "ry", viewport[1])
+            rx, ry = (
+                self.length(element, "rx", viewport[0]),
+                self.length(element, "ry", viewport[1]),
+            )
         if rx <= 0 or ry <= 0:
             return []
         turn = np.arange(0, 2 * np.pi, np.pi / 4)
@@ -395,8 +488,15 @@ class _Drawing:
         return [np.stack([np.real(quarters), np.imag(quarters)], -1)]
 
 
-_SHAPES = {"path": _Drawing.path, "line": _Drawing.line, "polyline": _Drawing.polyline, "polygon": _Drawing.polygon,
-           "rect": _Drawing.rect, "circle": _Drawing.ellipse, "ellipse": _Drawing.ellipse}
+_SHAPES = {
+    "path": _Drawing.path,
+    "line": _Drawing.line,
+    "polyline": _Drawing.polyline,
+    "polygon": _Drawing.polygon,
+    "rect": _Drawing.rect,
+    "circle": _Drawing.ellipse,
+    "ellipse": _Drawing.ellipse,
+}
 
 
 def _move(x: float, y: float) -> np.ndarray:
@@ -404,7 +504,8 @@ def _move(x: float, y: float) -> np.ndarray:
 
 
 def _place(box, x: float, y: float, width: float, height: float, aspect: str = "") -> np.ndarray:
-    """The matrix that lays a view box (x, y, width, height) into a rectangle; aspect: preserveAspectRatio (SVG 7.8)."""
+    """The matrix that lays a view box (x, y, width, height) into a rectangle; aspect:
+    preserveAspectRatio (SVG 7.8)."""
     sx, sy = width / box[2], height / box[3]
     words = aspect.split()
     align = words[0] if words else "xMidYMid"
@@ -425,7 +526,8 @@ def _lines(points) -> np.ndarray:
 
 
 def _arc(radius: complex, rotation: float, start: float, turn: float) -> np.ndarray:
-    """An arc of an ellipse round 0, at most an eighth of it, as one cubic (4,) complex; angles in radians."""
+    """An arc of an ellipse round 0, at most an eighth of it, as one cubic (4,) complex; angles in
+    radians."""
     kappa = 4 / 3 * math.tan(turn / 4)
     angles = np.array([start, start + turn])
     on = radius.real * np.cos(angles) + 1j * radius.imag * np.sin(angles)
@@ -441,7 +543,10 @@ def _cubics(segment) -> list[np.ndarray]:
         pieces = max(1, math.ceil(abs(segment.delta) / 45))
         turn = math.radians(segment.delta) / pieces
         start, rotation = math.radians(segment.theta), math.radians(segment.rotation)
-        return [segment.center + _arc(segment.radius, rotation, start + i * turn, turn) for i in range(pieces)]
+        return [
+            segment.center + _arc(segment.radius, rotation, start + i * turn, turn)
+            for i in range(pieces)
+        ]
     points = np.array(segment.bpoints(), complex)
     if kind == "Line":
         points = points[0] + (points[1] - points[0]) * np.array([0, 1 / 3, 2 / 3, 1])

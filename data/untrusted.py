@@ -1,4 +1,6 @@
-"""Containers that come from outside, opened only where unpacking them cannot cost more memory than it may."""
+"""Containers that come from outside, opened only where unpacking them cannot cost more memory than
+it may."""
+
 import gzip
 import tarfile
 import warnings
@@ -17,12 +19,31 @@ ZIP, GZIP = b"PK", b"\x1f\x8b"
 """How files begin, whatever their names say: browsers unpack what they load, and people rename
 it."""
 
-BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, OverflowError)
-"""What `zipfile` raises on damaged archives (NotImplementedError and RecursionError are RuntimeErrors)."""
+BROKEN = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    ValueError,
+    RuntimeError,
+    OverflowError,
+)
+"""What `zipfile` raises on damaged archives (NotImplementedError and RecursionError are
+RuntimeErrors)."""
 
-BROKEN_TAR = (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RuntimeError, MemoryError, IndexError)
-"""What `tarfile` raises on damaged archives. RuntimeError: headers nested without end; MemoryError: one that says it is larger than
-memory; IndexError: one of a file with holes, cut."""
+BROKEN_TAR = (
+    tarfile.TarError,
+    EOFError,
+    OSError,
+    ValueError,
+    OverflowError,
+    RuntimeError,
+    MemoryError,
+    IndexError,
+)
+"""What `tarfile` raises on damaged archives. RuntimeError: headers nested without end; MemoryError:
+one that says it is larger than memory; IndexError: one of a file with holes, cut."""
 
 
 def beginning(path) -> bytes:
@@ -49,11 +70,13 @@ def unpacked(path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def opened_zip(path, most: int, whole: str = "this is not the published file") -> Iterator[zipfile.ZipFile]:
-    """A zip archive to read. Raises DataError where its members announce more than `most` bytes together, or are packed otherwise than
-    stored or deflated, and for a web page: `zipfile` unpacks bzip2 and LZMA a block at a time
-    however much comes out, gigabytes from a few kB. `whole` says what to do then. Damaged archives
-    raise one of BROKEN."""
+def opened_zip(
+    path, most: int, whole: str = "this is not the published file"
+) -> Iterator[zipfile.ZipFile]:
+    """A zip archive to read. Raises DataError where its members announce more than `most` bytes
+    together, or are packed otherwise than stored or deflated, and for a web page: `zipfile` unpacks
+    bzip2 and LZMA a block at a time however much comes out, gigabytes from a few kB. `whole` says
+    what to do then. Damaged archives raise one of BROKEN."""
     if is_web_page(beginning(path)):
         raise DataError(
             f"{path}: is a web page, not the file; download it again, or from another address"
@@ -68,13 +91,18 @@ def opened_zip(path, most: int, whole: str = "this is not the published file") -
 
 
 def npy_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """(shape, Fortran order, dtype) of an .npy file, of version 1 or 2, at its beginning. Raises ValueError on any other."""
+    """(shape, Fortran order, dtype) of an .npy file, of version 1 or 2, at its beginning. Raises
+    ValueError on any other."""
     try:
         version = npy.read_magic(file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version](file)
-    except Exception as error:  # it is Python source that NumPy tokenizes and evaluates: errors of many kinds
+            return {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version](
+                file
+            )
+    except (
+        Exception
+    ) as error:  # it is Python source that NumPy tokenizes and evaluates: errors of many kinds
         raise ValueError(f"header: {error}") from None
 
 

@@ -1,12 +1,16 @@
-"""Train and measure a classifier of single characters, and write the table of all that were: the paper's classification baselines.
+"""Train and measure a classifier of single characters, and write the table of all that were: the
+paper's classification baselines.
 
     python experiments/classify.py --dataset kmnist --model knn
-    python experiments/classify.py --dataset k49 --model preact_resnet18 --regulariser manifold_mixup
-    python experiments/classify.py --dataset kkanji --model cnn --epochs 3        # the built-in sample where there is no data
-    python experiments/classify.py --dataset kmnist --model preact_resnet18 --regulariser manifold_mixup --preset best
+    python experiments/classify.py --dataset k49 --model preact_resnet18 --regulariser
+    manifold_mixup python experiments/classify.py --dataset kkanji --model cnn --epochs 3        #
+    the built-in sample where there is no data python experiments/classify.py --dataset kmnist
+    --model preact_resnet18 --regulariser manifold_mixup --preset best
 
-Without --preset the recipe is the published one; any of its settings is an option. Figures need: pip install ".[evaluate]"
+Without --preset the recipe is the published one; any of its settings is an option. Figures need:
+pip install ".[evaluate]"
 """
+
 import dataclasses
 import importlib.util
 import sys
@@ -29,7 +33,8 @@ class Options:
     split: Literal["val", "test"] = "val"
     """Of kkanji: what is asked. The other data sets have test images only."""
     data: Path | None = None
-    """Folder with the published files [default: $KUZUSHIJI_DATA, else the user's cache, else, for kkanji, the built-in sample]."""
+    """Folder with the published files [default: $KUZUSHIJI_DATA, else the user's cache, else, for
+    kkanji, the built-in sample]."""
     runs: Path = Path("runs/classify")
     """The run lies in RUNS/DATASET/MODEL[-REGULARISER][-PRESET], the table in RUNS/DATASET."""
     seed: int = 0
@@ -54,12 +59,25 @@ def main() -> int:
             raise DataError('figures need Matplotlib: python -m pip install ".[evaluate]"')
         data = datasets.load(options.dataset, options.data, options.split)
         split = options.split if options.dataset == "kkanji" else "test"
-        print(run.run(config, data, options.runs, split, options.preset, options.seed, options.checkpoint_seconds))
+        print(
+            run.run(
+                config,
+                data,
+                options.runs,
+                split,
+                options.preset,
+                options.seed,
+                options.checkpoint_seconds,
+            )
+        )
     except (DataError, TrainingError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: {options.runs}: cannot be written ({error.strerror or error}); choose another folder with --runs", file=sys.stderr)
+        print(
+            f"error: {options.runs}: cannot be written ({error.strerror or error}); choose another folder with --runs",
+            file=sys.stderr,
+        )
         return 2
     except (KeyboardInterrupt, Interrupted) as stopped:
         print(str(stopped) or "stopped", file=sys.stderr)

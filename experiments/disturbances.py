@@ -1,8 +1,11 @@
-"""What happens to pictures before they reach a program: file formats, sizes, light, paper, neighbours.
+"""What happens to pictures before they reach a program: file formats, sizes, light, paper,
+neighbours.
 
-KINDS: name -> function of (generator, page, other) that returns a source for `transfer.images.read_image`. page is (H, W) uint8, one
-character dark on white with some margin; other is another one, for what stands beside it.
+KINDS: name -> function of (generator, page, other) that returns a source for
+`transfer.images.read_image`. page is (H, W) uint8, one character dark on white with some margin;
+other is another one, for what stands beside it.
 """
+
 from __future__ import annotations
 
 import io
@@ -14,12 +17,20 @@ from scipy import ndimage
 from transfer.images import heif_can_be_read
 
 MARGIN = 0.12  # of the character's frame, on each side
-TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 
 def page_of(image: np.ndarray, scale: int = 3) -> np.ndarray:
-    """A published crop (64, 64), ink 255, as a scan has it: dark on white, enlarged, with a margin. (H, W) uint8."""
+    """A published crop (64, 64), ink 255, as a scan has it: dark on white, enlarged, with a margin.
+    (H, W) uint8."""
     side = image.shape[0] * scale
     big = np.asarray(Image.fromarray(255 - image).resize((side, side), Image.Resampling.BICUBIC))
     return np.pad(big, round(MARGIN * side), constant_values=255)
@@ -27,7 +38,9 @@ def page_of(image: np.ndarray, scale: int = 3) -> np.ndarray:
 
 def encoded(image, format, **options):
     file = io.BytesIO()
-    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(file, format, **options)
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(
+        file, format, **options
+    )
     return file.getvalue()
 
 
@@ -40,7 +53,9 @@ def turned(rng, page, other):
     orientation = int(rng.integers(2, 9))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return encoded(Image.fromarray(page).transpose(TURNS[orientation]), "JPEG", exif=exif, quality=90)
+    return encoded(
+        Image.fromarray(page).transpose(TURNS[orientation]), "JPEG", exif=exif, quality=90
+    )
 
 
 def coloured(page, paper, ink):
@@ -50,22 +65,29 @@ def coloured(page, paper, ink):
 
 def aged(rng, page, other):
     """Yellow, brown or blue paper and faded or red ink."""
-    papers, inks = [(222, 196, 150), (190, 160, 110), (150, 170, 190), (240, 230, 205)], [(40, 30, 30), (90, 70, 60), (150, 40, 30)]
-    return encoded(coloured(page, papers[rng.integers(4)], inks[rng.integers(3)]), "JPEG", quality=85)
+    papers, inks = (
+        [(222, 196, 150), (190, 160, 110), (150, 170, 190), (240, 230, 205)],
+        [(40, 30, 30), (90, 70, 60), (150, 40, 30)],
+    )
+    return encoded(
+        coloured(page, papers[rng.integers(4)], inks[rng.integers(3)]), "JPEG", quality=85
+    )
 
 
 def shaded(rng, page, other):
     """Light that falls off to a third across the page, with a little grain."""
-    y, x = np.mgrid[:page.shape[0], :page.shape[1]] / max(page.shape)
+    y, x = np.mgrid[: page.shape[0], : page.shape[1]] / max(page.shape)
     angle = rng.uniform(0, 2 * np.pi)
     ramp = (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle)
     light = 1 - rng.uniform(0.3, 0.65) * (ramp - ramp.min()) / np.ptp(ramp)
-    return np.uint8(np.clip((40 + page * (180 / 255)) * light + rng.normal(0, 2, page.shape), 0, 255))
+    return np.uint8(
+        np.clip((40 + page * (180 / 255)) * light + rng.normal(0, 2, page.shape), 0, 255)
+    )
 
 
 def stained(rng, page, other):
     """Two to five soft brown blots, and foxing: small dark dots."""
-    y, x = np.mgrid[:page.shape[0], :page.shape[1]] / max(page.shape)
+    y, x = np.mgrid[: page.shape[0], : page.shape[1]] / max(page.shape)
     paper = np.full(page.shape, 235.0)
     for _ in range(rng.integers(2, 6)):
         cx, cy, r = *rng.random(2), rng.uniform(0.08, 0.3)
@@ -77,18 +99,29 @@ def stained(rng, page, other):
 
 
 def grainy(rng, page, other):
-    return np.uint8(np.clip(60 + page * (160 / 255) + rng.normal(0, rng.uniform(4, 20), page.shape), 0, 255))
+    return np.uint8(
+        np.clip(60 + page * (160 / 255) + rng.normal(0, rng.uniform(4, 20), page.shape), 0, 255)
+    )
 
 
 def blurred(rng, page, other):
-    return np.uint8(np.rint(ndimage.gaussian_filter(page.astype(np.float32), rng.uniform(0.006, 0.014) * max(page.shape))))
+    return np.uint8(
+        np.rint(
+            ndimage.gaussian_filter(
+                page.astype(np.float32), rng.uniform(0.006, 0.014) * max(page.shape)
+            )
+        )
+    )
 
 
 def neighboured(rng, page, other):
-    """A cut-off piece of the next character of the column, above or below, a tenth or more of its height away."""
+    """A cut-off piece of the next character of the column, above or below, a tenth or more of its
+    height away."""
     height = page.shape[0]
-    piece = trimmed(other)[:int(rng.uniform(0.15, 0.4) * height)]
-    piece = np.pad(piece, ((0, 0), (0, max(0, page.shape[1] - piece.shape[1]))), constant_values=255)[:, :page.shape[1]]
+    piece = trimmed(other)[: int(rng.uniform(0.15, 0.4) * height)]
+    piece = np.pad(
+        piece, ((0, 0), (0, max(0, page.shape[1] - piece.shape[1]))), constant_values=255
+    )[:, : page.shape[1]]
     gap = np.full((int(rng.uniform(0.02, 0.1) * height), page.shape[1]), 255, np.uint8)
     return np.concatenate([page, gap, piece] if rng.random() < 0.5 else [piece[::-1], gap, page])
 
@@ -104,28 +137,40 @@ def ruled(rng, page, other):
     """The lines between columns, on both sides."""
     lined = page.copy()
     width = max(2, page.shape[1] // 80)
-    lined[:, width:2 * width] = lined[:, -2 * width:-width] = 60
+    lined[:, width : 2 * width] = lined[:, -2 * width : -width] = 60
     return lined
 
 
 def trimmed(page):
     rows, columns = np.flatnonzero((page < 128).any(1)), np.flatnonzero((page < 128).any(0))
-    return page[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
+    return page[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def on_alpha(rng, page, other):
     colour = (0, 0, 0) if rng.random() < 0.5 else (255, 255, 255)
-    return encoded(np.dstack([np.broadcast_to(np.uint8(colour), (*page.shape, 3)), 255 - page]), "PNG")
+    return encoded(
+        np.dstack([np.broadcast_to(np.uint8(colour), (*page.shape, 3)), 255 - page]), "PNG"
+    )
 
 
 KINDS = {
-    "JPEG, quality 10 to 60": lambda rng, page, other: encoded(page, "JPEG", quality=int(rng.integers(10, 61))),
+    "JPEG, quality 10 to 60": lambda rng, page, other: encoded(
+        page, "JPEG", quality=int(rng.integers(10, 61))
+    ),
     "turned by EXIF": turned,
-    "16-bit PNG": lambda rng, page, other: encoded(Image.fromarray(page.astype(np.uint16) * 257), "PNG"),
-    "CMYK JPEG": lambda rng, page, other: encoded(Image.fromarray(coloured(page, (250, 245, 230), (30, 20, 20))).convert("CMYK"), "JPEG"),
-    "CMYK TIFF": lambda rng, page, other: encoded(Image.fromarray(page).convert("RGB").convert("CMYK"), "TIFF"),
+    "16-bit PNG": lambda rng, page, other: encoded(
+        Image.fromarray(page.astype(np.uint16) * 257), "PNG"
+    ),
+    "CMYK JPEG": lambda rng, page, other: encoded(
+        Image.fromarray(coloured(page, (250, 245, 230), (30, 20, 20))).convert("CMYK"), "JPEG"
+    ),
+    "CMYK TIFF": lambda rng, page, other: encoded(
+        Image.fromarray(page).convert("RGB").convert("CMYK"), "TIFF"
+    ),
     "ink on alpha": on_alpha,
-    "WebP": lambda rng, page, other: encoded(Image.fromarray(page).convert("RGB"), "WEBP", quality=60),
+    "WebP": lambda rng, page, other: encoded(
+        Image.fromarray(page).convert("RGB"), "WEBP", quality=60
+    ),
     "BMP": lambda rng, page, other: encoded(page, "BMP"),
     "GIF": lambda rng, page, other: encoded(Image.fromarray(page).quantize(8), "GIF"),
     "inverted": lambda rng, page, other: 255 - page,
@@ -140,7 +185,11 @@ KINDS = {
     "48 to 128 pixels": lambda rng, page, other: sized(page, int(rng.integers(48, 129))),
     "32 pixels": lambda rng, page, other: sized(page, 32),
     "16 pixels": lambda rng, page, other: sized(page, 16),
-    "2,000 to 6,000 pixels": lambda rng, page, other: encoded(sized(page, int(rng.integers(2000, 6001))), "JPEG", quality=80),
+    "2,000 to 6,000 pixels": lambda rng, page, other: encoded(
+        sized(page, int(rng.integers(2000, 6001))), "JPEG", quality=80
+    ),
 }
 if heif_can_be_read():
-    KINDS["HEIC"] = lambda rng, page, other: encoded(Image.fromarray(page).convert("RGB"), "HEIF", quality=60)
+    KINDS["HEIC"] = lambda rng, page, other: encoded(
+        Image.fromarray(page).convert("RGB"), "HEIF", quality=60
+    )

@@ -1,38 +1,44 @@
-"""Fit what tells Kuzushiji kanji from other pictures, and sure readings from unsure ones, to one set of weights; and measure it.
+"""Fit what tells Kuzushiji kanji from other pictures, and sure readings from unsure ones, to one
+set of weights; and measure it.
 
-    python experiments/fit_acceptance.py --weights runs/small --data DIR        # writes runs/small/acceptance.safetensors
-    python experiments/fit_acceptance.py --data DIR                             # the shipped weights
+    python experiments/fit_acceptance.py --weights runs/small --data DIR        # writes
+    runs/small/acceptance.safetensors python experiments/fit_acceptance.py --data DIR
+    # the shipped weights
 
-Fitted on train images (and the data folder's brush fonts, if it has any), one half of val and `negatives.FITTED`; reported on the other
-half, on zero-shot characters and on kinds of pictures that took no part. A few minutes. Kinds of negatives whose sources (fonts,
-scikit-image, scikit-learn) are not installed are left out. `--kana DIR` names a folder with Kuzushiji-MNIST, to
+Fitted on train images (and the data folder's brush fonts, if it has any), one half of val and
+`negatives.FITTED`; reported on the other half, on zero-shot characters and on kinds of pictures
+that took no part. A few minutes. Kinds of negatives whose sources (fonts, scikit-image,
+scikit-learn) are not installed are left out. `--kana DIR` names a folder with Kuzushiji-MNIST, to
 see what becomes of cursive kana.
 """
+
 import argparse
 import sys
 import warnings
 from pathlib import Path
 
+import disturbances
 import jax
 import jax.numpy as jnp
+import negatives
 import numpy as np
 import optax
 from flax import nnx
+from image_robustness import wilson
 from tqdm import tqdm
 
-import disturbances
-import negatives
 from data import DataError
 from data import corpus as corpora
 from data.entry import guarded
-from image_robustness import wilson
 from transfer import acceptance, weights
 from transfer.files import whole
 from transfer.images import ImageError, read_image
 from transfer.pipeline import PRETRAINED, KuzushijiTransfer
 
 TRAIN, DISTURBED = 3000, 1000  # train images in all, and those of them that are seen as they come
-FONTS = 1200  # images of brush fonts, where the data folder has them; half of them are for the report
+FONTS = (
+    1200  # images of brush fonts, where the data folder has them; half of them are for the report
+)
 AXES, HIDDEN = 64, 32
 REJECTED = 0.015  # share of the val images that set the border which may be called no kanji
 PRECISION = 0.9  # of the sure readings
@@ -41,20 +47,35 @@ PRECISION = 0.9  # of the sure readings
 @guarded
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--weights", type=Path, default=PRETRAINED, help="runs or weights folder [the shipped weights]")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        default=PRETRAINED,
+        help="runs or weights folder [the shipped weights]",
+    )
     parser.add_argument("--data", type=Path)
     parser.add_argument("--kana", type=Path, help="folder with Kuzushiji-MNIST's test split")
-    parser.add_argument("--out", type=Path, help="folder for acceptance.safetensors [that of the weights]")
-    parser.add_argument("--report", type=Path, help="Markdown file for the table, which is printed too")
-    parser.add_argument("--count", type=int, default=300, help="pictures of each kind that is fitted [%(default)s]")
-    parser.add_argument("--test", type=int, default=100, help="pictures of each kind that is reported [%(default)s]")
+    parser.add_argument(
+        "--out", type=Path, help="folder for acceptance.safetensors [that of the weights]"
+    )
+    parser.add_argument(
+        "--report", type=Path, help="Markdown file for the table, which is printed too"
+    )
+    parser.add_argument(
+        "--count", type=int, default=300, help="pictures of each kind that is fitted [%(default)s]"
+    )
+    parser.add_argument(
+        "--test", type=int, default=100, help="pictures of each kind that is reported [%(default)s]"
+    )
     chosen = parser.parse_args()
     if min(chosen.count, chosen.test) < 1:
         parser.error("--count and --test must be 1 or more")
     try:
         corpus = corpora.load(chosen.data)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that the file there belongs to other weights: it is about to be replaced
+            warnings.simplefilter(
+                "ignore"
+            )  # that the file there belongs to other weights: it is about to be replaced
             model = KuzushijiTransfer.load(chosen.weights)
         rule, lines = fit(model, corpus, chosen.count, chosen.test, chosen.kana)
     except (DataError, weights.WeightsError) as error:
@@ -67,20 +88,28 @@ def main() -> int:
             with whole(chosen.report) as part:
                 part.write_text("\n".join(lines) + "\n", encoding="utf-8")
     except OSError as error:
-        print(f"error: {path}: cannot be written ({error.strerror}); choose another folder with --out", file=sys.stderr)
+        print(
+            f"error: {path}: cannot be written ({error.strerror}); choose another folder with --out",
+            file=sys.stderr,
+        )
         return 2
     print("\n".join(lines))
     print(f"\n{path.name}: {path.stat().st_size / 1e3:.0f} kB, in {path.parent}")
     return 0
 
 
-def fit(model: KuzushijiTransfer, corpus, count: int, test: int, kana: Path | None = None) -> tuple[acceptance.Acceptance, list[str]]:
+def fit(
+    model: KuzushijiTransfer, corpus, count: int, test: int, kana: Path | None = None
+) -> tuple[acceptance.Acceptance, list[str]]:
     """The rule and the lines of its report."""
     see = seeing(model)
     rng = np.random.default_rng(0)
     old = corpus.old
     train = rng.permutation(old.indices("train"))[:TRAIN]
-    train, val, zero = (np.array(old.images[np.sort(i)]) for i in (train, old.indices("val"), old.indices("zero-shot")))
+    train, val, zero = (
+        np.array(old.images[np.sort(i)])
+        for i in (train, old.indices("val"), old.indices("zero-shot"))
+    )
     val_points = np.asarray(old.code_points)[old.indices("val")]
     half = np.arange(len(val)) % 2 == 0
     arrays = distances(see(train))
@@ -90,61 +119,114 @@ def fit(model: KuzushijiTransfer, corpus, count: int, test: int, kana: Path | No
     # The border is set on images that the network has not seen, or it would be set too high.
     learned, bordered = val[half][::2], val[half][1::2]
     kinds = negatives.kinds(kana)
-    pictures = {kind: read_all(make(np.random.default_rng([3, number]), count if kind in negatives.FITTED else test))
-                for number, (kind, make) in enumerate(tqdm(kinds.items(), desc="negatives", file=sys.stderr, disable=None))}
+    pictures = {
+        kind: read_all(
+            make(np.random.default_rng([3, number]), count if kind in negatives.FITTED else test)
+        )
+        for number, (kind, make) in enumerate(
+            tqdm(kinds.items(), desc="negatives", file=sys.stderr, disable=None)
+        )
+    }
     fitted = [kind for kind in pictures if kind in negatives.FITTED]
     fonts = np.zeros((0, 64, 64), np.uint8)
     if corpus.fonts is not None:
-        fonts = np.array(corpus.fonts.images[np.sort(rng.permutation(len(corpus.fonts.images))[:FONTS])])
+        fonts = np.array(
+            corpus.fonts.images[np.sort(rng.permutation(len(corpus.fonts.images))[:FONTS])]
+        )
     numbers = [describe(x) for x in (learned, train[DISTURBED:], pages, fonts[::2])]
-    foreign = np.concatenate([describe(pictures[kind][0]) for kind in fitted if len(pictures[kind][0])])
+    foreign = np.concatenate(
+        [describe(pictures[kind][0]) for kind in fitted if len(pictures[kind][0])]
+    )
     arrays |= learn(np.concatenate(numbers), foreign)
-    border = np.quantile(acceptance.score(arrays, np.concatenate([describe(bordered), describe(disturbed(bordered, 2))])), REJECTED)
-    arrays["bias2"] = np.float16(arrays["bias2"] - border).astype(np.float32)  # familiarity 0.5 is the border
+    border = np.quantile(
+        acceptance.score(
+            arrays, np.concatenate([describe(bordered), describe(disturbed(bordered, 2))])
+        ),
+        REJECTED,
+    )
+    arrays["bias2"] = np.float16(arrays["bias2"] - border).astype(
+        np.float32
+    )  # familiarity 0.5 is the border
 
     first = model.read(val[half], top=1)
-    level = sure_level([r.candidates[0][1] for r in first], [ord(r.candidates[0][0]) for r in first] == val_points[half])
+    level = sure_level(
+        [r.candidates[0][1] for r in first],
+        [ord(r.candidates[0][0]) for r in first] == val_points[half],
+    )
     rule = acceptance.Acceptance(arrays, level)
     model.acceptance = rule
-    return rule, report(model, see, val[~half], val_points[~half], disturbed(val[~half], 4), zero, fonts[1::2], pictures)
+    return rule, report(
+        model,
+        see,
+        val[~half],
+        val_points[~half],
+        disturbed(val[~half], 4),
+        zero,
+        fonts[1::2],
+        pictures,
+    )
 
 
 def seeing(model: KuzushijiTransfer):
     """images (N, 64, 64) uint8 -> `acceptance.signals` of all of them."""
-    compiled = jax.jit(lambda params, x: acceptance.signals(nnx.merge(model.old_graph, params), x.astype(jnp.float32) / 255))
+    compiled = jax.jit(
+        lambda params, x: acceptance.signals(
+            nnx.merge(model.old_graph, params), x.astype(jnp.float32) / 255
+        )
+    )
 
     def see(images, batch=200):
         parts = []
         for at in range(0, max(len(images), 1), batch):
-            some = images[at:at + batch]
+            some = images[at : at + batch]
             padded = np.concatenate([some, np.zeros((batch - len(some), 64, 64), np.uint8)])
-            parts.append({k: np.asarray(v)[:len(some)] for k, v in compiled(model.old_params, padded).items()})
+            parts.append(
+                {
+                    k: np.asarray(v)[: len(some)]
+                    for k, v in compiled(model.old_params, padded).items()
+                }
+            )
         return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
 
     return see
 
 
 def distances(seen: dict) -> dict[str, np.ndarray]:
-    """What is needed to tell how far a latent and features are from those of the training images, rounded as they are stored."""
+    """What is needed to tell how far a latent and features are from those of the training images,
+    rounded as they are stored."""
     z, features = seen["z_old"].astype(np.float64), seen["features"].astype(np.float64)
     spread, axes = np.linalg.eigh(np.cov(z.T))
     centred = features - features.mean(0)
     values, directions = np.linalg.eigh(centred.T @ centred / len(centred))
-    found = {"z_mean": z.mean(0), "z_whiten": axes / np.sqrt(spread + 1e-3), "feature_mean": features.mean(0),
-             "feature_axes": directions[:, -AXES:], "feature_scale": np.sqrt(values[-AXES:] + 1e-3)}
+    found = {
+        "z_mean": z.mean(0),
+        "z_whiten": axes / np.sqrt(spread + 1e-3),
+        "feature_mean": features.mean(0),
+        "feature_axes": directions[:, -AXES:],
+        "feature_scale": np.sqrt(values[-AXES:] + 1e-3),
+    }
     return {k: v.astype(np.float16).astype(np.float32) for k, v in found.items()}
 
 
 def learn(kanji: np.ndarray, foreign: np.ndarray, steps: int = 1500) -> dict[str, np.ndarray]:
     """The network, by full-batch Adam with weight decay; both sides weigh alike."""
     x = np.concatenate([kanji, foreign])
-    centre, scale = x.mean(0).astype(np.float16).astype(np.float32), (x.std(0) + 1e-3).astype(np.float16).astype(np.float32)
+    centre, scale = (
+        x.mean(0).astype(np.float16).astype(np.float32),
+        (x.std(0) + 1e-3).astype(np.float16).astype(np.float32),
+    )
     x = jnp.asarray((x - centre) / scale)
     sign = jnp.asarray(np.r_[np.ones(len(kanji)), -np.ones(len(foreign))])
-    weight = jnp.asarray(np.r_[np.full(len(kanji), 0.5 / len(kanji)), np.full(len(foreign), 0.5 / len(foreign))])
+    weight = jnp.asarray(
+        np.r_[np.full(len(kanji), 0.5 / len(kanji)), np.full(len(foreign), 0.5 / len(foreign))]
+    )
     one, two = jax.random.split(jax.random.key(0))
-    params = {"in1": jax.random.normal(one, (x.shape[1], HIDDEN)) / np.sqrt(x.shape[1]), "bias1": jnp.zeros(HIDDEN),
-              "out": jax.random.normal(two, (HIDDEN,)) / np.sqrt(HIDDEN), "bias2": jnp.zeros(())}
+    params = {
+        "in1": jax.random.normal(one, (x.shape[1], HIDDEN)) / np.sqrt(x.shape[1]),
+        "bias1": jnp.zeros(HIDDEN),
+        "out": jax.random.normal(two, (HIDDEN,)) / np.sqrt(HIDDEN),
+        "bias2": jnp.zeros(()),
+    }
     optimiser = optax.adam(3e-3)
 
     def loss(p):
@@ -157,12 +239,18 @@ def learn(kanji: np.ndarray, foreign: np.ndarray, steps: int = 1500) -> dict[str
         change, memory = optimiser.update(jax.grad(loss)(p), memory)
         return (optax.apply_updates(p, change), memory), None
 
-    (params, _), _ = jax.jit(lambda state: jax.lax.scan(step, state, None, steps))((params, optimiser.init(params)))
-    return {k: np.asarray(v, np.float16).astype(np.float32) for k, v in params.items()} | {"centre": centre, "scale": scale}
+    (params, _), _ = jax.jit(lambda state: jax.lax.scan(step, state, None, steps))(
+        (params, optimiser.init(params))
+    )
+    return {k: np.asarray(v, np.float16).astype(np.float32) for k, v in params.items()} | {
+        "centre": centre,
+        "scale": scale,
+    }
 
 
 def sure_level(probabilities, right) -> float:
-    """The lowest probability from which on at least PRECISION of the readings are right, whatever higher level is taken."""
+    """The lowest probability from which on at least PRECISION of the readings are right, whatever
+    higher level is taken."""
     order = np.argsort(probabilities)[::-1]
     precision = np.cumsum(np.asarray(right)[order]) / np.arange(1, len(order) + 1)
     enough = np.flatnonzero(precision >= PRECISION)
@@ -170,11 +258,16 @@ def sure_level(probabilities, right) -> float:
 
 
 def disturbed(images: np.ndarray, seed: int) -> np.ndarray:
-    """Images as they come: enlarged to pages, disturbed each in another way, and read. Those that are refused are left out."""
+    """Images as they come: enlarged to pages, disturbed each in another way, and read. Those that
+    are refused are left out."""
     rng = np.random.default_rng(seed)
     names = [n for n in disturbances.KINDS if n not in ("16 pixels", "2,000 to 6,000 pixels")]
-    made = [disturbances.KINDS[names[i % len(names)]](rng, disturbances.page_of(image), disturbances.page_of(images[i - 1]))
-            for i, image in enumerate(images)]
+    made = [
+        disturbances.KINDS[names[i % len(names)]](
+            rng, disturbances.page_of(image), disturbances.page_of(images[i - 1])
+        )
+        for i, image in enumerate(images)
+    ]
     return read_all(made)[0]
 
 
@@ -190,16 +283,23 @@ def read_all(sources: list) -> tuple[np.ndarray, int]:
 
 
 def report(model, see, val, points, disturbed_val, zero, fonts, pictures) -> list[str]:
-    """Lines of Markdown: how often kanji are called none, how often the sure ones are right, and what becomes of other pictures."""
-    share = lambda hits, n: "{:.1f} % [{:.1f}, {:.1f}]".format(100 * hits / max(n, 1), *(100 * v for v in wilson(int(hits), n)))
+    """Lines of Markdown: how often kanji are called none, how often the sure ones are right, and
+    what becomes of other pictures."""
+    share = lambda hits, n: "{:.1f} % [{:.1f}, {:.1f}]".format(
+        100 * hits / max(n, 1), *(100 * v for v in wilson(int(hits), n))
+    )
     known = lambda images: model.acceptance.familiarity(images, see(images)) >= acceptance.FAMILIAR
     results = model.read(val, top=1)
     right = np.array([ord(r.candidates[0][0]) for r in results]) == points
     verdict = np.array([r.verdict for r in results])
     sure, unsure = verdict == "sure", verdict == "not sure"
-    lines = [f"Level of \"sure\": best candidate at {model.acceptance.sure:.3f} or more. 95 % intervals (Wilson).",
-             f"Made from {negatives.sources()}.", "",
-             "| Kuzushiji kanji | images | called \"not a kanji\" |", "|---|---|---|"]
+    lines = [
+        f'Level of "sure": best candidate at {model.acceptance.sure:.3f} or more. 95 % intervals (Wilson).',
+        f"Made from {negatives.sources()}.",
+        "",
+        '| Kuzushiji kanji | images | called "not a kanji" |',
+        "|---|---|---|",
+    ]
     for name, images in (
         ("val, the half that took no part", val),
         ("the same, disturbed", disturbed_val),
@@ -211,27 +311,48 @@ def report(model, see, val, points, disturbed_val, zero, fonts, pictures) -> lis
         ),
     ):
         if len(images):
-            lines.append(f"| {name} | {len(images)} | {share((~known(images)).sum(), len(images))} |")
-    lines += ["", "| verdict on val, the half that took no part | share | first candidate right |", "|---|---|---|",
-              f"| sure | {share(sure.sum(), len(val))} | {share(right[sure].sum(), int(sure.sum()))} |",
-              f"| not sure | {share(unsure.sum(), len(val))} | {share(right[unsure].sum(), int(unsure.sum()))} |", "",
-              "| no Kuzushiji kanji | pictures | refused: no ink | taken for a kanji | of these \"sure\" |", "|---|---|---|---|---|"]
+            lines.append(
+                f"| {name} | {len(images)} | {share((~known(images)).sum(), len(images))} |"
+            )
+    lines += [
+        "",
+        "| verdict on val, the half that took no part | share | first candidate right |",
+        "|---|---|---|",
+        f"| sure | {share(sure.sum(), len(val))} | {share(right[sure].sum(), int(sure.sum()))} |",
+        f"| not sure | {share(unsure.sum(), len(val))} | {share(right[unsure].sum(), int(unsure.sum()))} |",
+        "",
+        '| no Kuzushiji kanji | pictures | refused: no ink | taken for a kanji | of these "sure" |',
+        "|---|---|---|---|---|",
+    ]
     groups = {"took no part in the fit": [], "took part": [], "near to kanji, told apart": []}
     for kind in pictures:
-        groups["near to kanji, told apart" if kind in negatives.APART else
-               "took part" if kind in negatives.FITTED else "took no part in the fit"].append(kind)
+        groups[
+            "near to kanji, told apart"
+            if kind in negatives.APART
+            else "took part"
+            if kind in negatives.FITTED
+            else "took no part in the fit"
+        ].append(kind)
     for group, kinds in groups.items():
         whole_count, whole_taken, whole_sure, whole_refused = 0, 0, 0, 0
         for kind in kinds:
             images, refused = pictures[kind]
-            verdicts = [r.verdict for r in model.read(images[known(images)], top=1)] if len(images) else []
+            verdicts = (
+                [r.verdict for r in model.read(images[known(images)], top=1)] if len(images) else []
+            )
             taken, certain = sum(v != "not a kanji" for v in verdicts), verdicts.count("sure")
             count = len(images) + refused
             lines.append(f"| {kind} | {count} | {refused} | {share(taken, count)} | {certain} |")
-            whole_count, whole_taken, whole_sure, whole_refused = (whole_count + count, whole_taken + taken, whole_sure + certain,
-                                                                   whole_refused + refused)
+            whole_count, whole_taken, whole_sure, whole_refused = (
+                whole_count + count,
+                whole_taken + taken,
+                whole_sure + certain,
+                whole_refused + refused,
+            )
         if kinds:
-            lines.append(f"| **{group}: all** | {whole_count} | {whole_refused} | {share(whole_taken, whole_count)} | {whole_sure} |")
+            lines.append(
+                f"| **{group}: all** | {whole_count} | {whole_refused} | {share(whole_taken, whole_count)} | {whole_sure} |"
+            )
     return lines
 
 

@@ -1,4 +1,5 @@
-"""How many wrong readings are other forms of the right character, such as the old 廣 for a label of the new 広?
+"""How many wrong readings are other forms of the right character, such as the old 廣 for a label of
+the new 広?
 
     pip install OpenCC
     python experiments/forms.py --data DIR                            # val
@@ -8,6 +9,7 @@ Two kanji are forms of one character where OpenCC's table from Japanese to tradi
 makes them the same; most pairs that it does not have (纏/纒, 碗/椀) still count as wrong. The strict
 figures are those of `kuzushiji-transfer evaluate`; candidates only, nothing is drawn.
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -24,27 +26,54 @@ from transfer.weights import WeightsError
 
 
 def ranks(candidates: list[list[str]], truth: list[str], same) -> np.ndarray:
-    """(N,) place of the first candidate that is the `same` as the truth, from 0; as many as there are where none is."""
-    return np.array([next((place for place, answer in enumerate(answers) if same(answer, true)), len(answers)) for answers, true in zip(candidates, truth)])
+    """(N,) place of the first candidate that is the `same` as the truth, from 0; as many as there
+    are where none is."""
+    return np.array(
+        [
+            next(
+                (place for place, answer in enumerate(answers) if same(answer, true)), len(answers)
+            )
+            for answers, true in zip(candidates, truth)
+        ]
+    )
 
 
 @guarded
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, default=PRETRAINED, help="runs or weights folder [the shipped weights]")
-    parser.add_argument("--data", type=Path, help="data folder [$KUZUSHIJI_DATA, the user's cache, else the built-in sample]")
-    parser.add_argument("--split", choices=("val", "test", "zero-shot"), default="val", help="[%(default)s]")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        default=PRETRAINED,
+        help="runs or weights folder [the shipped weights]",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="data folder [$KUZUSHIJI_DATA, the user's cache, else the built-in sample]",
+    )
+    parser.add_argument(
+        "--split", choices=("val", "test", "zero-shot"), default="val", help="[%(default)s]"
+    )
     chosen = parser.parse_args()
     try:
         import opencc
     except ImportError:
-        print("error: the table of forms is OpenCC's: python -m pip install OpenCC", file=sys.stderr)
+        print(
+            "error: the table of forms is OpenCC's: python -m pip install OpenCC", file=sys.stderr
+        )
         return 2
     try:
         corpus, model = corpora.load(chosen.data), KuzushijiTransfer.load(chosen.weights)
-        chosen_images, label = in_gallery(*old_examples(corpus, chosen.split), np.array([ord(c) for c in model.characters]))
+        chosen_images, label = in_gallery(
+            *old_examples(corpus, chosen.split), np.array([ord(c) for c in model.characters])
+        )
         if not len(label):
-            raise DataError(f"{corpus.folder}: holds no images of the split {chosen.split!r} whose kanji have a glyph; choose another")
+            raise DataError(
+                f"{corpus.folder}: holds no images of the split {chosen.split!r} whose kanji have a glyph; choose another"
+            )
         truth = [model.characters[i] for i in label]
         read = model.read(np.array(corpus.old.images[chosen_images]))
     except (DataError, WeightsError) as error:
@@ -53,10 +82,22 @@ def main() -> int:
     candidates = [[character for character, _ in result.candidates] for result in read]
     table = opencc.OpenCC("jp2t")
     form = {c: table.convert(c) for c in {*truth, *(c for row in candidates for c in row)}}
-    found = {"the labelled kanji": ranks(candidates, truth, lambda a, b: a == b), "or another form of it": ranks(candidates, truth, lambda a, b: form[a] == form[b])}
-    print(f"{len(truth):,} images of {chosen.split}, 95 % bootstrap intervals over them\n\n| candidates | top-1 | top-10 |\n|---|---|---|")
+    found = {
+        "the labelled kanji": ranks(candidates, truth, lambda a, b: a == b),
+        "or another form of it": ranks(candidates, truth, lambda a, b: form[a] == form[b]),
+    }
+    print(
+        f"{len(truth):,} images of {chosen.split}, 95 % bootstrap intervals over them\n\n| candidates | top-1 | top-10 |\n|---|---|---|"
+    )
     for name, rank in found.items():
-        print(f"| {name} | " + " | ".join("{:.3f} [{:.3f}, {:.3f}]".format(*bootstrap((rank < k).astype(float))) for k in (1, 10)) + " |")
+        print(
+            f"| {name} | "
+            + " | ".join(
+                "{:.3f} [{:.3f}, {:.3f}]".format(*bootstrap((rank < k).astype(float)))
+                for k in (1, 10)
+            )
+            + " |"
+        )
     return 0
 
 

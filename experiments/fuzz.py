@@ -1,15 +1,19 @@
 """Feed every parser of the project broken, hostile and random input, and count what becomes of it.
 
-    python experiments/fuzz.py --executions 10000 --seed 0 --target all          # seconds to minutes
-    python experiments/fuzz.py --executions 1000000 --out fuzz                    # the long run
-    python experiments/fuzz.py --target npz --only 4711                           # one execution again, with its traceback
+    python experiments/fuzz.py --executions 10000 --seed 0 --target all          # seconds to
+    minutes python experiments/fuzz.py --executions 1000000 --out fuzz                    # the long
+    run python experiments/fuzz.py --target npz --only 4711                           # one
+    execution again, with its traceback
 
-Each target makes small valid files and spoils them: bits, bytes, numbers, cuts, repetitions, pieces of other files, and, inside of archives and
-pictures, the content before it is packed again, checksums right. Execution i of a target is a function of (seed, target, i) alone. An
-execution is good when it returns what the parser's documentation says, or raises the one exception that stands there. It is counted as a
-crash when it does anything else, as a hang when it takes more than 2 s of processor time, and as over memory when the process grows by more
-than 1 GB. The inputs of those are kept in --out, beside fuzz.json with the counts. Exit code 1 where there are any.
+Each target makes small valid files and spoils them: bits, bytes, numbers, cuts, repetitions, pieces
+of other files, and, inside of archives and pictures, the content before it is packed again,
+checksums right. Execution i of a target is a function of (seed, target, i) alone. An execution is
+good when it returns what the parser's documentation says, or raises the one exception that stands
+there. It is counted as a crash when it does anything else, as a hang when it takes more than 2 s of
+processor time, and as over memory when the process grows by more than 1 GB. The inputs of those are
+kept in --out, beside fuzz.json with the counts. Exit code 1 where there are any.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -53,14 +57,37 @@ from transfer.vae import VAEConfig
 SECONDS, MEGABYTES = 2.0, 1000.0
 STUCK = 60.0  # seconds without an answer, after which an execution is ended by force
 LARGEST = 1 << 16  # bytes of an input: faults of size are looked for by the tests
-NUMBERS = [b"0", b"-1", b"1", b"255", b"256", b"65535", b"-32769", b"2147483648", b"4294967295", b"-9223372036854775809", b"1e9", b"1e308", b"-1e400",
-           b"nan", b"inf", b"1e-400", b"0x10", b"1_0", b"\xd9\xa3", b"9" * 40]
+NUMBERS = [
+    b"0",
+    b"-1",
+    b"1",
+    b"255",
+    b"256",
+    b"65535",
+    b"-32769",
+    b"2147483648",
+    b"4294967295",
+    b"-9223372036854775809",
+    b"1e9",
+    b"1e308",
+    b"-1e400",
+    b"nan",
+    b"inf",
+    b"1e-400",
+    b"0x10",
+    b"1_0",
+    b"\xd9\xa3",
+    b"9" * 40,
+]
 BYTES = [0, 1, 9, 10, 13, 32, 34, 39, 44, 45, 46, 60, 62, 91, 93, 123, 125, 127, 128, 192, 224, 255]
 
 
-# Mutations -----------------------------------------------------------------------------------------------------------
+# Mutations ----------------------------------------------------------------------------------------
 
-def mutate(rng: np.random.Generator, content: bytes, words: tuple[bytes, ...], others: list[bytes]) -> bytes:
+
+def mutate(
+    rng: np.random.Generator, content: bytes, words: tuple[bytes, ...], others: list[bytes]
+) -> bytes:
     """Spoil content in one way, half the time in several."""
     data = bytearray(content)
     for _ in range(int(rng.geometric(0.5))):
@@ -73,16 +100,16 @@ def mutate(rng: np.random.Generator, content: bytes, words: tuple[bytes, ...], o
             case 2 if data:
                 data[at % len(data)] = int(rng.integers(256))
             case 3:
-                del data[at:at + length]
+                del data[at : at + length]
             case 4:
                 data[at:at] = rng.bytes(min(length, 40))
             case 5:
-                data[at:at] = data[at:at + length] * int(rng.integers(1, 60))
+                data[at:at] = data[at : at + length] * int(rng.integers(1, 60))
             case 6 if words:
-                data[at:at + int(rng.integers(2)) * length] = words[int(rng.integers(len(words)))]
-            case 7 if (found := list(re.finditer(rb"-?\d+(?:\.\d+)?", bytes(data[:4000])))):
+                data[at : at + int(rng.integers(2)) * length] = words[int(rng.integers(len(words)))]
+            case 7 if found := list(re.finditer(rb"-?\d+(?:\.\d+)?", bytes(data[:4000]))):
                 number = found[int(rng.integers(len(found)))]
-                data[number.start():number.end()] = NUMBERS[int(rng.integers(len(NUMBERS)))]
+                data[number.start() : number.end()] = NUMBERS[int(rng.integers(len(NUMBERS)))]
             case 8 if others:
                 other = others[int(rng.integers(len(others)))]
                 begin = int(rng.integers(0, len(other) + 1))
@@ -93,16 +120,20 @@ def mutate(rng: np.random.Generator, content: bytes, words: tuple[bytes, ...], o
                 width = (2, 4, 8)[int(rng.integers(3))]
                 half = 2 ** (8 * width - 1)
                 value = (0, 1, half - 1, half, 2 * half - 1, half // 256)[int(rng.integers(6))]
-                data[at:at + width] = value.to_bytes(width, "big" if rng.integers(2) else "little")
+                data[at : at + width] = value.to_bytes(
+                    width, "big" if rng.integers(2) else "little"
+                )
     return bytes(data[:LARGEST])
 
 
-# Targets -------------------------------------------------------------------------------------------------------------
+# Targets ------------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class Target:
-    """make: () -> valid inputs. spoil: (generator, one of them, all of them) -> a spoiled one. run: (input, folder to write to) -> None, or
-    raises `refuses`; AssertionError where what is returned is not what was promised."""
+    """make: () -> valid inputs. spoil: (generator, one of them, all of them) -> a spoiled one. run:
+    (input, folder to write to) -> None, or raises `refuses`; AssertionError where what is returned
+    is not what was promised."""
 
     make: Callable[[], list[bytes]]
     run: Callable[[bytes, Path], None]
@@ -117,7 +148,9 @@ class Target:
         if rng.integers(50) == 0:
             return chosen
         if self.spoil and rng.integers(4):
-            return self.spoil(rng, chosen, lambda content: mutate(rng, content, self.words, []))[:4 * LARGEST]
+            return self.spoil(rng, chosen, lambda content: mutate(rng, content, self.words, []))[
+                : 4 * LARGEST
+            ]
         return mutate(rng, chosen, self.words, valid)
 
     def valid(self) -> list[bytes]:
@@ -135,7 +168,12 @@ def check(right: bool) -> None:
 
 
 def sound(polylines, least: int = 2) -> None:
-    check(all(p.ndim == 2 and p.shape[1] == 2 and len(p) >= least and np.isfinite(p).all() for p in polylines))
+    check(
+        all(
+            p.ndim == 2 and p.shape[1] == 2 and len(p) >= least and np.isfinite(p).all()
+            for p in polylines
+        )
+    )
 
 
 def file(folder: Path, name: str, content: bytes) -> Path:
@@ -147,41 +185,105 @@ def file(folder: Path, name: str, content: bytes) -> Path:
 # Paths and drawings
 
 PATHS = ["M10,20C30,20,60,20,95,20", "M50,10c0,20,0,50,0,80s3-4,5.5-.5", "m1 2 c1e1-2,3.5.25 7,8"]
-PATH_WORDS = (b"M", b"m", b"c", b"C", b"s", b"S", b"z", b"Z", b"l", b"h", b"A", b"a", b"q", b"t", b",", b" ", b"-", b".", b"e", b"E", b"+", b",,")
+PATH_WORDS = (
+    b"M",
+    b"m",
+    b"c",
+    b"C",
+    b"s",
+    b"S",
+    b"z",
+    b"Z",
+    b"l",
+    b"h",
+    b"A",
+    b"a",
+    b"q",
+    b"t",
+    b",",
+    b" ",
+    b"-",
+    b".",
+    b"e",
+    b"E",
+    b"+",
+    b",,",
+)
 
 
 def run_path(content: bytes, folder: Path) -> None:
     text = content.decode("latin1")
     curves = kanjivg.parse_path(text)
-    check(curves.ndim == 3 and curves.shape[1:] == (4, 2) and len(curves) >= 1 and curves.dtype == np.float64)
-    if np.abs(curves).max() < 1e5:  # relative numbers may add up to infinity, which whoever reads a file looks for
+    check(
+        curves.ndim == 3
+        and curves.shape[1:] == (4, 2)
+        and len(curves) >= 1
+        and curves.dtype == np.float64
+    )
+    if (
+        np.abs(curves).max() < 1e5
+    ):  # relative numbers may add up to infinity, which whoever reads a file looks for
         sound([kanjivg.flatten(curves)])
 
 
-SVG_HEAD = ('<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.0//EN" '
-            '"http://www.w3.org/TR/2001/REC-SVG-20010904/DTD/svg10.dtd" [\n<!ATTLIST g xmlns:kvg CDATA #FIXED "http://kanjivg.tagaini.net"\nkvg:element CDATA #IMPLIED >\n'
-            '<!ATTLIST path xmlns:kvg CDATA #FIXED "http://kanjivg.tagaini.net" >\n]>\n')
-XML_WORDS = (b"<g>", b"</g>", b"<path d=\"M1 1c1 1 2 2 3 3\"/>", b"<!ENTITY a \"b\">", b"&a;", b"&lt;", b"<!--", b"-->", b"<![CDATA[", b"]]>", b"<?x ?>", b"\"",
-             b"'", b"xmlns=\"x\"", b"<use href=\"#a\"/>", b"id=\"a\"", b"transform=\"matrix(1 0 0 1 9 9)\"", b"<svg>", b"</svg>", b"\xff\xfe", b"<symbol>",
-             b"viewBox=\"0 0 1 1\"", b"100%", b"1e9", *PATH_WORDS)
+SVG_HEAD = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.0//EN" '
+    '"http://www.w3.org/TR/2001/REC-SVG-20010904/DTD/svg10.dtd" [\n<!ATTLIST g xmlns:kvg CDATA #FIXED "http://kanjivg.tagaini.net"\nkvg:element CDATA #IMPLIED >\n'
+    '<!ATTLIST path xmlns:kvg CDATA #FIXED "http://kanjivg.tagaini.net" >\n]>\n'
+)
+XML_WORDS = (
+    b"<g>",
+    b"</g>",
+    b'<path d="M1 1c1 1 2 2 3 3"/>',
+    b'<!ENTITY a "b">',
+    b"&a;",
+    b"&lt;",
+    b"<!--",
+    b"-->",
+    b"<![CDATA[",
+    b"]]>",
+    b"<?x ?>",
+    b'"',
+    b"'",
+    b'xmlns="x"',
+    b'<use href="#a"/>',
+    b'id="a"',
+    b'transform="matrix(1 0 0 1 9 9)"',
+    b"<svg>",
+    b"</svg>",
+    b"\xff\xfe",
+    b"<symbol>",
+    b'viewBox="0 0 1 1"',
+    b"100%",
+    b"1e9",
+    *PATH_WORDS,
+)
 
 
 def kanjivg_svg(stem="04e00") -> str:
-    paths = "".join(f'<path id="kvg:{stem}-s{i}" kvg:type="㇐" d="{d}"/>' for i, d in enumerate(PATHS[:2], 1))
-    return (f'{SVG_HEAD}<svg xmlns="http://www.w3.org/2000/svg" width="109" height="109" viewBox="0 0 109 109">\n'
-            f'<g id="kvg:StrokePaths_{stem}"><g id="kvg:{stem}" kvg:element="一" kvg:part="1" kvg:radical="general">{paths}</g></g></svg>')
+    paths = "".join(
+        f'<path id="kvg:{stem}-s{i}" kvg:type="㇐" d="{d}"/>' for i, d in enumerate(PATHS[:2], 1)
+    )
+    return (
+        f'{SVG_HEAD}<svg xmlns="http://www.w3.org/2000/svg" width="109" height="109" viewBox="0 0 109 109">\n'
+        f'<g id="kvg:StrokePaths_{stem}"><g id="kvg:{stem}" kvg:element="一" kvg:part="1" kvg:radical="general">{paths}</g></g></svg>'
+    )
 
 
 def make_svg() -> list[bytes]:
     head = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-    return [text.encode() for text in (
-        kanjivg_svg(),
-        f'{head}viewBox="0 0 100 50"><g transform="translate(1,2) rotate(30)"><path d="M0 0L10 10h5v5H3V2q1 1 2 2t3 3a4 3 20 0 1 5 5z"/></g></svg>',
-        f'{head}width="5cm" height="3in"><rect x="1" y="2" width="30" height="20" rx="4"/><circle cx="20" cy="20" r="9"/><ellipse cx="9" cy="9" rx="2" '
-        'ry="3"/><line x1="0" y1="0" x2="100%" y2="5mm"/><polyline points="1,2 3,4 5 6"/><polygon points="0 0 9 0 9 9"/></svg>',
-        f'{head}><defs><symbol id="a" viewBox="0 0 9 9"><path id="b" d="M1 1 9 9M3 3l1 1"/></symbol></defs><use xlink:href="#a" x="3" width="20" height="10"/>'
-        '<use href="#b"/><switch><a><svg x="3" y="3" width="9" height="9" viewBox="0 0 5 5" preserveAspectRatio="xMinYMax slice">'
-        '<path d="M0 0 5 5"/></svg></a></switch><title>kanji</title></svg>')]
+    return [
+        text.encode()
+        for text in (
+            kanjivg_svg(),
+            f'{head}viewBox="0 0 100 50"><g transform="translate(1,2) rotate(30)"><path d="M0 0L10 10h5v5H3V2q1 1 2 2t3 3a4 3 20 0 1 5 5z"/></g></svg>',
+            f'{head}width="5cm" height="3in"><rect x="1" y="2" width="30" height="20" rx="4"/><circle cx="20" cy="20" r="9"/><ellipse cx="9" cy="9" rx="2" '
+            'ry="3"/><line x1="0" y1="0" x2="100%" y2="5mm"/><polyline points="1,2 3,4 5 6"/><polygon points="0 0 9 0 9 9"/></svg>',
+            f'{head}><defs><symbol id="a" viewBox="0 0 9 9"><path id="b" d="M1 1 9 9M3 3l1 1"/></symbol></defs><use xlink:href="#a" x="3" width="20" height="10"/>'
+            '<use href="#b"/><switch><a><svg x="3" y="3" width="9" height="9" viewBox="0 0 5 5" preserveAspectRatio="xMinYMax slice">'
+            '<path d="M0 0 5 5"/></svg></a></switch><title>kanji</title></svg>',
+        )
+    ]
 
 
 def run_svg(content: bytes, folder: Path) -> None:
@@ -193,7 +295,10 @@ def run_svg(content: bytes, folder: Path) -> None:
     check(len(svg.read(written.encode()).strokes) == len(picture.strokes))
 
 
-ACTIVE = re.compile(r"<\s*(script|foreignObject|iframe|image|use|a|animate|set|handler|embed|object)\b|\son\w+\s*=|javascript:|href|url\(|<!|<\?", re.I)
+ACTIVE = re.compile(
+    r"<\s*(script|foreignObject|iframe|image|use|a|animate|set|handler|embed|object)\b|\son\w+\s*=|javascript:|href|url\(|<!|<\?",
+    re.I,
+)
 
 
 def harmless(text: str) -> None:
@@ -202,16 +307,34 @@ def harmless(text: str) -> None:
 
 
 def make_xml() -> list[bytes]:
-    body = "".join(f'<kanji id="kvg:kanji_{stem}"><g id="kvg:{stem}" kvg:element="{chr(int(stem, 16))}">'
-                   + "".join(f'<path id="kvg:{stem}-s{i}" kvg:type="㇐" d="{d}"/>' for i, d in enumerate(PATHS, 1)) + "</g></kanji>" for stem in ("04e00", "04e8c"))
-    return [f"<?xml version='1.0' encoding='UTF-8'?>\n<kanjivg xmlns:kvg='http://kanjivg.tagaini.net'>{body}</kanjivg>".encode()]
+    body = "".join(
+        f'<kanji id="kvg:kanji_{stem}"><g id="kvg:{stem}" kvg:element="{chr(int(stem, 16))}">'
+        + "".join(
+            f'<path id="kvg:{stem}-s{i}" kvg:type="㇐" d="{d}"/>' for i, d in enumerate(PATHS, 1)
+        )
+        + "</g></kanji>"
+        for stem in ("04e00", "04e8c")
+    )
+    return [
+        f"<?xml version='1.0' encoding='UTF-8'?>\n<kanjivg xmlns:kvg='http://kanjivg.tagaini.net'>{body}</kanjivg>".encode()
+    ]
 
 
 def run_xml(content: bytes, folder: Path, name: str = "kanjivg-1.xml") -> None:
     glyphs = kanjivg.read(file(folder, name, content))
-    check(len(glyphs) > 0 and all(g.strokes and all(c.first <= c.last <= len(g.strokes) for c in g.components) for g in glyphs))
+    check(
+        len(glyphs) > 0
+        and all(
+            g.strokes and all(c.first <= c.last <= len(g.strokes) for c in g.components)
+            for g in glyphs
+        )
+    )
     points, bounds = kanjivg.polylines_many(glyphs)
-    check(bounds[-1] == len(points) and len(bounds) == sum(len(g.strokes) for g in glyphs) + 1 and points.dtype == np.float32)
+    check(
+        bounds[-1] == len(points)
+        and len(bounds) == sum(len(g.strokes) for g in glyphs) + 1
+        and points.dtype == np.float32
+    )
 
 
 def spoil_gz(rng, content, change) -> bytes:
@@ -236,12 +359,19 @@ def spoil_zip(rng, content, change) -> bytes:
     packed = bytearray(zipped(members, kinds[int(rng.integers(len(kinds)))]))
     if rng.integers(4) == 0:
         at = packed.rfind(b"PK\1\2") + int(rng.integers(4, 46))
-        packed[at:at + 2] = rng.bytes(2)
+        packed[at : at + 2] = rng.bytes(2)
     return bytes(packed)
 
 
 def make_kanjivg_zip() -> list[bytes]:
-    return [zipped({"kanji/04e00.svg": kanjivg_svg().encode(), "kanji/04e8c-Kaisho.svg": kanjivg_svg("04e8c-Kaisho").encode()})]
+    return [
+        zipped(
+            {
+                "kanji/04e00.svg": kanjivg_svg().encode(),
+                "kanji/04e8c-Kaisho.svg": kanjivg_svg("04e8c-Kaisho").encode(),
+            }
+        )
+    ]
 
 
 def run_kanjivg_zip(content: bytes, folder: Path) -> None:
@@ -255,9 +385,13 @@ def run_convert_zip(content: bytes, folder: Path) -> None:
 
 # Arrays
 
+
 def make_idx() -> list[bytes]:
     pictures = np.arange(3 * 28 * 28, dtype=np.uint8)
-    return [gzip.compress(b"\0\0\x08\3" + struct.pack(">III", 3, 28, 28) + pictures.tobytes(), 1), gzip.compress(b"\0\0\x08\1" + struct.pack(">I", 3) + b"\0\1\2", 1)]
+    return [
+        gzip.compress(b"\0\0\x08\3" + struct.pack(">III", 3, 28, 28) + pictures.tobytes(), 1),
+        gzip.compress(b"\0\0\x08\1" + struct.pack(">I", 3) + b"\0\1\2", 1),
+    ]
 
 
 def run_idx(content: bytes, folder: Path) -> None:
@@ -283,7 +417,10 @@ def npy(array) -> bytes:
 
 
 def make_npz() -> list[bytes]:
-    return [zipped({"arr_0.npy": npy(np.zeros((3, 28, 28), np.uint8))}), zipped({"arr_0.npy": npy(np.arange(3, dtype=np.uint8))})]
+    return [
+        zipped({"arr_0.npy": npy(np.zeros((3, 28, 28), np.uint8))}),
+        zipped({"arr_0.npy": npy(np.arange(3, dtype=np.uint8))}),
+    ]
 
 
 def run_npz(content: bytes, folder: Path) -> None:
@@ -291,7 +428,14 @@ def run_npz(content: bytes, folder: Path) -> None:
 
 
 def make_csv() -> list[bytes]:
-    return [("index,codepoint,char\n" + "".join(f"{i},U+{ord(c):04X},{c}\n" for i, c in enumerate(kmnist.CHARACTERS["kmnist"]))).encode()]
+    return [
+        (
+            "index,codepoint,char\n"
+            + "".join(
+                f"{i},U+{ord(c):04X},{c}\n" for i, c in enumerate(kmnist.CHARACTERS["kmnist"])
+            )
+        ).encode()
+    ]
 
 
 def run_csv(content: bytes, folder: Path) -> None:
@@ -302,8 +446,17 @@ def run_csv(content: bytes, folder: Path) -> None:
 
 
 def drawings() -> sketch_npz.Set:
-    rows = [np.array([[1, 2, 0], [3, 4, 1], [5, 6, 0], [7, -8, 1]], np.float32), np.array([[1, 1, 0], [1, 1, 1]], np.float32)]
-    return sketch_npz.Set(rows * 2, ["train", "valid", "test", "train"], ["一", "b", "", "c"], ["04e00", "x", "y", ""], 2.0)
+    rows = [
+        np.array([[1, 2, 0], [3, 4, 1], [5, 6, 0], [7, -8, 1]], np.float32),
+        np.array([[1, 1, 0], [1, 1, 1]], np.float32),
+    ]
+    return sketch_npz.Set(
+        rows * 2,
+        ["train", "valid", "test", "train"],
+        ["一", "b", "", "c"],
+        ["04e00", "x", "y", ""],
+        2.0,
+    )
 
 
 def make_sketch() -> list[bytes]:
@@ -320,13 +473,45 @@ def run_sketch(content: bytes, folder: Path) -> None:
         sound(drawing.strokes)
 
 
-PICKLE_WORDS = (b"cnumpy\nndarray\n", b"cos\nsystem\n", b"(", b")", b"]", b"R", b"b", b"t", b"\x85", b"\x86", b"\x87", b"h\0", b"q\0", b"\x94", b"\x93", b".", b"K\1", b"e", b"a", b"C\4abcd",
-                b"X\4\0\0\0abcd", b"'descr'", b"'|O'", b"'<f4'", b"(9999999999,)", b"(0, 0, 3)", b"True")
+PICKLE_WORDS = (
+    b"cnumpy\nndarray\n",
+    b"cos\nsystem\n",
+    b"(",
+    b")",
+    b"]",
+    b"R",
+    b"b",
+    b"t",
+    b"\x85",
+    b"\x86",
+    b"\x87",
+    b"h\0",
+    b"q\0",
+    b"\x94",
+    b"\x93",
+    b".",
+    b"K\1",
+    b"e",
+    b"a",
+    b"C\4abcd",
+    b"X\4\0\0\0abcd",
+    b"'descr'",
+    b"'|O'",
+    b"'<f4'",
+    b"(9999999999,)",
+    b"(0, 0, 3)",
+    b"True",
+)
 
 
 def make_ndjson() -> list[bytes]:
-    lines = quickdraw.line("一", "1", [np.array([[0, 0], [9, 9.5]]), np.array([[3, 3], [4, 4], [5, 6]])], 2).encode()
-    return [lines * 2, b'{"word":"a","key_id":"7","drawing":[[[1,2,3],[4,5,6],[0,10,20]],[[7],[8],[9]]]}\n']
+    lines = quickdraw.line(
+        "一", "1", [np.array([[0, 0], [9, 9.5]]), np.array([[3, 3], [4, 4], [5, 6]])], 2
+    ).encode()
+    return [
+        lines * 2,
+        b'{"word":"a","key_id":"7","drawing":[[[1,2,3],[4,5,6],[0,10,20]],[[7],[8],[9]]]}\n',
+    ]
 
 
 def run_ndjson(content: bytes, folder: Path) -> None:
@@ -335,22 +520,25 @@ def run_ndjson(content: bytes, folder: Path) -> None:
 
 
 def make_rows() -> list[bytes]:
-    return [np.array([[1, 2, 0], [3, 4, 1], [5, 6, 0], [7, 8, 1]], "<f4").tobytes(), np.eye(5, dtype="<f4").tobytes()]
+    return [
+        np.array([[1, 2, 0], [3, 4, 1], [5, 6, 0], [7, 8, 1]], "<f4").tobytes(),
+        np.eye(5, dtype="<f4").tobytes(),
+    ]
 
 
 def run_rows(content: bytes, folder: Path) -> None:
-    numbers = np.frombuffer(content[:len(content) // 4 * 4], "<f4")
+    numbers = np.frombuffer(content[: len(content) // 4 * 4], "<f4")
     refused = 0
     for columns, read in ((3, strokes.from_stroke3), (5, strokes.from_stroke5)):
         try:
-            read(numbers[:len(numbers) // columns * columns].reshape(-1, columns))
+            read(numbers[: len(numbers) // columns * columns].reshape(-1, columns))
         except DataError:
             refused += 1
     try:
         with np.errstate(all="ignore"):
-            rows = strokes.to_stroke3([numbers[:len(numbers) // 2 * 2].reshape(-1, 2)])
+            rows = strokes.to_stroke3([numbers[: len(numbers) // 2 * 2].reshape(-1, 2)])
             strokes.to_stroke5(np.nan_to_num(rows, posinf=0, neginf=0), 60)
-            check(len(strokes.simplify(numbers[:len(numbers) // 2 * 2].reshape(-1, 2), 0.5)) >= 2)
+            check(len(strokes.simplify(numbers[: len(numbers) // 2 * 2].reshape(-1, 2), 0.5)) >= 2)
     except DataError:
         refused += 1
     if refused == 3:
@@ -358,6 +546,7 @@ def run_rows(content: bytes, folder: Path) -> None:
 
 
 # Archives
+
 
 def tarred(members: dict[str, bytes], format=tarfile.USTAR_FORMAT) -> bytes:
     out = io.BytesIO()
@@ -375,44 +564,74 @@ def make_tar() -> list[bytes]:
     content = encoded(Image.fromarray(picture), "PNG")
     members = {f"kkanji2/U+{c:04X}/{c:016x}.png": content for c in (0x4E00, 0x4E8C)}
     long = {"kkanji2/" + "x" * 120 + "/U+4E00/0123456789abcdef.png": content}
-    return [tarred(members), tarred(members | long, tarfile.GNU_FORMAT), tarred(members | long, tarfile.PAX_FORMAT)]
+    return [
+        tarred(members),
+        tarred(members | long, tarfile.GNU_FORMAT),
+        tarred(members | long, tarfile.PAX_FORMAT),
+    ]
 
 
 def spoil_tar(rng, content, change) -> bytes:
     """A header changed, its checksum right again."""
     data = bytearray(content)
-    heads = [at for at in range(0, len(data) - 512, 512) if data[at + 257:at + 262] == b"ustar"]
-    for at in rng.choice(heads, min(len(heads), int(rng.integers(1, 3))), replace=False) if heads else []:
-        head = bytearray(data[at:at + 512])
+    heads = [at for at in range(0, len(data) - 512, 512) if data[at + 257 : at + 262] == b"ustar"]
+    for at in (
+        rng.choice(heads, min(len(heads), int(rng.integers(1, 3))), replace=False) if heads else []
+    ):
+        head = bytearray(data[at : at + 512])
         match int(rng.integers(5)):
             case 0:
                 head[156] = int(rng.choice(list(b"0123457gxLKSZ\0")))
             case 1:
-                head[124:136] = [b"00000000000\0", b"77777777777\0", b"\x80" + bytes(10) + b"\x01", b"\xff" * 12, b"-0000000001\0", b"00000000777\0"][int(rng.integers(6))]
+                head[124:136] = [
+                    b"00000000000\0",
+                    b"77777777777\0",
+                    b"\x80" + bytes(10) + b"\x01",
+                    b"\xff" * 12,
+                    b"-0000000001\0",
+                    b"00000000777\0",
+                ][int(rng.integers(6))]
             case 2:
-                name = [b"/etc/passwd", b"../../x.png", b"kkanji2/U+4E00/a.png", b"kkanji2/U+110000/a.png", b"U+4E00/..", b"a\nb.png", b""][int(rng.integers(7))]
+                name = [
+                    b"/etc/passwd",
+                    b"../../x.png",
+                    b"kkanji2/U+4E00/a.png",
+                    b"kkanji2/U+110000/a.png",
+                    b"U+4E00/..",
+                    b"a\nb.png",
+                    b"",
+                ][int(rng.integers(7))]
                 head[:100] = name.ljust(100, b"\0")
             case _:
                 head = bytearray(change(bytes(head)).ljust(512, b"\0")[:512])
         head[148:156] = b" " * 8
         head[148:156] = b"%06o\0 " % sum(head)
-        data[at:at + 512] = head
+        data[at : at + 512] = head
     return bytes(data)
 
 
 def run_tar(content: bytes, folder: Path) -> None:
     for code_point, name, image in kkanji.read(file(folder, "kkanji.tar", content)):
-        check(image.shape == (64, 64) and image.dtype == np.uint8 and 0 <= code_point <= 0x10FFFF and ".." not in name.split("/"))
+        check(
+            image.shape == (64, 64)
+            and image.dtype == np.uint8
+            and 0 <= code_point <= 0x10FFFF
+            and ".." not in name.split("/")
+        )
 
 
 def run_form(content: bytes, folder: Path) -> None:
     """What a download is, judged by its form alone: never an exception."""
-    found = [catalogue.looks_right(file(folder, name, content), name) for name in ("a.zip", "a.gz", "a.tar", "a.csv")]
+    found = [
+        catalogue.looks_right(file(folder, name, content), name)
+        for name in ("a.zip", "a.gz", "a.tar", "a.csv")
+    ]
     if not any(found):
         raise DataError("nothing of the kind")
 
 
 # Pictures
+
 
 def encoded(picture: Image.Image, kind: str, **options) -> bytes:
     out = io.BytesIO()
@@ -429,11 +648,27 @@ def make_images() -> list[bytes]:
     colour, alpha = grey.convert("RGB"), grey.convert("LA")
     exif = Image.Exif()
     exif[274] = 6
-    made = [encoded(grey, "PNG"), encoded(colour.convert("P"), "PNG"), encoded(alpha, "PNG"), encoded(grey.convert("1"), "PNG"), encoded(grey.convert("I;16"), "PNG"),
-            encoded(colour, "JPEG", exif=exif), encoded(colour.convert("CMYK"), "JPEG"), encoded(grey, "JPEG", progressive=True), encoded(grey, "TIFF"),
-            encoded(colour, "TIFF", compression="tiff_lzw"), encoded(grey.convert("F"), "TIFF"), encoded(grey.convert("1"), "TIFF", compression="group4"),
-            encoded(colour, "BMP"), encoded(colour, "GIF"), encoded(colour, "PPM"), encoded(grey, "PPM"), encoded(grey, "ICO", sizes=[(32, 32)]),
-            encoded(colour, "TGA", compression="tga_rle"), b"P2 4 4 255\n" + b"0 255 0 255 " * 4]
+    made = [
+        encoded(grey, "PNG"),
+        encoded(colour.convert("P"), "PNG"),
+        encoded(alpha, "PNG"),
+        encoded(grey.convert("1"), "PNG"),
+        encoded(grey.convert("I;16"), "PNG"),
+        encoded(colour, "JPEG", exif=exif),
+        encoded(colour.convert("CMYK"), "JPEG"),
+        encoded(grey, "JPEG", progressive=True),
+        encoded(grey, "TIFF"),
+        encoded(colour, "TIFF", compression="tiff_lzw"),
+        encoded(grey.convert("F"), "TIFF"),
+        encoded(grey.convert("1"), "TIFF", compression="group4"),
+        encoded(colour, "BMP"),
+        encoded(colour, "GIF"),
+        encoded(colour, "PPM"),
+        encoded(grey, "PPM"),
+        encoded(grey, "ICO", sizes=[(32, 32)]),
+        encoded(colour, "TGA", compression="tga_rle"),
+        b"P2 4 4 255\n" + b"0 255 0 255 " * 4,
+    ]
     for kind in ("WEBP", "JPEG2000", "AVIF"):  # some builds of Pillow lack them
         if kind in Image.SAVE:
             made.append(encoded(colour, kind))
@@ -441,15 +676,16 @@ def make_images() -> list[bytes]:
 
 
 def spoil_image(rng, content, change) -> bytes:
-    """Chunks of a PNG changed, their checksums right again; other formats in their first bytes, where the sizes stand."""
+    """Chunks of a PNG changed, their checksums right again; other formats in their first bytes,
+    where the sizes stand."""
     if not content.startswith(b"\x89PNG"):
         head = int(rng.integers(8, 200))
         return change(content[:head]) + content[head:]
     at, out = 8, content[:8]
     chunks = []
     while at + 12 <= len(content):
-        [length] = struct.unpack(">I", content[at:at + 4])
-        chunks.append((content[at + 4:at + 8], content[at + 8:at + 8 + length]))
+        [length] = struct.unpack(">I", content[at : at + 4])
+        chunks.append((content[at + 4 : at + 8], content[at + 8 : at + 8 + length]))
         at += 12 + length
     chosen = int(rng.integers(len(chunks)))
     name, body = chunks[chosen]
@@ -459,14 +695,25 @@ def spoil_image(rng, content, change) -> bytes:
         body = change(body)
     chunks[chosen] = name, body
     if rng.integers(6) == 0:
-        kind = [b"tRNS", b"PLTE", b"eXIf", b"iCCP", b"zTXt", b"gAMA", b"acTL", b"fdAT"][int(rng.integers(8))]
-        chunks.insert(int(rng.integers(1, len(chunks) + 1)), (kind, rng.bytes(int(rng.integers(0, 60)))))
-    return out + b"".join(struct.pack(">I", len(b)) + n + b + struct.pack(">I", zlib.crc32(n + b)) for n, b in chunks)
+        kind = [b"tRNS", b"PLTE", b"eXIf", b"iCCP", b"zTXt", b"gAMA", b"acTL", b"fdAT"][
+            int(rng.integers(8))
+        ]
+        chunks.insert(
+            int(rng.integers(1, len(chunks) + 1)), (kind, rng.bytes(int(rng.integers(0, 60))))
+        )
+    return out + b"".join(
+        struct.pack(">I", len(b)) + n + b + struct.pack(">I", zlib.crc32(n + b)) for n, b in chunks
+    )
 
 
 def run_image(content: bytes, folder: Path) -> None:
     reading = images.read_image(content)
-    check(reading.image.shape == (64, 64) and reading.image.dtype == np.uint8 and reading.image.any() and "\n" not in reading.note)
+    check(
+        reading.image.shape == (64, 64)
+        and reading.image.dtype == np.uint8
+        and reading.image.any()
+        and "\n" not in reading.note
+    )
     left, top, right, bottom = reading.box
     check(0 <= left < right and 0 <= top < bottom)
 
@@ -516,24 +763,28 @@ def carriers() -> list[tuple[Callable[[bytes], bytes], list[np.ndarray]]]:
         if kind in Image.SAVE or kind != "WEBP"
     }
     end = plain["PNG"].rindex(b"IEND") - 4
-    chunk = lambda at, kind, crc: lambda body: b"".join(
-        (
-            plain["PNG"][:at],
-            struct.pack(">I", len(body)),
-            kind,
-            body,
-            crc or struct.pack(">I", zlib.crc32(kind + body)),
-            plain["PNG"][at:],
+    chunk = lambda at, kind, crc: (
+        lambda body: b"".join(
+            (
+                plain["PNG"][:at],
+                struct.pack(">I", len(body)),
+                kind,
+                body,
+                crc or struct.pack(">I", zlib.crc32(kind + body)),
+                plain["PNG"][at:],
+            )
         )
     )
-    segment = lambda kind: lambda body: b"".join(
-        (
-            plain["JPEG"][:2],
-            b"\xff",
-            bytes([kind]),
-            struct.pack(">H", len(body[:65_000]) + 2),
-            body[:65_000],
-            plain["JPEG"][2:],
+    segment = lambda kind: (
+        lambda body: b"".join(
+            (
+                plain["JPEG"][:2],
+                b"\xff",
+                bytes([kind]),
+                struct.pack(">H", len(body[:65_000]) + 2),
+                body[:65_000],
+                plain["JPEG"][2:],
+            )
         )
     )
     found = {
@@ -712,14 +963,25 @@ def _survives(character: str, encoding: str) -> bool:
 
 # Weights and runs
 
+
 def make_weights() -> list[bytes]:
     out = []
-    params = {"encoder": {0: np.ones((3, 4), np.float32), 1: {"kernel": np.zeros((2, 2), np.float32)}}, "bias": np.ones(4, np.float32)}
+    params = {
+        "encoder": {0: np.ones((3, 4), np.float32), 1: {"kernel": np.zeros((2, 2), np.float32)}},
+        "bias": np.ones(4, np.float32),
+    }
     arrays = {"code_points": np.array([0x4E00], np.int32), "seen": np.array([True])}
     with tempfile.TemporaryDirectory() as folder:
-        for config, kind in ((VAEConfig.tiny("old"), np.float32), (MDNConfig.tiny(), np.int8), (SketchRNNConfig.tiny(), np.float16), (StrokeRNNConfig.tiny(), np.float32)):
+        for config, kind in (
+            (VAEConfig.tiny("old"), np.float32),
+            (MDNConfig.tiny(), np.int8),
+            (SketchRNNConfig.tiny(), np.float16),
+            (StrokeRNNConfig.tiny(), np.float32),
+        ):
             path = Path(folder) / "a.safetensors"
-            weights.save(path, params, arrays, {"stage": "vae_old", "config": vars(config), "seed": 1}, kind)
+            weights.save(
+                path, params, arrays, {"stage": "vae_old", "config": vars(config), "seed": 1}, kind
+            )
             out.append(path.read_bytes())
     return out
 
@@ -727,12 +989,22 @@ def make_weights() -> list[bytes]:
 def spoil_weights(rng, content, change) -> bytes:
     """The header changed, its length right again."""
     [length] = struct.unpack("<Q", content[:8])
-    head, body = content[8:8 + length], content[8 + length:]
+    head, body = content[8 : 8 + length], content[8 + length :]
     if rng.integers(3):
         head = change(head)
     else:
-        head = head.replace(*[(b"F32", b"BF16"), (b"params/", b"scales/params/"), (b"params/bias", b"params/encoder/0/x"), (b'"shape":[', b'"shape":[0,'), (b"F32", b"F64"),
-                              (b"tiny", b"huge"), (b"latent\\\": ", b"latent\\\": -"), (b"0.", b"1e999")][int(rng.integers(8))])
+        head = head.replace(
+            *[
+                (b"F32", b"BF16"),
+                (b"params/", b"scales/params/"),
+                (b"params/bias", b"params/encoder/0/x"),
+                (b'"shape":[', b'"shape":[0,'),
+                (b"F32", b"F64"),
+                (b"tiny", b"huge"),
+                (b'latent\\": ', b'latent\\": -'),
+                (b"0.", b"1e999"),
+            ][int(rng.integers(8))]
+        )
     return struct.pack("<Q", len(head)) + head + body
 
 
@@ -745,8 +1017,15 @@ def run_weights(content: bytes, folder: Path) -> None:
 
 
 def make_run() -> list[bytes]:
-    described = {"stage": "vae_old", "config": vars(VAEConfig.tiny("old")), "seed": 0, "data": {"sources": {"a": {"sha256": "0" * 64}}}}
-    metrics = "".join(json.dumps({"step": i, "loss": 1.0 / (i + 1), "val/a": 2}) + "\n" for i in range(3))
+    described = {
+        "stage": "vae_old",
+        "config": vars(VAEConfig.tiny("old")),
+        "seed": 0,
+        "data": {"sources": {"a": {"sha256": "0" * 64}}},
+    }
+    metrics = "".join(
+        json.dumps({"step": i, "loss": 1.0 / (i + 1), "val/a": 2}) + "\n" for i in range(3)
+    )
     return [(json.dumps(described, indent=2, sort_keys=True) + "\0" + metrics).encode()]
 
 
@@ -763,11 +1042,17 @@ def run_run(content: bytes, folder: Path) -> None:
         )
     )
     check(lines.first_loss is None or isinstance(lines.first_loss, float))
-    described = {"stage": "vae_old", "config": vars(VAEConfig.tiny("old")), "seed": 0, "data": {"sources": {"a": {"sha256": "0" * 64}}}}
+    described = {
+        "stage": "vae_old",
+        "config": vars(VAEConfig.tiny("old")),
+        "seed": 0,
+        "data": {"sources": {"a": {"sha256": "0" * 64}}},
+    }
     training._claim(folder, json.loads(json.dumps(described)))
 
 
 # The server
+
 
 class Stub:
     """In the place of the model: what the server does with a request, without the drawing."""
@@ -779,7 +1064,22 @@ class Stub:
 
         flat = np.zeros((64, 64), np.float32)
         line = [np.array([[1, 2], [3, 4]], np.float32)]
-        return [Result(image, [line] * samples, ["一"] * samples, np.zeros(samples, np.float32), flat, [("一", 0.5)], flat, flat, flat[0], flat[0], flat, np.arange(samples))]
+        return [
+            Result(
+                image,
+                [line] * samples,
+                ["一"] * samples,
+                np.zeros(samples, np.float32),
+                flat,
+                [("一", 0.5)],
+                flat,
+                flat,
+                flat[0],
+                flat[0],
+                flat,
+                np.arange(samples),
+            )
+        ]
 
 
 @cache
@@ -792,18 +1092,54 @@ def application():
 def make_requests() -> list[bytes]:
     """HTTP messages; body after the empty line."""
     picture = make_images()[0]
-    form = b'--xx\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n' + picture + b"\r\n--xx--\r\n"
+    form = (
+        b'--xx\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
+        + picture
+        + b"\r\n--xx--\r\n"
+    )
     start = b"POST /api/transfer?samples=2&seed=1&top=3&temperature=0.5 HTTP/1.1\r\nhost: 127.0.0.1:8000\r\n"
-    return [start + b"origin: http://127.0.0.1:8000\r\nsec-fetch-site: same-origin\r\ncontent-length: 99\r\n\r\n" + picture,
-            start + b"content-type: multipart/form-data; boundary=xx\r\n\r\n" + form,
-            b"POST /api/transfer?pixels=1&samples=1 HTTP/1.1\r\nhost: localhost\r\n\r\n" + bytes(range(256)) * 16,
-            b"GET /static/main.js HTTP/1.1\r\nhost: [::1]:8000\r\nrange: bytes=0-9\r\nif-none-match: \"a\"\r\nif-modified-since: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n",
-            b"GET /static/../server.py HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n", b"GET /api/health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"]
+    return [
+        start
+        + b"origin: http://127.0.0.1:8000\r\nsec-fetch-site: same-origin\r\ncontent-length: 99\r\n\r\n"
+        + picture,
+        start + b"content-type: multipart/form-data; boundary=xx\r\n\r\n" + form,
+        b"POST /api/transfer?pixels=1&samples=1 HTTP/1.1\r\nhost: localhost\r\n\r\n"
+        + bytes(range(256)) * 16,
+        b'GET /static/main.js HTTP/1.1\r\nhost: [::1]:8000\r\nrange: bytes=0-9\r\nif-none-match: "a"\r\nif-modified-since: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n',
+        b"GET /static/../server.py HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n",
+        b"GET /api/health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n",
+    ]
 
 
-REQUEST_WORDS = (b"../", b"..%2f", b"%00", b"%2e%2e/", b"\\", b"//", b"/static/", b"/api/transfer", b"host: evil.example\r\n", b"origin: http://[\r\n", b"origin: null\r\n",
-                 b"sec-fetch-site: cross-site\r\n", b"content-type: multipart/form-data; boundary=xx\r\n", b"boundary=", b"&seed=", b"samples=51", b"filename*=utf-8''a", b"--xx\r\n", b"\r\n\r\n",
-                 b"content-length: -1\r\n", b"range: bytes=-1,5-4\r\n", b"HEAD ", b"PUT ", b"?", b"&", b"=", b"%")
+REQUEST_WORDS = (
+    b"../",
+    b"..%2f",
+    b"%00",
+    b"%2e%2e/",
+    b"\\",
+    b"//",
+    b"/static/",
+    b"/api/transfer",
+    b"host: evil.example\r\n",
+    b"origin: http://[\r\n",
+    b"origin: null\r\n",
+    b"sec-fetch-site: cross-site\r\n",
+    b"content-type: multipart/form-data; boundary=xx\r\n",
+    b"boundary=",
+    b"&seed=",
+    b"samples=51",
+    b"filename*=utf-8''a",
+    b"--xx\r\n",
+    b"\r\n\r\n",
+    b"content-length: -1\r\n",
+    b"range: bytes=-1,5-4\r\n",
+    b"HEAD ",
+    b"PUT ",
+    b"?",
+    b"&",
+    b"=",
+    b"%",
+)
 
 
 def spoil_request(rng, content, change) -> bytes:
@@ -816,13 +1152,33 @@ def run_request(content: bytes, folder: Path) -> None:
     first, *lines = head.split(b"\r\n")
     method, _, target = first.partition(b" ")
     path, _, query = target.rpartition(b" ")[0].partition(b"?")
-    headers = [(name.strip().lower(), value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
+    headers = [
+        (name.strip().lower(), value.strip())
+        for name, _, value in (line.partition(b":") for line in lines)
+    ]
     from urllib.parse import unquote_to_bytes
 
-    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method.decode("latin1").upper(), "scheme": "http", "root_path": "",
-             "path": unquote_to_bytes(path).decode("utf-8", "replace"), "raw_path": path, "query_string": query, "headers": headers,
-             "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8000)}
-    messages, sent = [{"type": "http.request", "body": body[:30_000], "more_body": True}, {"type": "http.request", "body": body[30_000:], "more_body": False}], []
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method.decode("latin1").upper(),
+        "scheme": "http",
+        "root_path": "",
+        "path": unquote_to_bytes(path).decode("utf-8", "replace"),
+        "raw_path": path,
+        "query_string": query,
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8000),
+    }
+    messages, sent = (
+        [
+            {"type": "http.request", "body": body[:30_000], "more_body": True},
+            {"type": "http.request", "body": body[30_000:], "more_body": False},
+        ],
+        [],
+    )
 
     async def receive():
         return messages.pop(0) if messages else await asyncio.Event().wait()  # nobody hangs up
@@ -833,28 +1189,40 @@ def run_request(content: bytes, folder: Path) -> None:
     asyncio.run(application()(scope, receive, send))
     status, answered = sent[0]["status"], {name: value for name, value in sent[0]["headers"]}
     check(status < 500 or status == 503)
-    check(answered.get(b"x-content-type-options") == b"nosniff" and b"default-src 'self'" in answered.get(b"content-security-policy", b""))
+    check(
+        answered.get(b"x-content-type-options") == b"nosniff"
+        and b"default-src 'self'" in answered.get(b"content-security-policy", b"")
+    )
     served = b"".join(m.get("body", b"") for m in sent)
-    check(b"Starlette(" not in served and b"root:" not in served)  # neither the server's source nor another file of the machine
+    check(
+        b"Starlette(" not in served and b"root:" not in served
+    )  # neither the server's source nor another file of the machine
     if status >= 400:
         if answered.get(b"content-type") == b"application/json":
             described = json.loads(served) if method.upper() != b"HEAD" else {"error": ""}
             check(list(described) == ["error"] and "\n" not in described["error"])
         else:  # Starlette's own word on a range of a file that it has not
-            check(served.count(b"\n") == 0 and answered.get(b"content-type", b"text/plain").startswith(b"text/plain"))
+            check(
+                served.count(b"\n") == 0
+                and answered.get(b"content-type", b"text/plain").startswith(b"text/plain")
+            )
         raise DataError("refused")
 
 
 # The writer
 
+
 def make_drawing() -> list[bytes]:
-    return [np.array([3, 10, 20, 50, 60, 70, 80], "<f4").tobytes() + "花".encode(), np.linspace(0, 109, 40, dtype="<f4").tobytes() + b"<"]
+    return [
+        np.array([3, 10, 20, 50, 60, 70, 80], "<f4").tobytes() + "花".encode(),
+        np.linspace(0, 109, 40, dtype="<f4").tobytes() + b"<",
+    ]
 
 
 def run_drawing(content: bytes, folder: Path) -> None:
     from transfer.svg import drawing_to_svg
 
-    numbers = np.frombuffer(content[:len(content) // 8 * 8], "<f4").reshape(-1, 2)[:60]
+    numbers = np.frombuffer(content[: len(content) // 8 * 8], "<f4").reshape(-1, 2)[:60]
     cut = np.split(numbers, [len(numbers) // 3]) if len(numbers) > 3 else [numbers]
     word = content[-4:].decode("utf-8", "ignore")[-1:] or None
     if word and not word.isprintable():
@@ -987,14 +1355,16 @@ TARGETS = {
 }
 
 
-# Execution -----------------------------------------------------------------------------------------------------------
+# Execution ----------------------------------------------------------------------------------------
+
 
 def input_of(name: str, seed: int, i: int) -> bytes:
     return TARGETS[name].input(np.random.default_rng([seed, zlib.crc32(name.encode()), i]))
 
 
 def execute(name: str, content: bytes, folder: Path) -> str:
-    """taken, or refused with the exception that the documentation names; any other is let through."""
+    """taken, or refused with the exception that the documentation names; any other is let
+    through."""
     target = TARGETS[name]
     try:
         with warnings.catch_warnings():
@@ -1002,15 +1372,29 @@ def execute(name: str, content: bytes, folder: Path) -> str:
             target.run(content, folder)
         return "taken"
     except target.refuses as error:
-        check(bool(str(error)) and "\n" not in str(error) and (isinstance(error, ValueError) or len(str(error)) < 3000))
+        check(
+            bool(str(error))
+            and "\n" not in str(error)
+            and (isinstance(error, ValueError) or len(str(error)) < 3000)
+        )
         return "refused"
 
 
-COUNTED = ("executions", "taken", "refused", "crashes", "hangs", "over_memory", "slowest_seconds", "megabytes")
+COUNTED = (
+    "executions",
+    "taken",
+    "refused",
+    "crashes",
+    "hangs",
+    "over_memory",
+    "slowest_seconds",
+    "megabytes",
+)
 
 
 def _work(name: str, seed: int, first: int, last: int, folder: str, shared, faults) -> None:
-    """Executions first to last in a process of its own. shared: the counts, the execution now and when it began; faults: a pipe."""
+    """Executions first to last in a process of its own. shared: the counts, the execution now and
+    when it began; faults: a pipe."""
     import logging
 
     logging.disable(logging.CRITICAL)  # Pillow and the form parser say what is wrong with each file
@@ -1028,11 +1412,17 @@ def _work(name: str, seed: int, first: int, last: int, folder: str, shared, faul
         except BaseException as error:
             fault = f"{type(error).__name__}: {error}\n{''.join(traceback.format_tb(error.__traceback__)[-4:])}"
             count["crashes"] += 1
-        took, grown = time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000 - base
+        took, grown = (
+            time.process_time() - start,
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000 - base,
+        )
         count["executions"] += 1
         count["hangs"] += took > SECONDS
         count["over_memory"] += grown > MEGABYTES
-        count["slowest_seconds"], count["megabytes"] = max(count["slowest_seconds"], took), max(count["megabytes"], grown)
+        count["slowest_seconds"], count["megabytes"] = (
+            max(count["slowest_seconds"], took),
+            max(count["megabytes"], grown),
+        )
         shared[2:] = list(count.values())
         if fault or took > SECONDS or grown > MEGABYTES:
             faults.send((i, fault or f"{took:.1f} s, {grown:.0f} MB"))
@@ -1041,8 +1431,11 @@ def _work(name: str, seed: int, first: int, last: int, folder: str, shared, faul
     faults.send(None)
 
 
-def campaign(name: str, executions: int, seed: int, update: Callable[[int], None], batch: int = 2000) -> dict:
-    """All executions of a target, in processes that can be ended from outside. The counts, and [(execution, what was wrong)] as "faults"."""
+def campaign(
+    name: str, executions: int, seed: int, update: Callable[[int], None], batch: int = 2000
+) -> dict:
+    """All executions of a target, in processes that can be ended from outside. The counts, and
+    [(execution, what was wrong)] as "faults"."""
     context, at = multiprocessing.get_context("fork"), 0
     total = dict.fromkeys(COUNTED, 0) | {"faults": []}
     TARGETS[name].valid()
@@ -1050,7 +1443,10 @@ def campaign(name: str, executions: int, seed: int, update: Callable[[int], None
         shared = context.RawArray("d", 2 + len(COUNTED))
         ours, theirs = context.Pipe(duplex=False)
         with tempfile.TemporaryDirectory() as folder:
-            worker = context.Process(target=_work, args=(name, seed, at, min(at + batch, executions) - 1, folder, shared, theirs))
+            worker = context.Process(
+                target=_work,
+                args=(name, seed, at, min(at + batch, executions) - 1, folder, shared, theirs),
+            )
             worker.start()
             theirs.close()
             ended = None
@@ -1070,12 +1466,18 @@ def campaign(name: str, executions: int, seed: int, update: Callable[[int], None
             worker.join()
         counts, reached = dict(zip(COUNTED, shared[2:])), int(shared[0]) + 1
         if ended:
-            what = f"no answer in {STUCK:.0f} s" if ended == "hangs" else f"the process ended with {worker.exitcode}"
+            what = (
+                f"no answer in {STUCK:.0f} s"
+                if ended == "hangs"
+                else f"the process ended with {worker.exitcode}"
+            )
             total["faults"].append((reached - 1, what))
             counts[ended] += 1
             counts["executions"] += 1
         for key, value in counts.items():
-            total[key] = round(max(total[key], value), 3) if key in COUNTED[-2:] else int(total[key] + value)
+            total[key] = (
+                round(max(total[key], value), 3) if key in COUNTED[-2:] else int(total[key] + value)
+            )
         update(reached - at)
         at = reached
     return total
@@ -1083,13 +1485,24 @@ def campaign(name: str, executions: int, seed: int, update: Callable[[int], None
 
 @guarded
 def main() -> int:
-    warnings.filterwarnings("ignore", message=r"os\.fork\(\)")  # JAX is imported, but nothing here makes it start its threads
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--executions", type=int, default=10_000, help="of all targets together [%(default)s]")
+    warnings.filterwarnings(
+        "ignore", message=r"os\.fork\(\)"
+    )  # JAX is imported, but nothing here makes it start its threads
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument(
+        "--executions", type=int, default=10_000, help="of all targets together [%(default)s]"
+    )
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--target", default="all", choices=["all", *TARGETS])
     options.add_argument("--only", type=int, metavar="I", help="this execution alone, here")
-    options.add_argument("--out", type=Path, default=Path("fuzz"), help="folder for fuzz.json and the inputs of faults [%(default)s]")
+    options.add_argument(
+        "--out",
+        type=Path,
+        default=Path("fuzz"),
+        help="folder for fuzz.json and the inputs of faults [%(default)s]",
+    )
     chosen = options.parse_args()
     names = list(TARGETS) if chosen.target == "all" else [chosen.target]
     if chosen.only is not None:
@@ -1098,19 +1511,35 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             print(execute(names[0], content, Path(folder)))
         return 0
-    share = [chosen.executions // len(names) + (i < chosen.executions % len(names)) for i in range(len(names))]
+    share = [
+        chosen.executions // len(names) + (i < chosen.executions % len(names))
+        for i in range(len(names))
+    ]
     report, start = {}, time.time()
     chosen.out.mkdir(parents=True, exist_ok=True)
-    with tqdm(total=chosen.executions, unit="exec", unit_scale=True, disable=None, file=sys.stderr) as bar:
+    with tqdm(
+        total=chosen.executions, unit="exec", unit_scale=True, disable=None, file=sys.stderr
+    ) as bar:
         for name, number in zip(names, share):
             bar.set_description(name)
             counts = campaign(name, number, chosen.seed, bar.update)
             for i, fault in counts["faults"]:
-                (chosen.out / f"{name}-{chosen.seed}-{i}").write_bytes(input_of(name, chosen.seed, i))
+                (chosen.out / f"{name}-{chosen.seed}-{i}").write_bytes(
+                    input_of(name, chosen.seed, i)
+                )
                 bar.write(f"{name} {i}: {fault}", file=sys.stderr)
             report[name] = counts
-    total = {key: sum(r[key] for r in report.values()) for key in ("executions", "taken", "refused", "crashes", "hangs", "over_memory")}
-    described = {"seed": chosen.seed, "total": total, "minutes": round((time.time() - start) / 60, 1), "python": sys.version.split()[0], "targets": report}
+    total = {
+        key: sum(r[key] for r in report.values())
+        for key in ("executions", "taken", "refused", "crashes", "hangs", "over_memory")
+    }
+    described = {
+        "seed": chosen.seed,
+        "total": total,
+        "minutes": round((time.time() - start) / 60, 1),
+        "python": sys.version.split()[0],
+        "targets": report,
+    }
     (chosen.out / "fuzz.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(total))
     return 1 if total["crashes"] or total["hangs"] or total["over_memory"] else 0

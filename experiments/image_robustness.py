@@ -1,18 +1,20 @@
-"""In how many pictures does the first candidate change when a picture is compressed, turned, shaded, stained, cropped badly, …?
+"""In how many pictures does the first candidate change when a picture is compressed, turned,
+shaded, stained, cropped badly, …?
 
-    python experiments/image_robustness.py --data DIR                 # val images; the shipped weights
-    python experiments/image_robustness.py                            # the eight examples
+    python experiments/image_robustness.py --data DIR                 # val images; the shipped
+    weights python experiments/image_robustness.py                            # the eight examples
 
-Every image is enlarged to a page, dark on white with a margin, and read; then disturbed in each way of
-`disturbances.KINDS`, and read again.
+Every image is enlarged to a page, dark on white with a margin, and read; then disturbed in each way
+of `disturbances.KINDS`, and read again.
 """
+
 import argparse
 import sys
 from pathlib import Path
 
+import disturbances
 import numpy as np
 
-import disturbances
 from data import DataError
 from data import corpus as corpora
 from data.entry import guarded
@@ -40,8 +42,13 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     if not count:
         return 0.0, 1.0
     share, z2 = hits / count, 1.96**2
-    middle, spread = share + z2 / (2 * count), 1.96 * np.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    return max(0.0, (middle - spread) / (1 + z2 / count)), min(1.0, (middle + spread) / (1 + z2 / count))
+    middle, spread = (
+        share + z2 / (2 * count),
+        1.96 * np.sqrt(share * (1 - share) / count + z2 / (4 * count**2)),
+    )
+    return max(0.0, (middle - spread) / (1 + z2 / count)), min(
+        1.0, (middle + spread) / (1 + z2 / count)
+    )
 
 
 def row(name: str, changed: np.ndarray, refused: int, sure: np.ndarray) -> str:
@@ -55,7 +62,10 @@ def report(model: KuzushijiTransfer, images: np.ndarray, seed: int = 0) -> list[
     pages = [disturbances.page_of(image) for image in images]
     plain = model.read(np.stack([read_image(page).image for page in pages]), top=1)
     sure = np.array([result.verdict == "sure" for result in plain])
-    lines = ["| disturbance | pictures | refused | first candidate changed | where it was \"sure\" |", "|---|---|---|---|---|"]
+    lines = [
+        '| disturbance | pictures | refused | first candidate changed | where it was "sure" |',
+        "|---|---|---|---|---|",
+    ]
     whole = []
     for number, (name, disturb) in enumerate(disturbances.KINDS.items()):
         rng = np.random.default_rng([seed, number])
@@ -74,16 +84,30 @@ def report(model: KuzushijiTransfer, images: np.ndarray, seed: int = 0) -> list[
         if name not in APART:
             whole.append((changed, refused))
     everything = np.concatenate([changed for changed, _ in whole])
-    lines.append(row(f"**all but {' and '.join(APART)}**", everything, sum(r for _, r in whole), np.tile(sure, len(whole))))
+    lines.append(
+        row(
+            f"**all but {' and '.join(APART)}**",
+            everything,
+            sum(r for _, r in whole),
+            np.tile(sure, len(whole)),
+        )
+    )
     return lines
 
 
 @guarded
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--weights", type=Path, default=PRETRAINED, help="runs or weights folder [the shipped weights]")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        default=PRETRAINED,
+        help="runs or weights folder [the shipped weights]",
+    )
     parser.add_argument("--data", type=Path, help="data folder [the eight examples]")
-    parser.add_argument("--count", type=int, default=48, help="images, each disturbed in every way [%(default)s]")
+    parser.add_argument(
+        "--count", type=int, default=48, help="images, each disturbed in every way [%(default)s]"
+    )
     chosen = parser.parse_args()
     if chosen.count < 1:
         parser.error(f"--count is {chosen.count}; give 1 or more")

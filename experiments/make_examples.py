@@ -3,7 +3,8 @@
     python experiments/make_examples.py FONT [--out DIR]
 
 FONT is KouzanBrushFontSousyo.ttf (Debian: apt-get install fonts-kouzan-mouhitsu, then
-/usr/share/fonts/truetype/kouzan-mouhitsu/KouzanBrushFontSousyo.ttf). The same font gives the same pixels.
+/usr/share/fonts/truetype/kouzan-mouhitsu/KouzanBrushFontSousyo.ttf). The same font gives the same
+pixels.
 """
 
 import argparse
@@ -29,11 +30,14 @@ EXAMPLES = [
 
 
 def glyph(font_path: Path, character: str, size: tuple[int, int]) -> np.ndarray:
-    """The character's ink, (height, width) uint8, 255 = full ink, centred with a margin of about a tenth."""
+    """The character's ink, (height, width) uint8, 255 = full ink, centred with a margin of about a
+    tenth."""
     font = ImageFont.truetype(str(font_path), min(size) * 2)
     sheet = fonts.ink(font, character)
     scale = 0.8 * min(size[0] / sheet.width, size[1] / sheet.height)
-    small = sheet.resize((round(sheet.width * scale), round(sheet.height * scale)), Image.Resampling.LANCZOS)
+    small = sheet.resize(
+        (round(sheet.width * scale), round(sheet.height * scale)), Image.Resampling.LANCZOS
+    )
     out = Image.new("L", size)
     out.paste(small, ((size[0] - small.width) // 2, (size[1] - small.height) // 2))
     return np.asarray(out)
@@ -45,14 +49,22 @@ def picture(ink: np.ndarray, kind: str) -> Image.Image:
         rng = np.random.default_rng(0)
         blots = Image.fromarray(rng.integers(0, 256, (9, 9), np.uint8))
         stain = blots.resize(ink.shape[::-1], Image.Resampling.BICUBIC)
-        light = 1 - 0.25 * np.linspace(0, 1, ink.shape[1])[None, :, None] + (np.asarray(stain)[..., None] - 128) / 2500
+        light = (
+            1
+            - 0.25 * np.linspace(0, 1, ink.shape[1])[None, :, None]
+            + (np.asarray(stain)[..., None] - 128) / 2500
+        )
         rgb = light * (np.array([222, 196, 150]) * (1 - cover) + np.array([52, 40, 38]) * cover)
-        soft = Image.fromarray(np.clip(rgb, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.6))
+        soft = Image.fromarray(np.clip(rgb, 0, 255).astype(np.uint8)).filter(
+            ImageFilter.GaussianBlur(0.6)
+        )
         return soft.quantize(48, dither=Image.Dither.NONE)
     if kind == "light on dark, alpha":
         rgb = np.array([28, 34, 60]) * (1 - cover) + np.array([240, 236, 224]) * cover
         corner = Image.new("L", ink.shape[::-1])
-        ImageDraw.Draw(corner).rounded_rectangle((0, 0, ink.shape[1] - 1, ink.shape[0] - 1), 20, 255)
+        ImageDraw.Draw(corner).rounded_rectangle(
+            (0, 0, ink.shape[1] - 1, ink.shape[0] - 1), 20, 255
+        )
         return Image.fromarray(np.dstack([rgb.astype(np.uint8), np.asarray(corner)]))
     if kind == "ink alone on alpha":
         return Image.fromarray(np.dstack([np.zeros((*ink.shape, 3), np.uint8), ink]))

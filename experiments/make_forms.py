@@ -1,11 +1,14 @@
-"""Make transfer/reading_aids/forms.tsv, the table of kanji that are two forms of one character, such as 国 and 國.
+"""Make transfer/reading_aids/forms.tsv, the table of kanji that are two forms of one character,
+such as 国 and 國.
 
     pip install OpenCC
     python experiments/make_forms.py --data DIR
 
-Two kanji are forms of one character where OpenCC's tables for Japan, Taiwan or Hong Kong turn them into the same traditional character, or
-where Unicode says that one is a compatibility form of the other.
+Two kanji are forms of one character where OpenCC's tables for Japan, Taiwan or Hong Kong turn them
+into the same traditional character, or where Unicode says that one is a compatibility form of the
+other.
 """
+
 import argparse
 import sys
 import unicodedata
@@ -16,13 +19,14 @@ from data import DataError
 from data import corpus as corpora
 from transfer.reading_aids import FORMS
 
-
 DISTINCT = "鯰覈纔蔘踴"
-"""Left out: Japanese writes other words with them than with what Taiwan or Hong Kong makes of them."""
+"""Left out: Japanese writes other words with them than with what Taiwan or Hong Kong makes of
+them."""
 
 
 def groups(characters: list[str], tables: list) -> list[list[str]]:
-    """The characters that share a form, each group sorted by code point; those that stand alone are left out."""
+    """The characters that share a form, each group sorted by code point; those that stand alone are
+    left out."""
     of = {c: c for c in characters}
 
     def root(c: str) -> str:
@@ -41,13 +45,21 @@ def groups(characters: list[str], tables: list) -> list[list[str]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="data folder [$KUZUSHIJI_DATA, the user's cache, else the built-in sample]")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="data folder [$KUZUSHIJI_DATA, the user's cache, else the built-in sample]",
+    )
     chosen = parser.parse_args()
     try:
         import opencc
     except ImportError:
-        print("error: the table of forms is OpenCC's: python -m pip install OpenCC", file=sys.stderr)
+        print(
+            "error: the table of forms is OpenCC's: python -m pip install OpenCC", file=sys.stderr
+        )
         return 2
     try:
         new = corpora.load(chosen.data).new
@@ -56,19 +68,25 @@ def main() -> int:
         return 2
     kanji = [chr(c) for c in new.code_points[new.gallery()]]
     found = groups(kanji, [opencc.OpenCC(name).convert for name in ("jp2t", "tw2t", "hk2t")])
-    FORMS.write_text("# Forms of one character, modern Japanese first. Derived from OpenCC's variant tables (Apache License 2.0, BYVoid and contributors).\n"
-                     + "".join("\t".join(modern_first(group)) + "\n" for group in found), encoding="utf-8")
+    FORMS.write_text(
+        "# Forms of one character, modern Japanese first. Derived from OpenCC's variant tables (Apache License 2.0, BYVoid and contributors).\n"
+        + "".join("\t".join(modern_first(group)) + "\n" for group in found),
+        encoding="utf-8",
+    )
     print(f"{FORMS}: {len(found)} groups, {sum(map(len, found))} of {len(kanji)} kanji")
     return 0
 
 
 def modern_first(group: list[str]) -> list[str]:
-    """The form in Japan's everyday set first: the one that JIS X 0208 lists in its first level, else the one with the lower row."""
+    """The form in Japan's everyday set first: the one that JIS X 0208 lists in its first level,
+    else the one with the lower row."""
+
     def place(c: str) -> tuple:
         try:
             return (0, c.encode("euc_jp"))
         except UnicodeEncodeError:
             return (1, c.encode("utf-32-be"))
+
     return sorted(group, key=place)
 
 

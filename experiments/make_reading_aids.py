@@ -1,7 +1,9 @@
-"""KanjiVG's stroke counts, radicals and components -> the table that `kuzushiji-transfer candidates` shows.
+"""KanjiVG's stroke counts, radicals and components -> the table that `kuzushiji-transfer
+candidates` shows.
 
-    python experiments/make_reading_aids.py --data DIR
+python experiments/make_reading_aids.py --data DIR
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -18,7 +20,8 @@ DEPTH = 2
 
 
 def components(records: np.ndarray, parent: int = 0, depth: int = DEPTH) -> str:
-    """The elements in a glyph's group, in writing order, each followed by its own in brackets, `depth` levels of them.
+    """The elements in a glyph's group, in writing order, each followed by its own in brackets,
+    `depth` levels of them.
 
     records: `Corpus.new.components`. A group without an element only holds others together, and one
     named by a code of KanjiVG's own (CDP-8BC4) is no character: the elements in it stand in its
@@ -61,13 +64,27 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if corpus.is_sample:
-        print("error: the built-in sample corpus has no components; give --data DIR with KanjiVG", file=sys.stderr)
+        print(
+            "error: the built-in sample corpus has no components; give --data DIR with KanjiVG",
+            file=sys.stderr,
+        )
         return 2
     new = corpus.new
     source = ", ".join(name for name in corpus.manifest["sources"] if name.startswith("kanjivg"))
-    lines = [f"# kanji, strokes, radical, components. Derived from KanjiVG ({source}), (c) Ulrich Apel, CC BY-SA 3.0: see README.md"]
+    lines = [
+        f"# kanji, strokes, radical, components. Derived from KanjiVG ({source}), (c) Ulrich Apel, CC BY-SA 3.0: see README.md"
+    ]
     for i in new.gallery():
-        lines.append("\t".join((chr(int(new.code_points[i])), str(len(new.strokes(i))), new.radical(i), components(new.components(i)))))
+        lines.append(
+            "\t".join(
+                (
+                    chr(int(new.code_points[i])),
+                    str(len(new.strokes(i))),
+                    new.radical(i),
+                    components(new.components(i)),
+                )
+            )
+        )
     with whole(chosen.out) as part:
         part.write_text("\n".join(lines) + "\n", "utf-8")
     print(f"{chosen.out}: {len(lines) - 1:,} kanji, {chosen.out.stat().st_size / 1000:.0f} kB")

@@ -1,8 +1,11 @@
-"""Copy a runs folder's weights into the package as float16, the judges' as int8: what `KuzushijiTransfer.load()` takes.
+"""Copy a runs folder's weights into the package as float16, the judges' as int8: what
+`KuzushijiTransfer.load()` takes.
 
-    python experiments/ship_weights.py --runs runs/small               # the model
-    python experiments/ship_weights.py --runs runs/small --judges      # the evaluation's recogniser and baseline
+python experiments/ship_weights.py --runs runs/small               # the model
+python experiments/ship_weights.py --runs runs/small --judges      # the evaluation's recogniser and
+baseline
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -21,10 +24,14 @@ LIMIT = 40e6
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=Path, default=Path("runs/small"))
-    parser.add_argument("--judges", action="store_true", help="the evaluation's classifiers instead of the model")
+    parser.add_argument(
+        "--judges", action="store_true", help="the evaluation's classifiers instead of the model"
+    )
     parser.add_argument("--out", type=Path, help="weights folder [the package's own]")
     chosen = parser.parse_args()
-    names = ("recogniser", "baseline") if chosen.judges else ("vae_old", "vae_new", "mdn", "sketch_rnn")
+    names = (
+        ("recogniser", "baseline") if chosen.judges else ("vae_old", "vae_new", "mdn", "sketch_rnn")
+    )
     out = chosen.out or (judges.PRETRAINED if chosen.judges else PRETRAINED)
     try:
         loaded = {name: weights.load(weights.find(chosen.runs, name)) for name in names}
@@ -37,8 +44,15 @@ def main() -> int:
         path = out / f"{name}.safetensors"
         weights.save(path, params, arrays, described, np.int8 if chosen.judges else np.float16)
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
-    total = sum(path.stat().st_size for folder in ({out} if chosen.out else {PRETRAINED, judges.PRETRAINED}) for path in folder.glob("*.safetensors"))
-    print(f"{total / 1e6:.1f} MB in all" + ("; more than the 40 MB that the package may hold" if total > LIMIT else ""))
+    total = sum(
+        path.stat().st_size
+        for folder in ({out} if chosen.out else {PRETRAINED, judges.PRETRAINED})
+        for path in folder.glob("*.safetensors")
+    )
+    print(
+        f"{total / 1e6:.1f} MB in all"
+        + ("; more than the 40 MB that the package may hold" if total > LIMIT else "")
+    )
     return 0
 
 

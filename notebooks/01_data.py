@@ -16,26 +16,30 @@
 # %% [markdown]
 # # 1. The data
 #
-# Until about 1900 Japanese was written in *Kuzushiji*, a cursive hand. Nearly nobody can read it today. This project takes the image of
-# one Kuzushiji character, and draws the modern kanji, stroke by stroke. It learns from two data sets that know nothing of each other:
+# Until about 1900 Japanese was written in *Kuzushiji*, a cursive hand. Nearly nobody can read it
+# today. This project takes the image of one Kuzushiji character, and draws the modern kanji, stroke
+# by stroke. It learns from two data sets that know nothing of each other:
 #
-# - the **old domain**: [Kuzushiji-Kanji](http://codh.rois.ac.jp/kmnist/), 140,424 images of characters cut out of old books, each with its label;
-# - the **new domain**: [KanjiVG](https://kanjivg.tagaini.net), one drawing of each modern kanji, as strokes in writing order.
+# - the **old domain**: [Kuzushiji-Kanji](http://codh.rois.ac.jp/kmnist/), 140,424 images of
+# characters cut out of old books, each with its label; - the **new domain**:
+# [KanjiVG](https://kanjivg.tagaini.net), one drawing of each modern kanji, as strokes in writing
+# order.
 #
-# With the published files in a folder that `$KUZUSHIJI_DATA` names, everything below is about them. Without, it is about a built-in sample
-# of 220 kanji, whose old images a program brushed: a rehearsal, not a data set.
+# With the published files in a folder that `$KUZUSHIJI_DATA` names, everything below is about them.
+# Without, it is about a built-in sample of 220 kanji, whose old images a program brushed: a
+# rehearsal, not a data set.
 
 # %%
-import os
 
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
+import show
 from PIL import Image
 from sklearn.datasets import load_digits
 
-import show
-from data import DataError, corpus as corpora, kmnist, splits
+from data import DataError, kmnist, splits
+from data import corpus as corpora
 from data.strokes import to_stroke3
 from transfer.sheet import draw_strokes
 
@@ -43,15 +47,20 @@ corpus = corpora.load(quiet=True)
 gallery = corpus.new.gallery()  # the standard form of every kanji
 modern = {int(corpus.new.code_points[g]): int(g) for g in gallery}
 print("the built-in sample" if corpus.is_sample else f"the published files in {corpus.folder}")
-print(f"old: {len(corpus.old.images):,} images of {len(np.unique(corpus.old.code_points)):,} characters, {corpus.old.images.shape[1:]} "
-      f"{corpus.old.images.dtype}, ink 255 on paper 0")
-print(f"new: {len(corpus.new.images):,} glyphs, {len(gallery):,} of them kanji in their standard form")
+print(
+    f"old: {len(corpus.old.images):,} images of {len(np.unique(corpus.old.code_points)):,} characters, {corpus.old.images.shape[1:]} "
+    f"{corpus.old.images.dtype}, ink 255 on paper 0"
+)
+print(
+    f"new: {len(corpus.new.images):,} glyphs, {len(gallery):,} of them kanji in their standard form"
+)
 
 # %% [markdown]
 # ## Two hands, one character
 #
-# Upper row: the modern form. Below it: images of the old domain with the same label. The old forms are not worn-out modern ones:
-# strokes are joined, left out, or come from another, older shape of the character.
+# Upper row: the modern form. Below it: images of the old domain with the same label. The old forms
+# are not worn-out modern ones: strokes are joined, left out, or come from another, older shape of
+# the character.
 
 # %%
 points, count = np.unique(corpus.old.code_points, return_counts=True)
@@ -59,14 +68,18 @@ random = np.random.default_rng(1)
 common = [int(p) for p, n in zip(points, count) if n >= 4 and int(p) in modern]
 chosen = [common[i] for i in sorted(random.permutation(len(common))[:9])]
 old_of = {p: random.permutation(np.flatnonzero(corpus.old.code_points == p))[:4] for p in chosen}
-show.rows({"modern": [corpus.new.images[modern[p]] for p in chosen]}
-          | {f"old, {i + 1}": [corpus.old.images[old_of[p][i]] for p in chosen] for i in range(4)}, [f"U+{p:04X}" for p in chosen])
+show.rows(
+    {"modern": [corpus.new.images[modern[p]] for p in chosen]}
+    | {f"old, {i + 1}": [corpus.old.images[old_of[p][i]] for p in chosen] for i in range(4)},
+    [f"U+{p:04X}" for p in chosen],
+)
 
 # %% [markdown]
 # ## Most characters are rare
 #
-# The class sizes of the whole published set, from the lists of file names that come with this project, so that no image is needed for it.
-# What to do about it is a choice of every training here: the option `--balance` says how often a rare class is drawn.
+# The class sizes of the whole published set, from the lists of file names that come with this
+# project, so that no image is needed for it. What to do about it is a choice of every training
+# here: the option `--balance` says how often a rare class is drawn.
 
 # %%
 names = splits.read_lists()
@@ -81,31 +94,41 @@ axis.loglog(np.arange(1, len(count) + 1), np.sort(count)[::-1], "--", label="her
 axis.set(xlabel="rank of the class", ylabel="images")
 axis.legend()
 plt.show()
-print(f"{len(sizes):,} classes, {sizes.sum():,} images; the largest class has {sizes[0]:,}, {np.mean(sizes <= 6):.0%} of the classes have 6 or "
-      f"fewer, {np.mean(sizes == 1):.0%} have one")
+print(
+    f"{len(sizes):,} classes, {sizes.sum():,} images; the largest class has {sizes[0]:,}, {np.mean(sizes <= 6):.0%} of the classes have 6 or "
+    f"fewer, {np.mean(sizes == 1):.0%} have one"
+)
 print(f"the 100 largest classes hold {sizes[:100].sum() / sizes.sum():.0%} of all images")
 print(f"\n{'split':<10}{'published':>28}{'here':>28}")
 for split in splits.SPLITS:
     here = corpus.old.indices(split)
-    print(f"{split:<10}{len(names[split]):>9,} of {len({splits.class_of(n) for n in names[split]}):>5,} characters"
-          f"{len(here):>9,} of {len(np.unique(corpus.old.code_points[here])):>5,} characters")
+    print(
+        f"{split:<10}{len(names[split]):>9,} of {len({splits.class_of(n) for n in names[split]}):>5,} characters"
+        f"{len(here):>9,} of {len(np.unique(corpus.old.code_points[here])):>5,} characters"
+    )
 
 # %% [markdown]
-# *zero-shot* are characters of which no image is ever trained on: the model has to find their modern form without having met them.
+# *zero-shot* are characters of which no image is ever trained on: the model has to find their
+# modern form without having met them.
 #
 # ## Strokes and rasters
 #
-# A modern glyph is a list of strokes in writing order, each a line of points in KanjiVG's box of 109 x 109 units. Two other forms are made
-# of it. For the picture models it is **rasterised** at 64 x 64. For the writing model it becomes **stroke-3**: how far the pen moves, and
-# whether it is lifted.
+# A modern glyph is a list of strokes in writing order, each a line of points in KanjiVG's box of
+# 109 x 109 units. Two other forms are made of it. For the picture models it is **rasterised** at 64
+# x 64. For the writing model it becomes **stroke-3**: how far the pen moves, and whether it is
+# lifted.
 
 # %%
 glyph = modern[next(ord(c) for c in "雪花春" if ord(c) in modern)]
 strokes = corpus.new.strokes(glyph)
-show.rows({"": [strokes[:n] for n in range(1, len(strokes) + 1)][-9:] + [corpus.new.images[glyph]]},
-          [f"{n} strokes" for n in range(1, len(strokes) + 1)][-9:] + ["64 x 64"])
+show.rows(
+    {"": [strokes[:n] for n in range(1, len(strokes) + 1)][-9:] + [corpus.new.images[glyph]]},
+    [f"{n} strokes" for n in range(1, len(strokes) + 1)][-9:] + ["64 x 64"],
+)
 rows = to_stroke3(strokes)
-print(f"{len(strokes)} strokes, {sum(map(len, strokes))} points; stroke-3 is {rows.shape} {rows.dtype}, its first rows (dx, dy, lift):")
+print(
+    f"{len(strokes)} strokes, {sum(map(len, strokes))} points; stroke-3 is {rows.shape} {rows.dtype}, its first rows (dx, dy, lift):"
+)
 print(rows[:6].round(1))
 
 # %%
@@ -121,11 +144,15 @@ print(f"{per_kanji.mean():.1f} strokes on average, {per_kanji.max()} at most")
 
 
 # %%
-@ipywidgets.interact(kanji=ipywidgets.IntSlider(0, 0, len(gallery) - 1, description="kanji", continuous_update=False),
-                     written=ipywidgets.FloatSlider(1.0, min=0, max=1, step=0.05, description="written"))
+@ipywidgets.interact(
+    kanji=ipywidgets.IntSlider(
+        0, 0, len(gallery) - 1, description="kanji", continuous_update=False
+    ),
+    written=ipywidgets.FloatSlider(1.0, min=0, max=1, step=0.05, description="written"),
+)
 def write(kanji, written):
     strokes = corpus.new.strokes(int(gallery[kanji]))
-    return draw_strokes(strokes[:round(written * len(strokes))])
+    return draw_strokes(strokes[: round(written * len(strokes))])
 
 
 write(len(gallery) // 2, 0.5)
@@ -133,32 +160,53 @@ write(len(gallery) // 2, 0.5)
 # %% [markdown]
 # ## How hard are cursive characters?
 #
-# The publishers of Kuzushiji-MNIST set its map beside MNIST's: ten digits lie apart, ten cursive kana overlap. Here the same, with a
-# number. As digits we take those of scikit-learn (8 x 8 pixels, nothing is downloaded); as cursive characters Kuzushiji-MNIST where the
-# data folder has it, else ten kanji of the sample. All are reduced to 8 x 8, and as many of each class are taken, so that neither
-# resolution nor numbers decide.
+# The publishers of Kuzushiji-MNIST set its map beside MNIST's: ten digits lie apart, ten cursive
+# kana overlap. Here the same, with a number. As digits we take those of scikit-learn (8 x 8 pixels,
+# nothing is downloaded); as cursive characters Kuzushiji-MNIST where the data folder has it, else
+# ten kanji of the sample. All are reduced to 8 x 8, and as many of each class are taken, so that
+# neither resolution nor numbers decide.
 
 
 # %%
 def small(images):
     """(N, H, W) uint8 -> (N, 64) in [0, 1]: reduced to 8 x 8."""
-    return np.stack([np.asarray(Image.fromarray(i).resize((8, 8), Image.Resampling.BOX), np.float32).ravel() for i in images]) / 255
+    return (
+        np.stack(
+            [
+                np.asarray(
+                    Image.fromarray(i).resize((8, 8), Image.Resampling.BOX), np.float32
+                ).ravel()
+                for i in images
+            ]
+        )
+        / 255
+    )
 
 
 try:
     kana = kmnist.load("kmnist", "test")
     cursive, labels, which = kana.images, kana.labels.astype(int), "Kuzushiji-MNIST"
 except DataError:
-    print("Kuzushiji-MNIST is not in the data folder and is left out (`python -m data download kmnist`); ten kanji of the corpus stand in.\n")
+    print(
+        "Kuzushiji-MNIST is not in the data folder and is left out (`python -m data download kmnist`); ten kanji of the corpus stand in.\n"
+    )
     largest = points[np.argsort(-count, kind="stable")[:10]]
     inside = np.flatnonzero(np.isin(corpus.old.code_points, largest))
-    cursive, labels = np.asarray(corpus.old.images[inside]), np.searchsorted(np.sort(largest), corpus.old.code_points[inside])
+    cursive, labels = (
+        np.asarray(corpus.old.images[inside]),
+        np.searchsorted(np.sort(largest), corpus.old.code_points[inside]),
+    )
     which = "ten cursive kanji" + (" of the sample" if corpus.is_sample else "")
 
 digits = load_digits()
 each = min(150, np.bincount(labels).min(), np.bincount(digits.target).min())
-take = lambda classes: np.concatenate([np.random.default_rng(0).permutation(np.flatnonzero(classes == c))[:each] for c in range(10)])
-sets = {"digits": (np.uint8(digits.images * 255 / 16), digits.target, take(digits.target)), which: (cursive, labels, take(labels))}
+take = lambda classes: np.concatenate(
+    [np.random.default_rng(0).permutation(np.flatnonzero(classes == c))[:each] for c in range(10)]
+)
+sets = {
+    "digits": (np.uint8(digits.images * 255 / 16), digits.target, take(digits.target)),
+    which: (cursive, labels, take(labels)),
+}
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
 print(f"{each} images of each of 10 classes, reduced to 8 x 8")
 print(f"{'':<28}{'1-NN error: pixels':>20}{'map':>8}{'silhouette: pixels':>22}{'map':>8}")
@@ -167,13 +215,18 @@ for axis, (name, (images, classes, index)) in zip(axes, sets.items()):
     xy = show.flat(pixels)
     thumbnails = {c: images[index[np.flatnonzero(classes == c)[0]]] for c in range(10)}
     show.scatter(axis, xy, classes, thumbnails, name)
-    (error, silhouette), (map_error, map_silhouette) = show.overlap(pixels, classes), show.overlap(xy, classes)
+    (error, silhouette), (map_error, map_silhouette) = (
+        show.overlap(pixels, classes),
+        show.overlap(xy, classes),
+    )
     print(f"{name:<28}{error:>20.1%}{map_error:>8.1%}{silhouette:>22.2f}{map_silhouette:>8.2f}")
 plt.show()
 
 # %% [markdown]
-# *1-NN error*: how many images have a nearest neighbour of another class. *Silhouette*: 1 where every class is a clump of its own, 0 where
-# clumps touch. The cursive classes overlap more: one class holds several shapes (of kana even different mother characters), and shapes
-# of different classes meet. And these are ten classes: Kuzushiji-Kanji has 3,832, most of them with a handful of images.
+# *1-NN error*: how many images have a nearest neighbour of another class. *Silhouette*: 1 where
+# every class is a clump of its own, 0 where clumps touch. The cursive classes overlap more: one
+# class holds several shapes (of kana even different mother characters), and shapes of different
+# classes meet. And these are ten classes: Kuzushiji-Kanji has 3,832, most of them with a handful of
+# images.
 #
 # Next: [02_latents](02_latents.ipynb), what 64 numbers keep of such an image.

@@ -16,10 +16,12 @@
 # %% [markdown]
 # # 4. Train your own
 #
-# All stages on the built-in sample corpus, then the same with the real data, a font, or a hand of your own.
+# All stages on the built-in sample corpus, then the same with the real data, a font, or a hand of
+# your own.
 #
-# **This is a rehearsal.** `STEPS` are few, so that it takes a minute or two on two idle cores; what comes out has hardly begun to learn, and you
-# will see it. `None` takes the numbers of the preset `tiny` (400 to 600 steps, 10 to 15 minutes in all), which is a rehearsal still.
+# **This is a rehearsal.** `STEPS` are few, so that it takes a minute or two on two idle cores; what
+# comes out has hardly begun to learn, and you will see it. `None` takes the numbers of the preset
+# `tiny` (400 to 600 steps, 10 to 15 minutes in all), which is a rehearsal still.
 
 # %%
 import json
@@ -31,24 +33,38 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import show
 from PIL import Image, ImageFont
 
-import show
-from data import corpus as corpora, fonts, sample, splits
+from data import corpus as corpora
+from data import fonts, sample, splits
 from data.prepare import prepare
 from transfer import KuzushijiTransfer
 from transfer.images import read_image
 
 STEPS = {"stage1_vae.py": 100, "stage2_mdn.py": 60, "stage3_sketch_rnn.py": 40}  # or None each
-WORK = Path(tempfile.mkdtemp(prefix="kuzushiji-notebook-"))  # a folder of your own keeps what was trained
+WORK = Path(
+    tempfile.mkdtemp(prefix="kuzushiji-notebook-")
+)  # a folder of your own keeps what was trained
 RUNS = WORK / "runs"
-ROOT = next(p for p in (Path.cwd(), *Path.cwd().parents) if (p / "examples" / "README.md").is_file())
+ROOT = next(
+    p for p in (Path.cwd(), *Path.cwd().parents) if (p / "examples" / "README.md").is_file()
+)
 
 
 def python(*arguments):
     """Run `python …` as in a terminal, and show the last lines of what it says."""
-    done = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT)
-    print("python", *arguments, "\n" + "\n".join((done.stdout + ("" if done.returncode == 0 else done.stderr)).splitlines()[-8:]))
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT
+    )
+    print(
+        "python",
+        *arguments,
+        "\n"
+        + "\n".join(
+            (done.stdout + ("" if done.returncode == 0 else done.stderr)).splitlines()[-8:]
+        ),
+    )
     if done.returncode:
         raise RuntimeError(f"{arguments[0]} failed")
 
@@ -56,14 +72,19 @@ def python(*arguments):
 # %% [markdown]
 # ## The data: a folder with two files
 #
-# `kkanji.tar` with the old images and KanjiVG's file with the modern strokes. The sample has the same layout; here with at most 8 images a
-# character, to be quick.
+# `kkanji.tar` with the old images and KanjiVG's file with the modern strokes. The sample has the
+# same layout; here with at most 8 images a character, to be quick.
 
 # %%
 sample.write(WORK / "sample", images_per_class=8)
 corpus = corpora.load(WORK / "sample", quiet=True)
 print(sorted(p.name for p in (WORK / "sample").iterdir()))
-print({split: len(corpus.old.indices(split)) for split in splits.SPLITS}, "images;", len(corpus.new.gallery()), "modern kanji")
+print(
+    {split: len(corpus.old.indices(split)) for split in splits.SPLITS},
+    "images;",
+    len(corpus.new.gallery()),
+    "modern kanji",
+)
 
 # %% [markdown]
 # ## All stages, one after another
@@ -72,50 +93,80 @@ print({split: len(corpus.old.indices(split)) for split in splits.SPLITS}, "image
 # 2. the density P(z_new | z_old) between them;
 # 3. the decoder that writes strokes for z_new.
 #
-# Each can be stopped at any time, by Ctrl-C or a power cut: the same command goes on where it stood. `kuzushiji-transfer train` runs all of them.
+# Each can be stopped at any time, by Ctrl-C or a power cut: the same command goes on where it
+# stood. `kuzushiji-transfer train` runs all of them.
 
 # %%
 for script, steps in STEPS.items():
-    python(f"experiments/{script}", "--data", WORK / "sample", "--runs", RUNS, *(["--steps", steps] if steps else []))
+    python(
+        f"experiments/{script}",
+        "--data",
+        WORK / "sample",
+        "--runs",
+        RUNS,
+        *(["--steps", steps] if steps else []),
+    )
 
 # %% [markdown]
-# Each stage leaves a folder: `config.json` (everything that decides the result), `metrics.jsonl`, `samples/` (pictures), `checkpoints/`, `weights/`.
+# Each stage leaves a folder: `config.json` (everything that decides the result), `metrics.jsonl`,
+# `samples/` (pictures), `checkpoints/`, `weights/`.
 
 # %%
-stages = {p.parent.name: [json.loads(line) for line in p.read_text().splitlines()] for p in sorted(RUNS.glob("*/metrics.jsonl"))}
-stages = dict(sorted(stages.items(), key=lambda item: (RUNS / item[0] / "config.json").stat().st_mtime))  # in the order of training
+stages = {
+    p.parent.name: [json.loads(line) for line in p.read_text().splitlines()]
+    for p in sorted(RUNS.glob("*/metrics.jsonl"))
+}
+stages = dict(
+    sorted(stages.items(), key=lambda item: (RUNS / item[0] / "config.json").stat().st_mtime)
+)  # in the order of training
 figure, axes = plt.subplots(1, len(stages), figsize=(3 * len(stages), 2.4), layout="constrained")
 for axis, (stage, lines) in zip(np.atleast_1d(axes), stages.items()):
     keys = [key for line in lines for key in line if key.startswith("val/")]
     measured = next((key for key in keys if key in ("val/reconstruction", "val/top10")), keys[0])
-    axis.plot(*zip(*[(line["step"], line[measured]) for line in lines if measured in line]), marker=".")
+    axis.plot(
+        *zip(*[(line["step"], line[measured]) for line in lines if measured in line]), marker="."
+    )
     axis.set_title(f"{stage}\n{measured.removeprefix('val/')}, held out", fontsize=8)
     axis.set_xlabel("step", fontsize=8)
 plt.show()
 for stage, lines in stages.items():
-    print(f"{stage:<12}{lines[-1]['seconds']:>6.0f} s  ", ", ".join(f"{k.removeprefix('val/')} {v:.3g}" for k, v in lines[-1].items()
-                                                                  if k.startswith("val/")))
+    print(
+        f"{stage:<12}{lines[-1]['seconds']:>6.0f} s  ",
+        ", ".join(
+            f"{k.removeprefix('val/')} {v:.3g}"
+            for k, v in lines[-1].items()
+            if k.startswith("val/")
+        ),
+    )
 
 # %% [markdown]
 # ## What it can do
 #
-# The same calls as with the weights that come with the project, now with yours. Telling 220 kanji apart comes first: the right one is already
-# among the first ten for most held-out images (`top10` above). Painting and writing take longer; expect smears.
+# The same calls as with the weights that come with the project, now with yours. Telling 220 kanji
+# apart comes first: the right one is already among the first ten for most held-out images (`top10`
+# above). Painting and writing take longer; expect smears.
 
 # %%
 model = KuzushijiTransfer.load(RUNS)
 held = corpus.old.indices("val")[:8]
 results = model.transfer(corpus.old.images[held], samples=1)
 glyph = {int(corpus.new.code_points[g]): corpus.new.images[g] for g in corpus.new.gallery()}
-show.rows({"image": [r.image for r in results], "first candidate": [glyph[ord(r.candidates[0][0])] for r in results],
-           "old VAE": [r.old_reconstruction for r in results], "predicted picture": [r.pixels for r in results],
-           "drawing": [r.strokes[0] for r in results], "its kanji": [glyph[int(p)] for p in corpus.old.code_points[held]]})
+show.rows(
+    {
+        "image": [r.image for r in results],
+        "first candidate": [glyph[ord(r.candidates[0][0])] for r in results],
+        "old VAE": [r.old_reconstruction for r in results],
+        "predicted picture": [r.pixels for r in results],
+        "drawing": [r.strokes[0] for r in results],
+        "its kanji": [glyph[int(p)] for p in corpus.old.code_points[held]],
+    }
+)
 
 # %% [markdown]
 # ## With the real data
 #
-# In a terminal; an hour and a half on two CPU cores, minutes on a GPU. The data sets' pages and licences are in
-# [data/README.md](../data/README.md).
+# In a terminal; an hour and a half on two CPU cores, minutes on a GPU. The data sets' pages and
+# licences are in [data/README.md](../data/README.md).
 #
 #     python -m data download kkanji kanjivg --data DIR
 #     python -m data prepare --data DIR
@@ -123,7 +174,8 @@ show.rows({"image": [r.image for r in results], "first candidate": [glyph[ord(r.
 #     kuzushiji-transfer evaluate --data DIR --weights runs/small
 #     kuzushiji-transfer draw examples/*.png --weights runs/small --out drawings
 #
-# Single settings are changed stage by stage (`python experiments/stage2_mdn.py --help` lists them all):
+# Single settings are changed stage by stage (`python experiments/stage2_mdn.py --help` lists them
+# all):
 #
 #     python experiments/stage1_vae.py --data DIR --preset small --runs runs/mine --kl-floor 16
 #     python experiments/stage2_mdn.py --data DIR --preset small --runs runs/mine --density joint
@@ -131,10 +183,11 @@ show.rows({"image": [r.image for r in results], "first candidate": [glyph[ord(r.
 #
 # ## Another old domain: your own hand, or a font
 #
-# The old domain is nothing but 64 x 64 images in folders named by code point: `kkanji2/U+82B1/<any name>.png`. So any hand will do. Write
-# some characters several times each (five or more, so that one of each can be held out), photograph them one by one, and name the files by
-# character, as the examples are. `read_image` frames them. As a stand-in for six writings of each, the eight examples are turned a little
-# here; set `FONT` to a Japanese font file to take a font's characters instead.
+# The old domain is nothing but 64 x 64 images in folders named by code point: `kkanji2/U+82B1/<any
+# name>.png`. So any hand will do. Write some characters several times each (five or more, so that
+# one of each can be held out), photograph them one by one, and name the files by character, as the
+# examples are. `read_image` frames them. As a stand-in for six writings of each, the eight examples
+# are turned a little here; set `FONT` to a Japanese font file to take a font's characters instead.
 
 # %%
 FONT = None  # e.g. "/usr/share/fonts/truetype/kouzan-mouhitsu/KouzanBrushFontSousyo.ttf"
@@ -153,9 +206,17 @@ def handwriting(files, times=6):
     random = np.random.default_rng(0)
     for file in files:
         picture = Image.open(file).convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("L") if file.stem != "ame_U+96E8" else picture
+        picture = (
+            Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("L")
+            if file.stem != "ame_U+96E8"
+            else picture
+        )
         for _ in range(times):
-            turned = picture.rotate(random.uniform(-6, 6), Image.Resampling.BICUBIC, fillcolor=255 if picture.mode == "L" else None)
+            turned = picture.rotate(
+                random.uniform(-6, 6),
+                Image.Resampling.BICUBIC,
+                fillcolor=255 if picture.mode == "L" else None,
+            )
             yield chr(int(file.stem.rpartition("U+")[2], 16)), read_image(turned).image
 
 
@@ -165,16 +226,29 @@ def from_font(path, characters):
 
 
 kanji = [chr(p) for p in corpus.new.code_points[corpus.new.gallery()]]
-old_domain(MINE, from_font(FONT, kanji) if FONT else handwriting(sorted((ROOT / "examples").glob("*.png"))))
-shutil.copy(WORK / "sample" / sample.XML, MINE)  # for all 6,432 kanji, put KanjiVG's published file here instead
+old_domain(
+    MINE, from_font(FONT, kanji) if FONT else handwriting(sorted((ROOT / "examples").glob("*.png")))
+)
+shutil.copy(
+    WORK / "sample" / sample.XML, MINE
+)  # for all 6,432 kanji, put KanjiVG's published file here instead
 prepare(MINE, progress=False)
 mine = corpora.load(MINE, quiet=True)
-print({split: len(mine.old.indices(split)) for split in splits.SPLITS}, "images of", len(np.unique(mine.old.code_points)), "characters")
-show.rows({"": [mine.old.images[i] for i in np.linspace(0, len(mine.old.images) - 1, 12).astype(int)]}, size=0.9)
+print(
+    {split: len(mine.old.indices(split)) for split in splits.SPLITS},
+    "images of",
+    len(np.unique(mine.old.code_points)),
+    "characters",
+)
+show.rows(
+    {"": [mine.old.images[i] for i in np.linspace(0, len(mine.old.images) - 1, 12).astype(int)]},
+    size=0.9,
+)
 
 # %% [markdown]
-# From here on it is a data folder like any other: `kuzushiji-transfer train --data MINE`. A few dozen characters are enough to try it, not to
-# read with. To *add* a font's characters to the real images instead, for rare kanji and for those without any image:
+# From here on it is a data folder like any other: `kuzushiji-transfer train --data MINE`. A few
+# dozen characters are enough to try it, not to read with. To *add* a font's characters to the real
+# images instead, for rare kanji and for those without any image:
 #
 #     python -m data fonts FONT.ttf --data DIR
 #     python experiments/stage1_vae.py --data DIR --fonts 0.2

@@ -1,4 +1,6 @@
-"""What README, CONTRIBUTING, the data card and the notebooks tell: links lead somewhere, commands are taken, examples run."""
+"""What README, CONTRIBUTING, the data card and the notebooks tell: links lead somewhere, commands
+are taken, examples run."""
+
 import datetime
 import functools
 import json
@@ -17,7 +19,16 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-TOLD = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md", "data/splits/README.md", "examples/README.md")]
+TOLD = [
+    ROOT / name
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "data/README.md",
+        "data/splits/README.md",
+        "examples/README.md",
+    )
+]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("0*.py"))
 LINKED = [*TOLD, ROOT / "RESULTS.md", ROOT / "transfer" / "pretrained" / "README.md", *NOTEBOOKS]
 OTHERS = {".ci/run", "cd", "git", "source", "jupyter", "jupytext", "apt-get"}
@@ -28,10 +39,13 @@ def text_of(path: Path) -> str:
     """A document's Markdown; of a notebook its Markdown cells."""
     if path.suffix == ".md":
         return path.read_text("utf-8")
-    return "\n\n".join(cell.source for cell in jupytext.read(path).cells if cell.cell_type == "markdown")
+    return "\n\n".join(
+        cell.source for cell in jupytext.read(path).cells if cell.cell_type == "markdown"
+    )
 
 
-# Links ----------------------------------------------------------------------------------------------------------------
+# Links --------------------------------------------------------------------------------------------
+
 
 def prose(text: str) -> str:
     """The text without its code."""
@@ -40,20 +54,31 @@ def prose(text: str) -> str:
 
 def anchors(path: Path) -> set[str]:
     """The names that GitHub gives the headings of a Markdown file."""
-    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", path.read_text("utf-8"), flags=re.S | re.M), re.M)
-    return {re.sub(r"[^\w\- ]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", h).lower()).replace(" ", "-") for h in headings}
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```", "", path.read_text("utf-8"), flags=re.S | re.M), re.M
+    )
+    return {
+        re.sub(r"[^\w\- ]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", h).lower()).replace(" ", "-")
+        for h in headings
+    }
 
 
 def targets(text: str) -> list[str]:
     text = prose(text)
-    return [*re.findall(r"\]\(([^)\s]+)\)", text), *re.findall(r'src="([^"]+)"', text), *re.findall(r"<(https?:[^>\s]+)>", text)]
+    return [
+        *re.findall(r"\]\(([^)\s]+)\)", text),
+        *re.findall(r'src="([^"]+)"', text),
+        *re.findall(r"<(https?:[^>\s]+)>", text),
+    ]
 
 
 def wrong_link(target: str, document: Path) -> str:
     """What is wrong with a link, or ""."""
     if target.startswith(("http:", "https:")):
         parts = urlsplit(target)
-        fine = re.fullmatch(r"[a-z0-9.-]+\.[a-z]{2,}|127\.0\.0\.1(:[0-9]+)?", parts.netloc) and not re.search(r"[\s<>\"]", target)
+        fine = re.fullmatch(
+            r"[a-z0-9.-]+\.[a-z]{2,}|127\.0\.0\.1(:[0-9]+)?", parts.netloc
+        ) and not re.search(r"[\s<>\"]", target)
         return "" if fine else "is no well-formed address"
     name, _, anchor = target.partition("#")
     path = (document.parent / name).resolve() if name else document
@@ -66,26 +91,57 @@ def wrong_link(target: str, document: Path) -> str:
 
 @pytest.mark.parametrize("document", LINKED, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(document):
-    wrong = {target: reason for target in targets(text_of(document)) if (reason := wrong_link(target, document))}
+    wrong = {
+        target: reason
+        for target in targets(text_of(document))
+        if (reason := wrong_link(target, document))
+    }
     assert not wrong, wrong
 
 
 def test_a_wrong_link_is_noticed():
-    for target in ("docs/none.png", "#no-such-heading", "RESULTS.md#none", "../../etc", "https://no host/", "http://nodots/x"):
+    for target in (
+        "docs/none.png",
+        "#no-such-heading",
+        "RESULTS.md#none",
+        "../../etc",
+        "https://no host/",
+        "http://nodots/x",
+    ):
         assert wrong_link(target, ROOT / "README.md"), target
-    assert targets("[a](b.md) `[c](d)` <img src=\"e.png\"> <https://f.org>\n```\n[g](h)\n```\n") == ["b.md", "e.png", "https://f.org"]
+    assert targets('[a](b.md) `[c](d)` <img src="e.png"> <https://f.org>\n```\n[g](h)\n```\n') == [
+        "b.md",
+        "e.png",
+        "https://f.org",
+    ]
 
 
 @pytest.mark.parametrize("document", TOLD, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_named_in_passing_exist(document):
     """`transfer/mdn.py` and the like, in backticks."""
     named = re.findall(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|md|tsv|txt|gz|png))`", text_of(document))
-    known = [n for n in named if n.startswith(("data/", "transfer/", "experiments/", "benchmarks/", "notebooks/", "tests/", "examples/", "docs/"))]
+    known = [
+        n
+        for n in named
+        if n.startswith(
+            (
+                "data/",
+                "transfer/",
+                "experiments/",
+                "benchmarks/",
+                "notebooks/",
+                "tests/",
+                "examples/",
+                "docs/",
+            )
+        )
+    ]
     assert not [n for n in known if not (ROOT / n).exists()]
 
 
 def test_results_are_dated_listed_and_newest_first():
-    """Under every heading of RESULTS.md a line *date · machine · … *, and the heading in the contents, in the same order."""
+    """Under every heading of RESULTS.md a line *date · machine · … *, and the heading in the
+    contents, in the same order."""
     text = (ROOT / "RESULTS.md").read_text("utf-8")
     sections = re.findall(r"^## (.+)\n\n\*(\d{4}-\d\d-\d\d) · .+\*$", text, re.M)
     assert len(sections) == len(re.findall(r"^## ", text, re.M))
@@ -93,24 +149,48 @@ def test_results_are_dated_listed_and_newest_first():
     assert re.findall(r"^- \[(.+)\]\(#.+\), (\d{4}-\d\d-\d\d)$", text, re.M) == sections
 
 
-# Commands -------------------------------------------------------------------------------------------------------------
+# Commands -----------------------------------------------------------------------------------------
+
 
 def commands(text: str) -> list[list[str]]:
-    """Every command of the fenced bash and the indented blocks, and of the backticks that begin like one, as words."""
-    lines = [line for block in re.findall(r"^```bash\n(.*?)^```", text, re.S | re.M) for line in block.replace("\\\n", " ").splitlines()]
+    """Every command of the fenced bash and the indented blocks, and of the backticks that begin
+    like one, as words."""
+    lines = [
+        line
+        for block in re.findall(r"^```bash\n(.*?)^```", text, re.S | re.M)
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
     plain = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M).replace("\\\n", " ")
     indented = [line[4:] for line in plain.splitlines() if re.match(r" {4}\S", line)]
     own = r"(?:python|kuzushiji-transfer|pip|\.ci/run|git|source|jupyter|jupytext|apt-get|[A-Z_]+=\S+ (?:python|kuzushiji-transfer))\b"
     lines += [line for line in indented if re.match(own, line)]
     lines += re.findall(rf"(?<!`)`({own} [^`\n]+)`(?!`)", plain)
-    split = [shlex.split(part, comments=True) for line in lines for part in re.split(r"&&|\|(?!\|)", line)]
-    return [words[next(i for i, w in enumerate(words) if not re.fullmatch(r"[A-Z_]+=\S*", w)):] for words in split if words]
+    split = [
+        shlex.split(part, comments=True)
+        for line in lines
+        for part in re.split(r"&&|\|(?!\|)", line)
+    ]
+    return [
+        words[next(i for i, w in enumerate(words) if not re.fullmatch(r"[A-Z_]+=\S*", w)) :]
+        for words in split
+        if words
+    ]
 
 
 @functools.cache
 def help_of(script: str) -> str:
-    done = subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, timeout=300, cwd=ROOT,
-                          env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))), "COLUMNS": "200"})
+    done = subprocess.run(
+        [sys.executable, ROOT / script, "--help"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+        env=os.environ
+        | {
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+            "COLUMNS": "200",
+        },
+    )
     assert done.returncode == 0, f"{script} --help: {done.stderr}"
     return done.stdout
 
@@ -125,31 +205,48 @@ def parsed(parser, arguments: list[str]) -> str:
 
 
 def wrong_command(words: list[str], run_help: bool) -> str:
-    """What is wrong with a command, or "". run_help: start scripts with --help, to compare their options."""
+    """What is wrong with a command, or "". run_help: start scripts with --help, to compare their
+    options."""
     program, arguments = words[0], words[1:]
     if program == "kuzushiji-transfer":
         from transfer.cli import parser
 
         return parsed(parser(), arguments)
     if program == "pip" or arguments[:2] == ["-m", "pip"]:
-        known = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+        known = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
+            "optional-dependencies"
+        ]
         extras = [e for a in arguments for e in re.findall(r"^\.\[(.+)\]$", a)]
-        return "" if "install" in arguments and all(e in known for x in extras for e in x.split(",")) else f"extras {extras}"
+        return (
+            ""
+            if "install" in arguments and all(e in known for x in extras for e in x.split(","))
+            else f"extras {extras}"
+        )
     if program != "python":
-        return "" if program in OTHERS and (not program.startswith(".") or (ROOT / program).is_file()) else f"what is {program}?"
+        return (
+            ""
+            if program in OTHERS and (not program.startswith(".") or (ROOT / program).is_file())
+            else f"what is {program}?"
+        )
     if arguments[:2] == ["-m", "data"]:
         from data.__main__ import _parser
 
         return parsed(_parser(), arguments[2:])
     if arguments[:2] == ["-m", "pytest"]:
-        return "".join(f"{a} is not there" for a in arguments[2:] if "/" in a and not (ROOT / a).exists())
+        return "".join(
+            f"{a} is not there" for a in arguments[2:] if "/" in a and not (ROOT / a).exists()
+        )
     if arguments[:1] == ["-m"]:
         return "" if arguments[1] == "venv" else f"what is python -m {arguments[1]}?"
     if not arguments or not (ROOT / arguments[0]).is_file():
         return f"{' '.join(words)}: no such script"
     options = [a.partition("=")[0] for a in arguments[1:] if a.startswith("--")]
     if run_help:
-        return "".join(f"{arguments[0]} has no {o}" for o in options if not re.search(rf"(?<![\w-]){re.escape(o)}(?![\w-])", help_of(arguments[0])))
+        return "".join(
+            f"{arguments[0]} has no {o}"
+            for o in options
+            if not re.search(rf"(?<![\w-]){re.escape(o)}(?![\w-])", help_of(arguments[0]))
+        )
     return ""
 
 
@@ -171,20 +268,41 @@ def test_scripts_have_the_options_that_are_told(document):
 
 
 def test_commands_are_found_and_wrong_ones_noticed(capsys):
-    text = ("Say `python -m data info` or `python experiments/none.py`.\n\n    python -m data download kkanji \\\n      --data DIR   # a word\n\n"
-            "```bash\npython -m pip install . && kuzushiji-transfer draw a.png --out b\n```\n\n    CUDA_VISIBLE_DEVICES=0 python x.py\n    old ──► new\n")
+    text = (
+        "Say `python -m data info` or `python experiments/none.py`.\n\n    python -m data download kkanji \\\n      --data DIR   # a word\n\n"
+        "```bash\npython -m pip install . && kuzushiji-transfer draw a.png --out b\n```\n\n    CUDA_VISIBLE_DEVICES=0 python x.py\n    old ──► new\n"
+    )
     assert sorted(map(" ".join, commands(text))) == [
-        "kuzushiji-transfer draw a.png --out b", "python -m data download kkanji --data DIR", "python -m data info", "python -m pip install .",
-        "python experiments/none.py", "python x.py"]
-    for line in ("kuzushiji-transfer draw", "kuzushiji-transfer paint a.png", "python -m data prepare --none", "python experiments/none.py",
-                 'python -m pip install ".[none]"', "python -m pytest tests/none.py", "rm -r x", "python -m none"):
+        "kuzushiji-transfer draw a.png --out b",
+        "python -m data download kkanji --data DIR",
+        "python -m data info",
+        "python -m pip install .",
+        "python experiments/none.py",
+        "python x.py",
+    ]
+    for line in (
+        "kuzushiji-transfer draw",
+        "kuzushiji-transfer paint a.png",
+        "python -m data prepare --none",
+        "python experiments/none.py",
+        'python -m pip install ".[none]"',
+        "python -m pytest tests/none.py",
+        "rm -r x",
+        "python -m none",
+    ):
         assert wrong_command(shlex.split(line), False), line
     assert len(commands((ROOT / "README.md").read_text("utf-8"))) > 20
 
 
-# Examples -------------------------------------------------------------------------------------------------------------
+# Examples -----------------------------------------------------------------------------------------
 
-EXAMPLES = dict(re.findall(r"<!-- test: ([a-z]+) -->\n```python\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.S | re.M))
+EXAMPLES = dict(
+    re.findall(
+        r"<!-- test: ([a-z]+) -->\n```python\n(.*?)^```",
+        (ROOT / "CONTRIBUTING.md").read_text("utf-8"),
+        re.S | re.M,
+    )
+)
 
 
 def run(code: str, folder: Path, monkeypatch) -> dict:
@@ -204,7 +322,11 @@ def test_contributing_has_three_examples_of_less_than_40_lines():
 def test_example_of_a_data_set(tmp_path, monkeypatch):
     names = run(EXAMPLES["data"], tmp_path, monkeypatch)
     club = names["club"]
-    assert len(club.old.images) == 12 and set(club.old.code_points.tolist()) == {ord("山"), ord("川")} and len(club.old.indices("val")) == 2
+    assert (
+        len(club.old.images) == 12
+        and set(club.old.code_points.tolist()) == {ord("山"), ord("川")}
+        and len(club.old.indices("val")) == 2
+    )
     (tmp_path / "other.npz").write_bytes(b"no")
     with pytest.raises(names["DataError"], match="other.npz: cannot be read"):
         list(names["read"](tmp_path / "other.npz"))
@@ -213,7 +335,10 @@ def test_example_of_a_data_set(tmp_path, monkeypatch):
 def test_example_of_a_model(tmp_path, monkeypatch):
     names = run(EXAMPLES["model"], tmp_path, monkeypatch)
     assert names["described"]["config"]["hidden"] == 64
-    lines = [json.loads(line) for line in (tmp_path / "runs" / "direct" / "metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (tmp_path / "runs" / "direct" / "metrics.jsonl").read_text().splitlines()
+    ]
     measured = [line["val/pixels"] for line in lines if "val/pixels" in line]
     assert measured[-1] < measured[0]
 
@@ -222,7 +347,11 @@ def test_example_of_a_model(tmp_path, monkeypatch):
 def test_example_of_a_metric(tmp_path, monkeypatch):
     found = run(EXAMPLES["metric"], tmp_path, monkeypatch)["found"]
     ratio = found.per_image["ink drawn over ink asked for"]
-    assert ratio.shape == (4,) and (ratio > 0).all() and 0 <= found.overall["drawings with too little ink"] <= 1
+    assert (
+        ratio.shape == (4,)
+        and (ratio > 0).all()
+        and 0 <= found.overall["drawings with too little ink"] <= 1
+    )
 
 
 @pytest.mark.slow
@@ -231,22 +360,51 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     (tmp_path / "scans").mkdir()
     shutil.copy(ROOT / "examples" / "hana_U+82B1.png", tmp_path / "scans")
     (tmp_path / "scans" / "bad.png").write_bytes(b"no")
-    [code] = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.S | re.M)
+    [code] = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.S | re.M
+    )
     assert len(code.splitlines()) <= 14
     names = run(code, tmp_path, monkeypatch)
     assert len(names["result"].candidates) == 10 and (tmp_path / "hana.svg").stat().st_size > 200
 
 
-# Citation -------------------------------------------------------------------------------------------------------------
+# Citation -----------------------------------------------------------------------------------------
+
 
 def test_the_citation_file_is_valid_and_of_this_version():
-    """The fields that schema 1.2.0 (https://github.com/citation-file-format) asks for, and what must agree with pyproject.toml."""
+    """The fields that schema 1.2.0 (https://github.com/citation-file-format) asks for, and what
+    must agree with pyproject.toml."""
     told = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert told["cff-version"] == "1.2.0" and {"message", "title", "authors"} <= told.keys()
-    assert (told["version"], told["license"], told["type"]) == (project["version"], project["license"], "software")
-    allowed = {"cff-version", "message", "title", "authors", "abstract", "commit", "contact", "date-released", "doi", "identifiers", "keywords", "license",
-               "license-url", "preferred-citation", "references", "repository", "repository-artifact", "repository-code", "type", "url", "version"}
+    assert (told["version"], told["license"], told["type"]) == (
+        project["version"],
+        project["license"],
+        "software",
+    )
+    allowed = {
+        "cff-version",
+        "message",
+        "title",
+        "authors",
+        "abstract",
+        "commit",
+        "contact",
+        "date-released",
+        "doi",
+        "identifiers",
+        "keywords",
+        "license",
+        "license-url",
+        "preferred-citation",
+        "references",
+        "repository",
+        "repository-artifact",
+        "repository-code",
+        "type",
+        "url",
+        "version",
+    }
     assert told.keys() <= allowed
     for entry in (told, *told["references"]):
         assert entry["title"] and entry["type"] in ("software", "article", "data")

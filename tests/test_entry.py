@@ -49,13 +49,14 @@ def run(
 
 def one_line(done, code=2) -> str:
     lines = done.stderr.decode().splitlines()
-    assert (
-        done.returncode == code and len(lines) == 1 and lines[0].startswith("error: ")
-    ), done.stderr
+    assert done.returncode == code and len(lines) == 1 and lines[0].startswith("error: "), (
+        done.stderr
+    )
     return lines[0]
 
 
 # Encodings
+
 
 @pytest.mark.parametrize("encoding", ["cp932", "ascii", "cp1252", "utf-8"])
 def test_whatever_the_encoding_lacks_is_escaped_and_json_stays_json(encoding, tmp_path):
@@ -215,9 +216,11 @@ def test_closed_streams_are_nobodys_file(tmp_path):
 
 # No home, no accelerator
 
+
 @posix
 def test_a_user_without_a_home(tmp_path):
     """As with `docker run --user 1234`: no HOME, and no entry for the user id."""
+
     def nobody(*words, **variables):
         kept = {
             k: v
@@ -255,9 +258,9 @@ def test_an_accelerator_that_is_not_there_is_one_line(name):
         lines = [line for line in done.stderr.decode().splitlines() if "sample corpus" not in line]
         if done.returncode == 0:
             pytest.skip(f"this machine has a device for {name}")
-        assert (
-            done.returncode == 2 and len(lines) == 1 and f"JAX_PLATFORMS={name}: " in lines[0]
-        ), done.stderr
+        assert done.returncode == 2 and len(lines) == 1 and f"JAX_PLATFORMS={name}: " in lines[0], (
+            done.stderr
+        )
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -369,8 +372,9 @@ def texts_of_unsaid_encoding(path: Path):
     for call in (
         node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)
     ):
-        name, owner = getattr(call.func, "attr", getattr(call.func, "id", "")), getattr(
-            getattr(call.func, "value", None), "id", ""
+        name, owner = (
+            getattr(call.func, "attr", getattr(call.func, "id", "")),
+            getattr(getattr(call.func, "value", None), "id", ""),
         )
         given = {keyword.arg for keyword in call.keywords}
         modes = [
@@ -405,10 +409,12 @@ def test_texts_are_utf_8_wherever_they_are_read():
 
 # In this process
 
+
 def test_what_a_command_raises_becomes_its_exit_code(capsys):
     def raising(error):
         def command():
             raise error
+
         return entry.guarded(command)()
 
     for error, code, said in (

@@ -1,8 +1,9 @@
 """From a Kuzushiji image to modern strokes: `KuzushijiTransfer.load().transfer(images)`.
 
-What most programs need is in `transfer.pipeline` (the model and its `Result`) and `transfer.images` (any picture into what the model
-takes); the command line is `transfer.cli`.
+What most programs need is in `transfer.pipeline` (the model and its `Result`) and `transfer.images`
+(any picture into what the model takes); the command line is `transfer.cli`.
 """
+
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

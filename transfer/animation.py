@@ -1,16 +1,17 @@
 """Strokes -> the times and the style sheet with which an SVG writes itself, in CSS alone.
 
-Who asks the system for less motion (prefers-reduced-motion), prints, or views the file with a program that knows no
-animations sees the finished drawing at once.
+Who asks the system for less motion (prefers-reduced-motion), prints, or views the file with a
+program that knows no animations sees the finished drawing at once.
 """
+
 import numpy as np
 
 PACE = 110.0  # box units a second
 PAUSE = 0.25  # seconds between strokes
 SHORTEST = 0.2  # seconds
 
-# A dash as long as the path (pathLength 1, and a little more for rounding) slides into it. Until its stroke begins, a path is
-# hidden: its round cap would show as a dot.
+# A dash as long as the path (pathLength 1, and a little more for rounding) slides into it. Until
+# its stroke begins, a path is hidden: its round cap would show as a dot.
 STYLE_SHEET = """
 @media screen and (prefers-reduced-motion: no-preference) {
  .kuzushiji-stroke { stroke-dasharray: 1.02 2; animation: kuzushiji-write var(--time) var(--begin) ease-in-out both; }
@@ -34,7 +35,11 @@ def schedule(polylines: list[np.ndarray]) -> list[tuple[float, float]]:
 
 def stroke_attributes(begin: float, time: float) -> dict[str, str]:
     """What a <path> of the animated drawing has beside its data."""
-    return {"class": "kuzushiji-stroke", "pathLength": "1", "style": f"--begin:{begin:.2f}s;--time:{time:.2f}s"}
+    return {
+        "class": "kuzushiji-stroke",
+        "pathLength": "1",
+        "style": f"--begin:{begin:.2f}s;--time:{time:.2f}s",
+    }
 
 
 def number_attributes(begin: float) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """One polyline -> smooth cubic Béziers that stay within a given distance of it.
 
-Least-squares fitting after P. J. Schneider, "An Algorithm for Automatically Fitting Digitized Curves" (Graphics Gems,
-1990), on a densely resampled polyline: strokes here have few points, far apart. numpy only.
+Least-squares fitting after P. J. Schneider, "An Algorithm for Automatically Fitting Digitized
+Curves" (Graphics Gems, 1990), on a densely resampled polyline: strokes here have few points, far
+apart. numpy only.
 """
 
 import numpy as np
@@ -14,10 +15,12 @@ PASSES = 6  # fits of one span, each with better parameters, before it is split
 
 
 def fit(polyline: np.ndarray, tolerance: float = 0.45) -> np.ndarray:
-    """(n, 2) polyline, n >= 1 -> (m, 4, 2) float64 cubic Béziers, each beginning where the last one ended.
+    """(n, 2) polyline, n >= 1 -> (m, 4, 2) float64 cubic Béziers, each beginning where the last one
+    ended.
 
-    The curve begins and ends at the polyline's ends; no point of either is further than `tolerance` from the other,
-    up to the sampling (0.02 units). A polyline of no length becomes one curve of four equal points.
+    The curve begins and ends at the polyline's ends; no point of either is further than `tolerance`
+    from the other, up to the sampling (0.02 units). A polyline of no length becomes one curve of
+    four equal points.
     """
     points = np.asarray(polyline, np.float64)
     points = points[np.r_[True, np.any(np.diff(points, axis=0) != 0, axis=1)]]
@@ -47,13 +50,16 @@ def _basis(t: np.ndarray) -> np.ndarray:
 
 
 def _resample(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points at most STEP apart with all the polyline's own among them, and the indices of those."""
+    """Points at most STEP apart with all the polyline's own among them, and the indices of
+    those."""
     lengths = np.hypot(*np.diff(points, axis=0).T)
     # A drawing far larger than the box would otherwise ask for unbounded memory.
     step = max(STEP, lengths.sum() / 2000)
     parts = np.maximum(2, np.ceil(lengths / step).astype(int))
     vertex = np.r_[0, np.cumsum(parts)]
-    return np.stack([np.interp(np.arange(vertex[-1] + 1), vertex, points[:, a]) for a in (0, 1)], axis=1), vertex
+    return np.stack(
+        [np.interp(np.arange(vertex[-1] + 1), vertex, points[:, a]) for a in (0, 1)], axis=1
+    ), vertex
 
 
 def _direction(points: np.ndarray, at: int, way: int, limit: int) -> np.ndarray:
@@ -68,7 +74,8 @@ def _direction(points: np.ndarray, at: int, way: int, limit: int) -> np.ndarray:
 
 
 def _corners(dense: np.ndarray, vertex: np.ndarray) -> list[int]:
-    """Indices where the curve may break direction: both ends, and the sharpest vertex of every sharp turn."""
+    """Indices where the curve may break direction: both ends, and the sharpest vertex of every
+    sharp turn."""
     last = len(dense) - 1
     along = np.r_[0, np.cumsum(np.hypot(*np.diff(dense, axis=0).T))]
     turns = []
@@ -87,7 +94,9 @@ def _corners(dense: np.ndarray, vertex: np.ndarray) -> list[int]:
 def _tangents(points: np.ndarray) -> np.ndarray:
     """Unit directions of travel (n, 2) at the points of a section without corners."""
     last = len(points) - 1
-    chords = np.zeros((2, last + 1, 2))  # to the nearest point at least ARM away, backwards and onwards
+    chords = np.zeros(
+        (2, last + 1, 2)
+    )  # to the nearest point at least ARM away, backwards and onwards
     to = np.zeros((2, last + 1), int)
     for i in range(last + 1):
         for side, way, limit in ((0, -1, 0), (1, 1, last)):
@@ -99,15 +108,19 @@ def _tangents(points: np.ndarray) -> np.ndarray:
             chords[side, i], to[side, i] = way * (points[j] - points[i]), j
     length = np.hypot(chords[..., 0], chords[..., 1])
     unit = chords / np.maximum(length, 1e-300)[..., None]
-    # Weighted by length: a long chord is nearly straight (simplification saw to that), a short one bends more.
+    # Weighted by length: a long chord is nearly straight (simplification saw to that), a short one
+    # bends more.
     tangents = chords[0] + chords[1]
     size = np.hypot(*tangents.T)
-    tangents = np.where(size[:, None] > 1e-9 * length.max(), tangents / np.maximum(size, 1e-300)[:, None], unit[1])
+    tangents = np.where(
+        size[:, None] > 1e-9 * length.max(), tangents / np.maximum(size, 1e-300)[:, None], unit[1]
+    )
     for end, side, limit in ((0, 1, last), (last, 0, 0)):
         chord, next_point = unit[side, end], to[side, end]
         tangents[end] = chord
         if next_point != limit:
-            # A circle leaves a chord at one end as it comes in at the other: mirror that tangent in the chord.
+            # A circle leaves a chord at one end as it comes in at the other: mirror that tangent in
+            # the chord.
             mirrored = 2 * (chord @ tangents[next_point]) * chord - tangents[next_point]
             if mirrored @ chord > LEAN:
                 tangents[end] = mirrored
@@ -115,11 +128,19 @@ def _tangents(points: np.ndarray) -> np.ndarray:
 
 
 def _fit_span(
-    dense: np.ndarray, first: int, last: int, start: np.ndarray, end: np.ndarray, knots: dict, tolerance: float
+    dense: np.ndarray,
+    first: int,
+    last: int,
+    start: np.ndarray,
+    end: np.ndarray,
+    knots: dict,
+    tolerance: float,
 ) -> list[np.ndarray]:
-    """Curves along dense[first:last + 1] that leave it in direction start and come in against end (unit vectors).
+    """Curves along dense[first:last + 1] that leave it in direction start and come in against end
+    (unit vectors).
 
-    knots: direction of travel at the indices that are points of the polyline, where spans are split by preference.
+    knots: direction of travel at the indices that are points of the polyline, where spans are split
+    by preference.
     """
     span = dense[first : last + 1]
     if len(span) <= 2:
@@ -151,8 +172,11 @@ def _line(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a + np.linspace(0, 1, 4)[:, None] * (b - a)
 
 
-def _least_squares(span: np.ndarray, t: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The cubic from span[0] along start to span[-1] against end whose two handle lengths fit span at t best."""
+def _least_squares(
+    span: np.ndarray, t: np.ndarray, start: np.ndarray, end: np.ndarray
+) -> np.ndarray:
+    """The cubic from span[0] along start to span[-1] against end whose two handle lengths fit span
+    at t best."""
     basis = _basis(t)
     a, b = basis[:, 1, None] * start, basis[:, 2, None] * end
     rest = span - (basis[:, :2].sum(1)[:, None] * span[0] + basis[:, 2:].sum(1)[:, None] * span[-1])

@@ -1,8 +1,10 @@
 """Residual classifier: a 64x64 image of one character becomes a probability for every character.
 
-Not a part of the transfer. The evaluation trains two of them: the *recogniser*, which names modern drawings, and the *baseline*,
-which names Kuzushiji images so that its answer can be looked up in KanjiVG.
+Not a part of the transfer. The evaluation trains two of them: the *recogniser*, which names modern
+drawings, and the *baseline*, which names Kuzushiji images so that its answer can be looked up in
+KanjiVG.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -39,33 +41,46 @@ class ClassifierConfig:
     ema: float = 0.998
 
     @classmethod
-    def recogniser(cls) -> "ClassifierConfig":
+    def recogniser(cls) -> ClassifierConfig:
         """Of modern glyphs; about 25 minutes on two CPU cores."""
         return cls(steps=3_200, warp=0.5, label_smoothing=0.02)
 
     @classmethod
-    def baseline(cls) -> "ClassifierConfig":
+    def baseline(cls) -> ClassifierConfig:
         """Of Kuzushiji images; about 20 minutes on two CPU cores."""
         return cls(steps=1_800)
 
     @classmethod
-    def tiny(cls) -> "ClassifierConfig":
+    def tiny(cls) -> ClassifierConfig:
         """For the sample corpus: seconds."""
-        return cls(encoder=(16, 32, 64), encoder_blocks=(0, 1, 1), hidden=96, views=4, steps=300, batch=64, warmup=30, ema=0.98,
-                   label_smoothing=0.02)
+        return cls(
+            encoder=(16, 32, 64),
+            encoder_blocks=(0, 1, 1),
+            hidden=96,
+            views=4,
+            steps=300,
+            batch=64,
+            warmup=30,
+            ema=0.98,
+            label_smoothing=0.02,
+        )
 
 
 class Classifier(nnx.Module):
-    """Images (B, 64, 64) float32 in [0, 1], ink 1 -> features (B, hidden); with their statistics -> logits (B, classes).
+    """Images (B, 64, 64) float32 in [0, 1], ink 1 -> features (B, hidden); with their statistics ->
+    logits (B, classes).
 
-    Features are standardised before they are read, as batch normalisation does (arXiv 1502.03167): those of a young network are
-    nearly one and the same vector, and among thousands of classes it stays at chance for a thousand steps without it.
+    Features are standardised before they are read, as batch normalisation does (arXiv 1502.03167):
+    those of a young network are nearly one and the same vector, and among thousands of classes it
+    stays at chance for a thousand steps without it.
     """
 
     def __init__(self, config: ClassifierConfig, classes: int, rngs: nnx.Rngs):
         self.encoder = ResidualEncoder(config, rngs)
         self.scale = nnx.Param(jnp.ones(config.hidden))
-        self.out = nnx.Linear(config.hidden, classes, kernel_init=nnx.initializers.normal(0.02), rngs=rngs)
+        self.out = nnx.Linear(
+            config.hidden, classes, kernel_init=nnx.initializers.normal(0.02), rngs=rngs
+        )
 
     def features(self, images: jax.Array) -> jax.Array:
         """(B, 64, 64) -> (B, hidden)."""
@@ -77,7 +92,8 @@ class Classifier(nnx.Module):
 
 
 def statistics(features: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and variance (hidden,) of features (B, hidden): the batch's own in training, later a large batch's of training images."""
+    """Mean and variance (hidden,) of features (B, hidden): the batch's own in training, later a
+    large batch's of training images."""
     return features.mean(0), features.var(0)
 
 

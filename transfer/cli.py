@@ -1,4 +1,6 @@
-"""Command line `kuzushiji-transfer`: image files in, drawings out; one module of `transfer.commands` a command."""
+"""Command line `kuzushiji-transfer`: image files in, drawings out; one module of
+`transfer.commands` a command."""
+
 from __future__ import annotations
 
 import argparse
@@ -12,7 +14,8 @@ from transfer.commands import candidates, completion, draw, evaluate, info, serv
 from transfer.commands.arguments import Help
 
 COMMANDS = (draw, candidates, serve, train, evaluate, info, completion)
-"""Each has `add(commands)`, which adds its parser and names the function that runs it; none imports jax before it runs."""
+"""Each has `add(commands)`, which adds its parser and names the function that runs it; none imports
+jax before it runs."""
 
 EXAMPLES = """examples:
   kuzushiji-transfer draw examples/*.png --out drawings
@@ -30,7 +33,8 @@ class Parser(argparse.ArgumentParser):
 
 
 class Version(argparse.Action):
-    """Prints the installed version, and looks for it only then: metadata take time to find, and a checkout that runs may have none."""
+    """Prints the installed version, and looks for it only then: metadata take time to find, and a
+    checkout that runs may have none."""
 
     def __call__(self, parser, *unused) -> NoReturn:
         from importlib import metadata
@@ -45,9 +49,16 @@ class Version(argparse.Action):
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    top = Parser(prog="kuzushiji-transfer", description="From an image of one Kuzushiji character to the modern kanji, stroke by stroke.",
-                 epilog=EXAMPLES, formatter_class=Help, allow_abbrev=False)
-    top.add_argument("--version", action=Version, nargs=0, help="show the program's version and exit")
+    top = Parser(
+        prog="kuzushiji-transfer",
+        description="From an image of one Kuzushiji character to the modern kanji, stroke by stroke.",
+        epilog=EXAMPLES,
+        formatter_class=Help,
+        allow_abbrev=False,
+    )
+    top.add_argument(
+        "--version", action=Version, nargs=0, help="show the program's version and exit"
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)
@@ -56,7 +67,8 @@ def parser() -> argparse.ArgumentParser:
 
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 2 for bad input (one line on stderr), 130 after Ctrl-C."""
+    """Run the command line; returns the exit code: 0, 2 for bad input (one line on stderr), 130
+    after Ctrl-C."""
     chosen = parser().parse_args(arguments)
     return chosen.run(chosen)
 
@@ -76,8 +88,9 @@ def keep_compiled() -> None:
 
 
 def few_arenas() -> None:
-    """Let glibc's malloc have two arenas instead of eight a core: what one thread gives back another can then use, and the memory of a process
-    that lives for long stays flat. To be called before there are threads; does nothing where the C library is another."""
+    """Let glibc's malloc have two arenas instead of eight a core: what one thread gives back
+    another can then use, and the memory of a process that lives for long stays flat. To be called
+    before there are threads; does nothing where the C library is another."""
     try:
         ctypes.CDLL(None).mallopt(-8, 2)  # M_ARENA_MAX
     except (AttributeError, OSError, TypeError):

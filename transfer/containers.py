@@ -57,8 +57,8 @@ def _png(content: bytes, exif: bool) -> bytes:
     """The chunks that are pixels, as they are, and the orientation's if it is whole."""
     at, kept = len(PNG), [PNG]
     while at + 8 <= len(content):
-        length, kind = int.from_bytes(content[at:at + 4], "big"), content[at + 4:at + 8]
-        chunk = content[at:at + 12 + length]
+        length, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
+        chunk = content[at : at + 12 + length]
         if (
             kind in _PIXELS
             or exif
@@ -81,7 +81,7 @@ def _jpeg(content: bytes, exif: bool) -> bytes:
             continue
         if marker == 0xDA:  # from here on it is coded pixels
             break
-        end = at + 2 + int.from_bytes(content[at + 2:at + 4], "big")
+        end = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
         segment = content[at:end]
         if (
             not (0xE0 <= marker <= 0xEF or marker == 0xFE)

@@ -1,8 +1,10 @@
-"""Strokes as padded points -> grey images, on the device: batched, jittable and differentiable in the points.
+"""Strokes as padded points -> grey images, on the device: batched, jittable and differentiable in
+the points.
 
-The same picture as `data.raster.rasterise` draws: a pixel's ink is the overlap of the round pen with an interval of one
-pixel, taken across the nearest segment.
+The same picture as `data.raster.rasterise` draws: a pixel's ink is the overlap of the round pen
+with an interval of one pixel, taken across the nearest segment.
 """
+
 from __future__ import annotations
 
 import math
@@ -21,24 +23,33 @@ FAR = 1e4
 def rasterise(points: jax.Array, mask: jax.Array, size: int = 64, width: float = 3.0) -> jax.Array:
     """Ink of drawings, (…, size, size) float32 in [0, 1], ink 1; `data.raster.rasterise` to 1/255.
 
-    points: (…, P, 2), box units (109), x right, y down. mask: (…, P - 1) bool, True where the pen is down from a point
-    to the next; a segment of no length is a dot. What is masked may hold anything; a drawing without segments is blank.
-    width: of the pen, box units. Memory is a few images a drawing, whatever P. The gradient with respect to the points
-    is finite everywhere: that of the nearest segment of each pixel that an edge runs through, zero for all others.
+    points: (…, P, 2), box units (109), x right, y down. mask: (…, P - 1) bool, True where the pen
+    is down from a point to the next; a segment of no length is a dot. What is masked may hold
+    anything; a drawing without segments is blank.
+    width: of the pen, box units. Memory is a few images a drawing, whatever P. The gradient with
+    respect to the points is finite everywhere: that of the nearest segment of each pixel that an
+    edge runs through, zero for all others.
     """
     shape = jnp.broadcast_shapes(points.shape[:-2], mask.shape[:-1])
     batch, count = math.prod(shape), mask.shape[-1]
-    points = jnp.broadcast_to(points, (*shape, count + 1, 2)).reshape(batch, count + 1, 2).astype(jnp.float32)
+    points = (
+        jnp.broadcast_to(points, (*shape, count + 1, 2))
+        .reshape(batch, count + 1, 2)
+        .astype(jnp.float32)
+    )
     mask = jnp.broadcast_to(mask, (*shape, count)).reshape(batch, count).astype(bool)
     scale = size / BOX
     if batch * count == 0:
         return jnp.zeros((*shape, size, size), jnp.float32)
-    segments = jnp.concatenate([points[:, :-1], points[:, 1:]], -1) * scale  # (B, P - 1, 4): x0, y0, x1, y1 in pixels
+    segments = (
+        jnp.concatenate([points[:, :-1], points[:, 1:]], -1) * scale
+    )  # (B, P - 1, 4): x0, y0, x1, y1 in pixels
     segments = jnp.clip(jnp.where(mask[..., None], segments, 0.0), -FAR, FAR)
     found, which = _nearest(jax.lax.stop_gradient(segments), mask, size)
     chosen = jnp.take_along_axis(segments, which.reshape(batch, -1, 1), 1).reshape(*which.shape, 4)
     squared = _squared_distance(chosen, size)
-    # The square root has no slope at 0, where a pixel's centre lies on the line; its ink does not change there.
+    # The square root has no slope at 0, where a pixel's centre lies on the line; its ink does not
+    # change there.
     distance = jnp.sqrt(jnp.where(squared > 1e-6, squared, 1e-6))
     radius = width * scale / 2
     cover = jnp.minimum(distance + 0.5, radius) - jnp.maximum(distance - 0.5, -radius)
@@ -46,7 +57,8 @@ def rasterise(points: jax.Array, mask: jax.Array, size: int = 64, width: float =
 
 
 def _squared_distance(segments: jax.Array, size: int) -> jax.Array:
-    """Of each pixel's centre to a segment of its own, or to one (B, 1, 1, 4) for all: (B, size, size), pixels²."""
+    """Of each pixel's centre to a segment of its own, or to one (B, 1, 1, 4) for all: (B, size,
+    size), pixels²."""
     centre = jnp.arange(size) + 0.5
     x0, y0, x1, y1 = (segments[..., i] for i in range(4))
     ux, uy = x1 - x0, y1 - y0
@@ -58,12 +70,15 @@ def _squared_distance(segments: jax.Array, size: int) -> jax.Array:
 
 
 def _nearest(segments: jax.Array, mask: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-    """Whether a drawing has any segment, (B, 1, 1) bool, and which is nearest to each pixel, (B, size, size) int32."""
+    """Whether a drawing has any segment, (B, 1, 1) bool, and which is nearest to each pixel, (B,
+    size, size) int32."""
     batch, count = mask.shape
 
     def step(best, item):
         number, segment, valid = item
-        squared = jnp.where(valid[:, None, None], _squared_distance(segment[:, None, None], size), jnp.inf)
+        squared = jnp.where(
+            valid[:, None, None], _squared_distance(segment[:, None, None], size), jnp.inf
+        )
         nearer = squared < best[0]
         return (jnp.where(nearer, squared, best[0]), jnp.where(nearer, number, best[1])), None
 
@@ -74,28 +89,38 @@ def _nearest(segments: jax.Array, mask: jax.Array, size: int) -> tuple[jax.Array
 
 
 def from_stroke3(rows: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Padded stroke-3 rows (…, P, 3), box units, `count` (…) of them valid, into points and mask of `rasterise`."""
+    """Padded stroke-3 rows (…, P, 3), box units, `count` (…) of them valid, into points and mask of
+    `rasterise`."""
     points = jnp.cumsum(rows[..., :2], -2)
     number = jnp.arange(1, rows.shape[-2])
     return points, (number < jnp.asarray(count)[..., None]) & (rows[..., :-1, 2] == 0)
 
 
-def pad(drawings: list[list[np.ndarray]], length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Drawings, lists of (n, 2) polylines, n >= 1, into points (B, P, 2) float32 and mask (B, P - 1) bool; numpy.
+def pad(
+    drawings: list[list[np.ndarray]], length: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Drawings, lists of (n, 2) polylines, n >= 1, into points (B, P, 2) float32 and mask (B, P -
+    1) bool; numpy.
 
-    P is `length`, else what the longest drawing needs. Raises ValueError where a drawing does not fit.
+    P is `length`, else what the longest drawing needs. Raises ValueError where a drawing does not
+    fit.
     """
-    drawings = [[np.repeat(s, 2, axis=0) if len(s) == 1 else np.asarray(s) for s in strokes] for strokes in drawings]
+    drawings = [
+        [np.repeat(s, 2, axis=0) if len(s) == 1 else np.asarray(s) for s in strokes]
+        for strokes in drawings
+    ]
     counts = [sum(map(len, strokes)) for strokes in drawings]
     longest = max([2, *counts])
     if length is not None and length < longest:
-        raise ValueError(f"a drawing has {longest} points and does not fit {length}; raise the length")
+        raise ValueError(
+            f"a drawing has {longest} points and does not fit {length}; raise the length"
+        )
     points = np.zeros((len(drawings), length or longest, 2), np.float32)
     mask = np.zeros((len(drawings), (length or longest) - 1), bool)
     for i, strokes in enumerate(drawings):
         at = 0
         for stroke in strokes:
-            points[i, at:at + len(stroke)] = stroke
-            mask[i, at:at + len(stroke) - 1] = True
+            points[i, at : at + len(stroke)] = stroke
+            mask[i, at : at + len(stroke) - 1] = True
             at += len(stroke)
     return points, mask

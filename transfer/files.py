@@ -1,4 +1,5 @@
 """Files that appear whole or not at all."""
+
 import os
 import platform
 import re
@@ -10,13 +11,16 @@ from pathlib import Path
 
 from data.locks import process_runs
 
-_HOST = f"{zlib.crc32(platform.node().encode()):08x}"  # of a fixed length: names of files have a limit
+_HOST = (
+    f"{zlib.crc32(platform.node().encode()):08x}"  # of a fixed length: names of files have a limit
+)
 _PART = re.compile(rf"\..+\.{_HOST}-(\d+)-[0-9a-f]{{12}}\.tmp", re.DOTALL)
 
 
 @contextmanager
 def whole(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path` to write to; it takes the name at the end, and is removed on failure.
+    """Yield a temporary path in the folder of `path` to write to; it takes the name at the end, and
+    is removed on failure.
 
     Raises OSError where the folder cannot be written.
     """
@@ -30,7 +34,8 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def sweep(folder: str | os.PathLike) -> None:
-    """Remove the temporary files in `folder` that `whole` had begun in processes of this machine that were killed. Never raises OSError."""
+    """Remove the temporary files in `folder` that `whole` had begun in processes of this machine
+    that were killed. Never raises OSError."""
     try:
         for entry in os.scandir(folder):
             if (found := _PART.fullmatch(entry.name)) and not process_runs(found[1]):

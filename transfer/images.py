@@ -1,9 +1,11 @@
-"""Any picture of one brushed character -> (64, 64) uint8, ink 255 on paper 0, framed as Kuzushiji-Kanji frames it.
+"""Any picture of one brushed character -> (64, 64) uint8, ink 255 on paper 0, framed as
+Kuzushiji-Kanji frames it.
 
-How the data set frames its characters, measured on 6,205 of its images (ink > 64): the crop is tight and keeps its
-aspect ratio; the longer side of the ink's box fills the frame (median 64 px, 94 % at least 62) and the shorter side
-(median 51 px, 5th percentile 29) is centred on black to within a pixel. Paper is exactly 0 on 67 % of all pixels, ink
-saturates at 255, edges are about one pixel of grey, strokes are 3.5 px wide (median; 1.8 to 7 from 5 % to 95 %).
+How the data set frames its characters, measured on 6,205 of its images (ink > 64): the crop is
+tight and keeps its aspect ratio; the longer side of the ink's box fills the frame (median 64 px, 94
+% at least 62) and the shorter side (median 51 px, 5th percentile 29) is centred on black to within
+a pixel. Paper is exactly 0 on 67 % of all pixels, ink saturates at 255, edges are about one pixel
+of grey, strokes are 3.5 px wide (median; 1.8 to 7 from 5 % to 95 %).
 """
 
 import dataclasses
@@ -23,7 +25,9 @@ from transfer.ink import find_ink, ink_box
 SIZE = 64
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 30_000  # pixels; nothing written by hand is this long, and resizing such strips is slow
-MAX_WHOLE = 40_000_000  # pixels of WebP and JPEG 2000, whose decoders hold the picture several times over
+MAX_WHOLE = (
+    40_000_000  # pixels of WebP and JPEG 2000, whose decoders hold the picture several times over
+)
 MAX_PLAIN = 1_000_000  # bytes of PNM written as text, which is read number by number
 WORK_SIDE = 1024  # pixels; larger pictures are reduced to this before the ink is looked for
 # Raster formats only: Pillow would hand EPS to an external program.
@@ -54,8 +58,9 @@ class ImageError(DataError, ValueError):
 class Reading:
     """One picture as it was read.
 
-    image: (64, 64) uint8, ink 255 on paper 0. note: one line on what a user should know, or "". box: (left, top, right, bottom) of what
-    was used, in pixels of the picture as a viewer shows it, right and bottom exclusive.
+    image: (64, 64) uint8, ink 255 on paper 0. note: one line on what a user should know, or "".
+    box: (left, top, right, bottom) of what was used, in pixels of the picture as a viewer shows it,
+    right and bottom exclusive.
     """
 
     image: np.ndarray
@@ -64,20 +69,22 @@ class Reading:
 
 
 def load_image(source: str | os.PathLike | bytes | np.ndarray | Image.Image) -> np.ndarray:
-    """One picture as the models take it: (64, 64) uint8, ink 255 on paper 0. `read_image` without its notes."""
+    """One picture as the models take it: (64, 64) uint8, ink 255 on paper 0. `read_image` without
+    its notes."""
     return read_image(source).image
 
 
 def read_image(source: str | os.PathLike | bytes | np.ndarray | Image.Image) -> Reading:
     """One picture as the models take it, and what was made of it.
 
-    source: path or bytes of a raster file, PIL image, or array (H, W), (H, W, 1 grey | 2 grey+alpha | 3 RGB | 4 RGBA)
-    of bool, integers (8-bit, or 16-bit where the type or a value needs it) or floats (in [0, 1], or up to 255). Dark
-    ink on light paper or light on dark, uneven light, alpha and EXIF rotation are understood; of an animation the
-    first frame is used, of several characters the one with the most ink. Metadata that are rubbish
-    are left out; where nothing but a file's end marker is missing, the note says so. A 64x64 8-bit
-    picture with ink on black, as the data set publishes it, comes back unchanged (3 of the data
-    set's pictures, mostly white, are taken for dark ink on white).
+    source: path or bytes of a raster file, PIL image, or array (H, W), (H, W, 1 grey | 2 grey+alpha
+    | 3 RGB | 4 RGBA) of bool, integers (8-bit, or 16-bit where the type or a value needs it) or
+    floats (in [0, 1], or up to 255). Dark ink on light paper or light on dark, uneven light, alpha
+    and EXIF rotation are understood; of an animation the first frame is used, of several characters
+    the one with the most ink. Metadata that are rubbish are left out; where nothing but a file's
+    end marker is missing, the note says so. A 64x64 8-bit picture with ink on black, as the data
+    set publishes it, comes back unchanged (3 of the data set's pictures, mostly white, are taken
+    for dark ink on white).
 
     Raises ImageError naming the source, what is wrong and what to do.
     """
@@ -93,7 +100,9 @@ def read_image(source: str | os.PathLike | bytes | np.ndarray | Image.Image) -> 
     elif isinstance(source, np.ndarray):
         pixels, size = _from_array(source, name), source.shape[1::-1]
     else:
-        raise ImageError(f"{name}: cannot read a {type(source).__name__}; give a path, bytes, array or PIL image")
+        raise ImageError(
+            f"{name}: cannot read a {type(source).__name__}; give a path, bytes, array or PIL image"
+        )
 
     published = _as_published(pixels)
     if published is not None:
@@ -101,21 +110,28 @@ def read_image(source: str | os.PathLike | bytes | np.ndarray | Image.Image) -> 
     ink, _ = find_ink(_grey(pixels))
     box, count = ink_box(ink)
     if box is None:
-        raise ImageError(f"{name}: no ink found, the picture is blank or too faint; crop it to one character")
+        raise ImageError(
+            f"{name}: no ink found, the picture is blank or too faint; crop it to one character"
+        )
     if count > 1:
-        several = (f"used the largest of {count} pieces of ink that stand apart; crop to one "
-                   "character to choose another")
+        several = (
+            f"used the largest of {count} pieces of ink that stand apart; crop to one "
+            "character to choose another"
+        )
         note = f"{several}; {note}" if note else several
     scale = size[0] / pixels.shape[1], size[1] / pixels.shape[0]
     return Reading(frame(ink, box), note, tuple(round(v * scale[i % 2]) for i, v in enumerate(box)))
 
 
 def frame(ink: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-    """(H, W) ink strength in [0, 1], cropped to box -> (64, 64) uint8: long side 64 px, short side centred on black."""
+    """(H, W) ink strength in [0, 1], cropped to box -> (64, 64) uint8: long side 64 px, short side
+    centred on black."""
     left, top, right, bottom = box
     scale = SIZE / max(right - left, bottom - top)
     width, height = (max(1, round(s * scale)) for s in (right - left, bottom - top))
-    crop = Image.fromarray(np.ascontiguousarray(ink, np.float32)).resize((width, height), Image.Resampling.BICUBIC, box)
+    crop = Image.fromarray(np.ascontiguousarray(ink, np.float32)).resize(
+        (width, height), Image.Resampling.BICUBIC, box
+    )
     out = np.zeros((SIZE, SIZE), np.uint8)
     x, y = (SIZE - width) // 2, (SIZE - height) // 2
     out[y : y + height, x : x + width] = np.clip(np.rint(np.asarray(crop) * 255), 0, 255)
@@ -135,7 +151,9 @@ def _read(path: Path, name: str) -> bytes:
         reason = getattr(error, "strerror", None) or error
         if isinstance(error, ImageError):
             raise
-        raise ImageError(f"{name}: cannot be read ({reason}); check the path and its permissions") from None
+        raise ImageError(
+            f"{name}: cannot be read ({reason}); check the path and its permissions"
+        ) from None
 
 
 def _decode(content: bytes, name: str) -> tuple[np.ndarray, tuple[int, int], str]:
@@ -145,7 +163,9 @@ def _decode(content: bytes, name: str) -> tuple[np.ndarray, tuple[int, int], str
         raise ImageError(f"{name}: is empty (0 bytes); save the picture again")
     heif = content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS
     if heif and not heif_can_be_read():
-        raise ImageError(f"{name}: HEIC needs one more package; run `pip install pillow-heif`, or save the picture as JPEG")
+        raise ImageError(
+            f"{name}: HEIC needs one more package; run `pip install pillow-heif`, or save the picture as JPEG"
+        )
     head = content[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith(b"<") and b"<svg" in head:
         raise ImageError(f"{name}: SVG is not supported; export the picture as PNG")
@@ -178,12 +198,18 @@ def _decode(content: bytes, name: str) -> tuple[np.ndarray, tuple[int, int], str
             raise ImageError(
                 f"{name}: is a web page, not a picture; save the picture that it shows"
             ) from None
-        raise ImageError(f"{name}: is not a picture that can be read; give PNG, JPEG, TIFF, WebP, BMP or GIF") from None
+        raise ImageError(
+            f"{name}: is not a picture that can be read; give PNG, JPEG, TIFF, WebP, BMP or GIF"
+        ) from None
     except Image.DecompressionBombError:
         raise ImageError(_too_large(name)) from None
-    except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, … on broken files
+    except (
+        Exception
+    ) as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, … on broken files
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ImageError(f"{name}: is damaged or cut short ({reason}); save or download it again") from None
+        raise ImageError(
+            f"{name}: is damaged or cut short ({reason}); save or download it again"
+        ) from None
 
 
 def _opened(content: bytes, name: str, formats: list[str]) -> tuple[np.ndarray, tuple[int, int]]:
@@ -238,7 +264,9 @@ def _orientation(image: Image.Image) -> int:
 
 def _check_size(size: tuple[int, int], name: str, most: int = MAX_PIXELS) -> None:
     if min(size) < 1:
-        raise ImageError(f"{name}: has no pixels ({size[0]}x{size[1]}); give a picture of one character")
+        raise ImageError(
+            f"{name}: has no pixels ({size[0]}x{size[1]}); give a picture of one character"
+        )
     if size[0] * size[1] > most or max(size) > MAX_SIDE:
         raise ImageError(_too_large(name, f" ({size[0]}x{size[1]})", most))
 
@@ -251,7 +279,8 @@ def _too_large(name: str, size: str = "", most: int = MAX_PIXELS) -> str:
 
 
 def _pixels(image: Image.Image, name: str) -> np.ndarray:
-    """(H, W, 1 | 3 | 4) pixels of a PIL image: uint8 as stored, or float32 in [0, 1] where it was deeper or reduced."""
+    """(H, W, 1 | 3 | 4) pixels of a PIL image: uint8 as stored, or float32 in [0, 1] where it was
+    deeper or reduced."""
     if _orientation(image) in TURNS:
         image.load()  # a TIFF is turned by this, and has no orientation any more
         if (orientation := _orientation(image)) in TURNS:
@@ -260,7 +289,8 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
         _check_size(image.size, name)
         return _deep(image, name)
     if image.has_transparency_data:
-        # Reducing RGBA would mix in the colour hidden under transparent pixels; premultiplied RGBa does not.
+        # Reducing RGBA would mix in the colour hidden under transparent pixels; premultiplied RGBa
+        # does not.
         if max(image.size) > WORK_SIDE:
             image = _reduced(image, lambda part: part.convert("RGBA").convert("RGBa"))
         image = image.convert("RGBA")
@@ -272,7 +302,8 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
 
 
 def _deep(image: Image.Image, name: str) -> np.ndarray:
-    """Pixels of a picture of more than 8 bits; a large one is never in memory as floats as a whole."""
+    """Pixels of a picture of more than 8 bits; a large one is never in memory as floats as a
+    whole."""
     if max(image.size) <= 6 * WORK_SIDE:
         return _from_array(np.asarray(image), name, deep=True)
     low, high = np.inf, -np.inf
@@ -281,9 +312,13 @@ def _deep(image: Image.Image, name: str) -> np.ndarray:
         if not np.isfinite(part).all():
             low = -np.inf
     if low < 0 or high > 65535:
-        raise ImageError(f"{name}: pixel values must be finite and lie in 0 to 1, or 0 to 65535; rescale the picture")
+        raise ImageError(
+            f"{name}: pixel values must be finite and lie in 0 to 1, or 0 to 65535; rescale the picture"
+        )
     white = 1.0 if high <= 1 else max(high, 255.0)
-    image = _reduced(image, lambda part: Image.fromarray(np.asarray(part).astype(np.float32) / np.float32(white)))
+    image = _reduced(
+        image, lambda part: Image.fromarray(np.asarray(part).astype(np.float32) / np.float32(white))
+    )
     return np.atleast_3d(np.asarray(image))
 
 
@@ -293,8 +328,9 @@ def _strips(image: Image.Image, height: int) -> Iterator[Image.Image]:
 
 
 def _reduced(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """The converted picture, its longer side at most WORK_SIDE pixels. As `Image.resize` with reducing_gap=3 makes it of the whole, but
-    strip by strip: pictures of a few kB can unpack to 100 million pixels, and several copies of those to gigabytes."""
+    """The converted picture, its longer side at most WORK_SIDE pixels. As `Image.resize` with
+    reducing_gap=3 makes it of the whole, but strip by strip: pictures of a few kB can unpack to 100
+    million pixels, and several copies of those to gigabytes."""
     if max(image.size) <= WORK_SIDE:
         return convert(image)
     scale = WORK_SIDE / max(image.size)
@@ -308,12 +344,16 @@ def _reduced(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) 
     for part in parts:
         small.paste(part, (0, top))
         top += part.height
-    return small.resize(size, Image.Resampling.BOX, (0, 0, image.width / factor[0], image.height / factor[1]))
+    return small.resize(
+        size, Image.Resampling.BOX, (0, 0, image.width / factor[0], image.height / factor[1])
+    )
 
 
 def _from_array(array: np.ndarray, name: str, deep: bool = False) -> np.ndarray:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 2, 3, 4)):
-        raise ImageError(f"{name}: an array of shape {array.shape} is no picture; give (H, W), (H, W, 3) or (H, W, 4)")
+        raise ImageError(
+            f"{name}: an array of shape {array.shape} is no picture; give (H, W), (H, W, 3) or (H, W, 4)"
+        )
     _check_size(array.shape[1::-1], name)
     array = np.atleast_3d(array)
     if array.dtype == np.bool_:
@@ -321,7 +361,9 @@ def _from_array(array: np.ndarray, name: str, deep: bool = False) -> np.ndarray:
     elif array.dtype.kind in "iu":
         low, high = int(array.min()), int(array.max())
         if low < 0 or high > 65535:
-            raise ImageError(f"{name}: pixel values from {low} to {high}; give 0 to 255 (8-bit) or 0 to 65535 (16-bit)")
+            raise ImageError(
+                f"{name}: pixel values from {low} to {high}; give 0 to 255 (8-bit) or 0 to 65535 (16-bit)"
+            )
         if high == 1:  # a mask
             array = array.astype(np.uint8) * 255
         elif not deep and array.dtype != np.uint16 and high <= 255:
@@ -331,20 +373,31 @@ def _from_array(array: np.ndarray, name: str, deep: bool = False) -> np.ndarray:
             array = array.astype(np.float32) / max(high, 255)
     elif array.dtype.kind == "f":
         if not np.isfinite(array).all() or array.min() < 0 or array.max() > 65535:
-            raise ImageError(f"{name}: pixel values must be finite and lie in 0 to 1, or 0 to 255; rescale the array")
+            raise ImageError(
+                f"{name}: pixel values must be finite and lie in 0 to 1, or 0 to 255; rescale the array"
+            )
         high = float(array.max())
         array = array.astype(np.float32) / (1.0 if high <= 1 else max(high, 255.0))
     else:
-        raise ImageError(f"{name}: an array of {array.dtype} is no picture; give uint8, uint16, float32 or bool")
+        raise ImageError(
+            f"{name}: an array of {array.dtype} is no picture; give uint8, uint16, float32 or bool"
+        )
     if array.shape[2] == 2:
         array = array[..., [0, 0, 0, 1]]
     if array.dtype == np.uint8:
         return _pixels(Image.fromarray(array[..., 0] if array.shape[2] == 1 else array), name)
-    return np.stack([np.asarray(_reduced(Image.fromarray(c), lambda part: part)) for c in np.moveaxis(array, 2, 0)], axis=2)
+    return np.stack(
+        [
+            np.asarray(_reduced(Image.fromarray(c), lambda part: part))
+            for c in np.moveaxis(array, 2, 0)
+        ],
+        axis=2,
+    )
 
 
 def _as_published(pixels: np.ndarray) -> np.ndarray | None:
-    """The picture itself if it is 64x64, 8-bit, grey, opaque, and light ink on a paper that is black where bare."""
+    """The picture itself if it is 64x64, 8-bit, grey, opaque, and light ink on a paper that is
+    black where bare."""
     if pixels.shape[:2] != (SIZE, SIZE) or pixels.dtype != np.uint8:
         return None
     if pixels.shape[2] == 4 and pixels[..., 3].min() < 255:
@@ -368,7 +421,8 @@ def _grey(pixels: np.ndarray) -> np.ndarray:
         return grey if pixels.shape[2] == 3 else np.ones_like(grey)
     alpha = pixels[..., 3] / pixels[..., 3].max()
     visible = alpha > 0.5
-    # A mostly opaque picture shows its own paper; a mostly transparent one is the ink alone, on its opposite.
+    # A mostly opaque picture shows its own paper; a mostly transparent one is the ink alone, on its
+    # opposite.
     inside = float(np.median(grey[visible]))
     paper = inside if visible.mean() > 0.6 else float(inside < 0.5)
     return grey * alpha + paper * (1 - alpha)

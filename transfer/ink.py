@@ -1,6 +1,7 @@
 """A grey picture of one brushed character -> ink strength on clean paper, and where the ink sits.
 
-numpy only. Grey is (H, W) float32 in [0, 1], 1 = white; ink strength is (H, W) float32 in [0, 1], 1 = full ink.
+numpy only. Grey is (H, W) float32 in [0, 1], 1 = white; ink strength is (H, W) float32 in [0, 1], 1
+= full ink.
 """
 
 import numpy as np
@@ -14,8 +15,9 @@ LONG = 1.7  # length over width from which two blobs are rather two characters
 def find_ink(grey: np.ndarray) -> tuple[np.ndarray, bool]:
     """Split ink from paper under uneven light.
 
-    Returns (ink strength, light): light is True where the ink is lighter than its paper. The ink is the polarity
-    that covers less of the picture and less of its border. A picture without contrast gives strength 0 everywhere.
+    Returns (ink strength, light): light is True where the ink is lighter than its paper. The ink is
+    the polarity that covers less of the picture and less of its border. A picture without contrast
+    gives strength 0 everywhere.
     """
     dark, light = _strength(grey, _paper(grey)), _strength(1 - grey, _paper(1 - grey))
     is_light = _cover(light) < _cover(dark)
@@ -23,10 +25,12 @@ def find_ink(grey: np.ndarray) -> tuple[np.ndarray, bool]:
 
 
 def ink_box(ink: np.ndarray, speck: float = SPECK) -> tuple[tuple[int, int, int, int] | None, int]:
-    """Where the character is: ((left, top, right, bottom) in pixels, right and bottom exclusive; how many pieces of ink there are).
+    """Where the character is: ((left, top, right, bottom) in pixels, right and bottom exclusive;
+    how many pieces of ink there are).
 
-    Specks are left out, and lines ruled from edge to edge. What is left falls into pieces that stand apart as characters do (`pieces`);
-    the box is that of the piece with the most ink. None and 0: no ink.
+    Specks are left out, and lines ruled from edge to edge. What is left falls into pieces that
+    stand apart as characters do (`pieces`); the box is that of the piece with the most ink. None
+    and 0: no ink.
     """
     _, areas, boxes = components(ink > 0.3)
     keep = areas >= max(speck * areas.sum(), 1)
@@ -40,54 +44,74 @@ def ink_box(ink: np.ndarray, speck: float = SPECK) -> tuple[tuple[int, int, int,
     return tuple(int(v) for v in boxes[areas.argmax()]), len(areas)
 
 
-def pieces(areas: np.ndarray, boxes: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def pieces(
+    areas: np.ndarray, boxes: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Join blobs that belong to one character: areas (k,) and boxes (k, 4) of the joined ones.
 
-    The parts of a kanji stand apart too, so of two boxes beside each other a gap parts them only where it is wide for their size: more
-    than GAP of the longer side of the larger; a third of that where both together are much longer than one character, or where
-    the smaller is cut off by the picture's edge and the larger is not; far more where both together are as a character is, as the bars
-    of ni (two) are. Of the 2,016 val images of Kuzushiji-Kanji, enlarged and with
-    margins, that parts 9.
+    The parts of a kanji stand apart too, so of two boxes beside each other a gap parts them only
+    where it is wide for their size: more than GAP of the longer side of the larger; a third of that
+    where both together are much longer than one character, or where the smaller is cut off by the
+    picture's edge and the larger is not; far more where both together are as a character is, as the
+    bars of ni (two) are. Of the 2,016 val images of Kuzushiji-Kanji, enlarged and with margins,
+    that parts 9.
     """
     areas, boxes = areas.astype(np.int64), boxes.astype(np.int64)
     while len(areas) > 1:
         larger = areas[:, None] >= areas
-        low, high = np.maximum(boxes[:, None, :2], boxes[None, :, :2]), np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+        low, high = (
+            np.maximum(boxes[:, None, :2], boxes[None, :, :2]),
+            np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]),
+        )
         gaps = np.maximum(low - high, 0)
         gap = gaps.max(-1)
         sides = boxes[:, 2:] - boxes[:, :2]
         long = sides.max(1)
-        both = np.maximum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.minimum(boxes[:, None, :2], boxes[None, :, :2])
+        both = np.maximum(boxes[:, None, 2:], boxes[None, :, 2:]) - np.minimum(
+            boxes[:, None, :2], boxes[None, :, :2]
+        )
         axis = gaps.argmax(-1)
-        along, across = (np.take_along_axis(both, a[..., None], -1)[..., 0] for a in (axis, 1 - axis))
+        along, across = (
+            np.take_along_axis(both, a[..., None], -1)[..., 0] for a in (axis, 1 - axis)
+        )
         cut = (boxes[:, :2] <= 0).any(1) | (boxes[:, 2:] >= np.array(shape[::-1])).any(1)
         edge = np.where(larger, cut[None] & ~cut[:, None], cut[:, None] & ~cut[None])
-        limit = np.where((along > LONG * across) | edge, GAP / 3, np.where(along > 1.25 * across, GAP, 2.5 * GAP))
+        limit = np.where(
+            (along > LONG * across) | edge, GAP / 3, np.where(along > 1.25 * across, GAP, 2.5 * GAP)
+        )
         limit = limit * np.where(larger, long[:, None], long[None])
-        gap = np.where(np.tri(len(areas), k=-1, dtype=bool) & (gap <= limit), gap, np.iinfo(np.int64).max)
+        gap = np.where(
+            np.tri(len(areas), k=-1, dtype=bool) & (gap <= limit), gap, np.iinfo(np.int64).max
+        )
         i, j = np.unravel_index(gap.argmin(), gap.shape)
         if gap[i, j] == np.iinfo(np.int64).max:
             break
-        boxes[j] = np.concatenate([np.minimum(boxes[i, :2], boxes[j, :2]), np.maximum(boxes[i, 2:], boxes[j, 2:])])
+        boxes[j] = np.concatenate(
+            [np.minimum(boxes[i, :2], boxes[j, :2]), np.maximum(boxes[i, 2:], boxes[j, 2:])]
+        )
         areas[j] += areas[i]
         areas, boxes = np.delete(areas, i), np.delete(boxes, i, 0)
     return areas, boxes
 
 
 def _ruled(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Which boxes are thin and go from one edge of the picture to the opposite one, as the lines between columns do."""
+    """Which boxes are thin and go from one edge of the picture to the opposite one, as the lines
+    between columns do."""
     size, sides = np.array(shape[::-1]), boxes[:, 2:] - boxes[:, :2]
     across = (boxes[:, :2] <= 1) & (boxes[:, 2:] >= size - 1)
     return (across & (sides[:, ::-1] < 0.06 * sides)).any(1)
 
 
 def components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """8-connected blobs of (H, W) bool: labels (H, W) int32 (0 = none, blob k has k+1), areas (k,), boxes (k, 4)."""
+    """8-connected blobs of (H, W) bool: labels (H, W) int32 (0 = none, blob k has k+1), areas (k,),
+    boxes (k, 4)."""
     padded = np.zeros((mask.shape[0], mask.shape[1] + 2), np.int8)
     padded[:, 1:-1] = mask
     edge = np.diff(padded, axis=1)
     rows, starts = np.nonzero(edge == 1)
-    ends = np.nonzero(edge == -1)[1]  # exclusive; np.nonzero orders both alike, so run i is starts[i]:ends[i]
+    ends = np.nonzero(edge == -1)[
+        1
+    ]  # exclusive; np.nonzero orders both alike, so run i is starts[i]:ends[i]
     parent = np.arange(len(rows))
 
     def root(i: int) -> int:
@@ -123,7 +147,8 @@ def components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def otsu(values: np.ndarray) -> float:
-    """Otsu's threshold of values in [0, 1] (256 bins): the split with the largest variance between its two sides."""
+    """Otsu's threshold of values in [0, 1] (256 bins): the split with the largest variance between
+    its two sides."""
     counts, edges = np.histogram(values, 256, (0.0, 1.0))
     centre = (edges[:-1] + edges[1:]) / 2
     below, total = np.cumsum(counts), counts.sum()
@@ -132,7 +157,8 @@ def otsu(values: np.ndarray) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         between = below * above * (mass / below - (mass[-1] - mass) / above) ** 2
     between = np.nan_to_num(between)
-    # Clean scans have an empty stretch between ink and paper, all of it equally good: take its middle.
+    # Clean scans have an empty stretch between ink and paper, all of it equally good: take its
+    # middle.
     best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
     return float((edges[best[0] + 1] + edges[best[-1] + 1]) / 2)
 
@@ -141,7 +167,8 @@ def _paper(grey: np.ndarray) -> np.ndarray:
     """The paper's own brightness under the ink: a grey closing wider than any stroke, smoothed."""
     step = max(1, int(np.ceil(max(grey.shape) / ENVELOPE_SIDE)))
     small = _shrink(grey, step)
-    # Wider than any stroke, also where the picture is a strip that one stroke nearly fills; no wider, as stains belong to the paper.
+    # Wider than any stroke, also where the picture is a strip that one stroke nearly fills; no
+    # wider, as stains belong to the paper.
     window = max(3, max(small.shape) // 4) | 1
     envelope = _extreme(_extreme(small, window, np.max), window, np.min)
     for _ in range(2):
@@ -170,9 +197,14 @@ def _contrast(strength: np.ndarray) -> np.ndarray:
         return np.zeros_like(strength)
     paper, ink = np.median(strength[~inside]), np.median(strength[inside])
     grain = 1.4826 * np.median(np.abs(strength[~inside] - paper))
-    # Grain differs from pixel to pixel, stains and shadows do not: only the first can be all that there is.
+    # Grain differs from pixel to pixel, stains and shadows do not: only the first can be all that
+    # there is.
     both = ~inside[:, 1:] & ~inside[:, :-1]
-    rough = 1.4826 * np.median(np.abs(strength[:, 1:] - strength[:, :-1])[both]) / 2**0.5 if both.any() else 0.0
+    rough = (
+        1.4826 * np.median(np.abs(strength[:, 1:] - strength[:, :-1])[both]) / 2**0.5
+        if both.any()
+        else 0.0
+    )
     if ink - paper < max(0.06, 4 * rough, 2.2 * grain):
         return np.zeros_like(strength)
     # The darkest seventh of the paper has the soft edges of strokes, but where it is large, stains.

@@ -1,4 +1,5 @@
-"""One Result -> one picture: input, both reconstructions, predicted pixels, the drawings, the ranked candidates."""
+"""One Result -> one picture: input, both reconstructions, predicted pixels, the drawings, the
+ranked candidates."""
 
 from __future__ import annotations
 
@@ -24,9 +25,10 @@ MARK = (200, 60, 40)
 def sheet(result: Result, columns: int = 5, top: int = 10) -> Image.Image:
     """RGB picture of a Result (see transfer.pipeline): everything as black ink on white paper.
 
-    Row 1: input | old VAE's reconstruction | predicted pixels | where readings differ | new VAE's picture of the best
-    candidate. Then the drawings, best first, `columns` a row, strokes tinted from black to blue and numbered in writing
-    order. Then the verdict and the first `top` candidates as code point and percentage: no Japanese font is asked for.
+    Row 1: input | old VAE's reconstruction | predicted pixels | where readings differ | new VAE's
+    picture of the best candidate. Then the drawings, best first, `columns` a row, strokes tinted
+    from black to blue and numbered in writing order. Then the verdict and the first `top`
+    candidates as code point and percentage: no Japanese font is asked for.
     """
     if columns < 1:
         raise ValueError(f"columns is {columns}; give 1 or more")
@@ -35,10 +37,15 @@ def sheet(result: Result, columns: int = 5, top: int = 10) -> Image.Image:
         ("input", grey(result.image)),
         ("old VAE reconstruction", grey(result.old_reconstruction)),
         ("predicted pixels", grey(result.pixels)),
-        ("where readings differ", Image.fromarray(heatmap(result.pixels, result.uncertainty, PANEL))),
+        (
+            "where readings differ",
+            Image.fromarray(heatmap(result.pixels, result.uncertainty, PANEL)),
+        ),
         ("new VAE" + best, grey(result.new_reconstruction)),
     ]
-    drawings = [(f"drawing {i + 1}", draw_strokes(strokes)) for i, strokes in enumerate(result.strokes)]
+    drawings = [
+        (f"drawing {i + 1}", draw_strokes(strokes)) for i, strokes in enumerate(result.strokes)
+    ]
     rows = [panels] + [drawings[i : i + columns] for i in range(0, len(drawings), columns)]
     width = GAP + max(len(row) for row in rows) * (PANEL + GAP)
     per_line = max(1, (width - GAP) // 130)
@@ -54,17 +61,27 @@ def sheet(result: Result, columns: int = 5, top: int = 10) -> Image.Image:
             x = GAP + c * (PANEL + GAP)
             pen.text((x, y), caption, GREY, font)
             page.paste(panel, (x, y + CAPTION))
-            pen.rectangle((x - 1, y + CAPTION - 1, x + PANEL, y + CAPTION + PANEL), outline=(220, 220, 220))
+            pen.rectangle(
+                (x - 1, y + CAPTION - 1, x + PANEL, y + CAPTION + PANEL), outline=(220, 220, 220)
+            )
     if listed:
         y = GAP // 2 + len(rows) * (CAPTION + PANEL + GAP)
-        pen.text((GAP, y), f"candidates ({result.verdict})", GREY if result.verdict == "sure" else MARK, font)
+        pen.text(
+            (GAP, y),
+            f"candidates ({result.verdict})",
+            GREY if result.verdict == "sure" else MARK,
+            font,
+        )
         for i, text in enumerate(listed):
-            pen.text((GAP + i % per_line * 130, y + CAPTION + i // per_line * LINE), text, "black", font)
+            pen.text(
+                (GAP + i % per_line * 130, y + CAPTION + i // per_line * LINE), text, "black", font
+            )
     return page
 
 
 def draw_strokes(polylines: list[np.ndarray], size: int = PANEL) -> Image.Image:
-    """(size, size) RGB drawing on white, each stroke's colour and number telling its place in the writing order."""
+    """(size, size) RGB drawing on white, each stroke's colour and number telling its place in the
+    writing order."""
     page = Image.new("RGB", (size, size), "white")
     for number, stroke in enumerate(polylines):
         late = number / max(len(polylines) - 1, 1)
@@ -74,7 +91,9 @@ def draw_strokes(polylines: list[np.ndarray], size: int = PANEL) -> Image.Image:
     for number, stroke in enumerate(polylines, 1):
         x, y = np.asarray(stroke[0], float) * size / BOX
         # Beside the stroke's start, kept inside the panel.
-        pen.text((min(max(x - 9, 0), size - 12), min(max(y - 11, 0), size - 12)), str(number), MARK, font)
+        pen.text(
+            (min(max(x - 9, 0), size - 12), min(max(y - 11, 0), size - 12)), str(number), MARK, font
+        )
     return page
 
 
@@ -83,7 +102,8 @@ def _name(character: str) -> str:
 
 
 def grey(ink: np.ndarray, size: int = PANEL) -> Image.Image:
-    """(64, 64) ink, uint8 or float in [0, 1], as (size, size) RGB of black on white; pixels stay square and sharp."""
+    """(64, 64) ink, uint8 or float in [0, 1], as (size, size) RGB of black on white; pixels stay
+    square and sharp."""
     ink = np.asarray(ink)
     if ink.dtype != np.uint8:
         ink = np.rint(np.clip(np.nan_to_num(ink.astype(np.float32)), 0, 1) * 255).astype(np.uint8)

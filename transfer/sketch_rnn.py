@@ -67,7 +67,7 @@ class SketchRNNConfig:
     ema: float = 0.998
 
     @classmethod
-    def paper(cls) -> "SketchRNNConfig":
+    def paper(cls) -> SketchRNNConfig:
         """The authors' program: 3 layers of 1024, recurrent dropout keep 0.3, 50 mixtures an axis,
         batch 50, 1,000,000 steps."""
         return cls(

@@ -1,8 +1,10 @@
-"""The three stages as training tasks: prepared data and a model's configuration become a `Task` for `training.train`.
+"""The three stages as training tasks: prepared data and a model's configuration become a `Task` for
+`training.train`.
 
-Batches are drawn inside the compiled step from arrays that stay on the device. Later stages read the weights that earlier
-ones left in the same runs folder.
+Batches are drawn inside the compiled step from arrays that stay on the device. Later stages read
+the weights that earlier ones left in the same runs folder.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -21,7 +23,16 @@ from data.raster import rasterise
 from data.strokes import from_stroke3, resample, simplify_many, to_stroke3
 from transfer import augment, mdn, sketch_rnn, stroke_rnn, vae, weights
 from transfer.devices import float32, spread
-from transfer.examples import Pool, attributes, class_table, form_groups, mix, pool, set_aside, taking_part
+from transfer.examples import (
+    Pool,
+    attributes,
+    class_table,
+    form_groups,
+    mix,
+    pool,
+    set_aside,
+    taking_part,
+)
 from transfer.pictures import image_grid
 from transfer.training import Task, TrainingError, adamw
 
@@ -30,7 +41,8 @@ SETTLED = 2048
 VAE_NAMES = {"old": "vae_old", "new": "vae_new"}
 
 
-# Stage 1: the two VAEs ------------------------------------------------------------------------------------------------
+# Stage 1: the two VAEs ----------------------------------------------------------------------------
+
 
 def old_examples(corpus: Corpus, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the split's images and their code points, (n,) each."""
@@ -39,17 +51,33 @@ def old_examples(corpus: Corpus, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def new_examples(corpus: Corpus, variants: bool) -> np.ndarray:
-    """Indices of the modern glyphs that are trained on: every kanji's standard form, or every kanji form there is."""
+    """Indices of the modern glyphs that are trained on: every kanji's standard form, or every kanji
+    form there is."""
     gallery = corpus.new.gallery()
     if not variants:
         return gallery
     return np.flatnonzero(np.isin(corpus.new.code_points, corpus.new.code_points[gallery]))
 
 
-def old_pool(corpus: Corpus, config, chosen: np.ndarray, code_points: np.ndarray, aside: int, kana_too: bool) -> Pool:
-    """The pool for a configuration with `fonts`, `hands` and `balance`, without the classes that are `set_aside`."""
-    keep = ~np.isin(code_points, set_aside(old_examples(corpus, "train")[1], aside)) if aside else np.ones(len(chosen), bool)
-    return pool(corpus, chosen[keep], code_points[keep], config.balance, config.fonts, config.hands, kana_too)
+def old_pool(
+    corpus: Corpus, config, chosen: np.ndarray, code_points: np.ndarray, aside: int, kana_too: bool
+) -> Pool:
+    """The pool for a configuration with `fonts`, `hands` and `balance`, without the classes that
+    are `set_aside`."""
+    keep = (
+        ~np.isin(code_points, set_aside(old_examples(corpus, "train")[1], aside))
+        if aside
+        else np.ones(len(chosen), bool)
+    )
+    return pool(
+        corpus,
+        chosen[keep],
+        code_points[keep],
+        config.balance,
+        config.fonts,
+        config.hands,
+        kana_too,
+    )
 
 
 def shares(config) -> dict[str, float]:
@@ -60,8 +88,9 @@ def shares(config) -> dict[str, float]:
 def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
     """The VAE of one domain ("old" or "new").
 
-    Held out: of the old domain the val split; of the new, where every kanji must be in the gallery, KanjiVG's variant forms
-    (Kaisho and others), which `residual` never trains on. The paper's preset trains on variants too, and is evaluated on the gallery.
+    Held out: of the old domain the val split; of the new, where every kanji must be in the gallery,
+    KanjiVG's variant forms (Kaisho and others), which `residual` never trains on. The paper's
+    preset trains on variants too, and is evaluated on the gallery.
     """
     if domain == "old":
         source = old_pool(corpus, config, *old_examples(corpus, "train"), config.aside, config.kana)
@@ -76,16 +105,31 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
         others = np.random.default_rng(0).permutation(others)[:2000]
         held_images, held_points = corpus.new.images[others], corpus.new.code_points[others]
         classes, labels = np.unique(code_points, return_inverse=True)
-        source = Pool(images, classes, {"real": class_table(labels, config.balance)}, np.ones(len(classes), bool),
-                      np.arange(len(classes), dtype=np.int32), len(images))
+        source = Pool(
+            images,
+            classes,
+            {"real": class_table(labels, config.balance)},
+            np.ones(len(classes), bool),
+            np.arange(len(classes), dtype=np.int32),
+            len(images),
+        )
     classes, photographed = source.classes, source.photographed
     data, held_labels = source.data(), labels_of(held_points, classes)
     if config.components:
         data["attributes"] = attributes(corpus.new, classes)
-    others = hard_examples(corpus, config.aside, classes) if domain == "old" and len(source.tables) > 1 else {}
+    others = (
+        hard_examples(corpus, config.aside, classes)
+        if domain == "old" and len(source.tables) > 1
+        else {}
+    )
 
     def build(key):
-        return vae.VAE(config, len(classes), nnx.Rngs(params=key), data["attributes"].shape[1] if config.components else 0)
+        return vae.VAE(
+            config,
+            len(classes),
+            nnx.Rngs(params=key),
+            data["attributes"].shape[1] if config.components else 0,
+        )
 
     whole = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))[0]
     graph, _, statistics = nnx.split(build(jax.random.key(0)), nnx.Param, ...)
@@ -102,12 +146,22 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
     def loss(params, data, key, variant):
         met_key, model_key = jax.random.split(key)
         index, label, (images, clean) = met(data, met_key)
-        return vae.loss(nnx.merge(graph, params, statistics), config, images, label, model_key, taking_part(data, source.real, index, label), clean,
-                        data["attributes"][label].astype(jnp.float32) if config.components else None)
+        return vae.loss(
+            nnx.merge(graph, params, statistics),
+            config,
+            images,
+            label,
+            model_key,
+            taking_part(data, source.real, index, label),
+            clean,
+            data["attributes"][label].astype(jnp.float32) if config.components else None,
+        )
 
     @jax.jit
     def settle(params, images):
-        return nnx.to_pure_dict(nnx.split(vae.settle(nnx.merge(graph, params, statistics), images))[1])
+        return nnx.to_pure_dict(
+            nnx.split(vae.settle(nnx.merge(graph, params, statistics), images))[1]
+        )
 
     def settled(params):
         """With the statistics of what is trained on, as it is met."""
@@ -116,7 +170,10 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
     @cache
     def known():
         """So many training images as make a good mean, drawn and augmented as in training."""
-        images = [met({**data, "images": source.images}, jax.random.key(n))[2][0] for n in range(-(-SETTLED // config.batch))]
+        images = [
+            met({**data, "images": source.images}, jax.random.key(n))[2][0]
+            for n in range(-(-SETTLED // config.batch))
+        ]
         return jnp.concatenate(images)[:SETTLED]
 
     @jax.jit
@@ -125,7 +182,10 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
         x = augment.to_float(images)
         # The posterior mean, no noise: what every later stage and user gets.
         logits, (mean, log_variance) = vae.decode_mean(model, x)
-        values = {"reconstruction": vae.reconstruction_loss(logits, x), "kl": vae.kl_divergence(mean, log_variance).sum(-1)}
+        values = {
+            "reconstruction": vae.reconstruction_loss(logits, x),
+            "kl": vae.kl_divergence(mean, log_variance).sum(-1),
+        }
         if config.recognition:
             scores = jnp.where(photographed, model.classifier(mean), -jnp.inf)
             values["accuracy"] = (scores.argmax(-1) == labels).astype(jnp.float32)
@@ -137,30 +197,54 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
         return model.classifier(model.encode(augment.to_float(images))[0]).argmax(-1)
 
     def evaluate(params):
-        parts = [measure(params, jnp.asarray(held_images[i:i + 256]), jnp.asarray(held_labels[i:i + 256]))
-                 for i in range(0, len(held_images), 256)]
-        values = {k: float(np.concatenate([np.asarray(p[k]) for p in parts]).mean()) for k in (parts[0] if parts else ())}  # none held out: nothing
+        parts = [
+            measure(
+                params, jnp.asarray(held_images[i : i + 256]), jnp.asarray(held_labels[i : i + 256])
+            )
+            for i in range(0, len(held_images), 256)
+        ]
+        values = {
+            k: float(np.concatenate([np.asarray(p[k]) for p in parts]).mean())
+            for k in (parts[0] if parts else ())
+        }  # none held out: nothing
         if config.recognition:
             for name, (images, labels) in others.items():
                 found = in_batches(lambda part: recognise(params, part), images, (256,))
-                values[f"{name}_accuracy"] = float((source.group[found] == source.group[labels]).mean())
+                values[f"{name}_accuracy"] = float(
+                    (source.group[found] == source.group[labels]).mean()
+                )
         return values
 
     @jax.jit
     def reconstruct(params, images):
-        return jax.nn.sigmoid(vae.decode_mean(nnx.merge(whole, params), augment.to_float(images))[0])
+        return jax.nn.sigmoid(
+            vae.decode_mean(nnx.merge(whole, params), augment.to_float(images))[0]
+        )
 
     def picture(params, path):
         shown = held_images[:: max(1, len(held_images) // 64)][:64]
         image_grid([shown / 255.0, np.asarray(reconstruct(params, jnp.asarray(shown)))], path)
 
     provenance = corpus_provenance(corpus, config) if domain == "old" else corpus_provenance(corpus)
-    return Task(VAE_NAMES[domain], config, init, loss, data, evaluate, picture if len(held_images) else None,
-                export=lambda params: {"classes": classes.astype(np.int32)}, provenance=provenance, settle=settled)
+    return Task(
+        VAE_NAMES[domain],
+        config,
+        init,
+        loss,
+        data,
+        evaluate,
+        picture if len(held_images) else None,
+        export=lambda params: {"classes": classes.astype(np.int32)},
+        provenance=provenance,
+        settle=settled,
+    )
 
 
-def augmented(config: vae.VAEConfig, images: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(B, 64, 64) uint8 -> what the encoder is given, and what the decoder is to paint of it: (B, 64, 64) float32 each."""
+def augmented(
+    config: vae.VAEConfig, images: jax.Array, key: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """(B, 64, 64) uint8 -> what the encoder is given, and what the decoder is to paint of it: (B,
+    64, 64) float32 each."""
     if config.augment != "photo":
         return (x := augment.augment(images, key, config.augment, config.warp)), x
     warp_key, disturb_key = jax.random.split(key)
@@ -174,10 +258,14 @@ def labels_of(points: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return np.where(classes[place] == points, place, -1)
 
 
-def hard_examples(corpus: Corpus, aside: int, classes: np.ndarray, most: int = 1000) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Images that training leaves out so that something may be chosen by them: name -> images (n, 64, 64), labels (n,) into classes.
+def hard_examples(
+    corpus: Corpus, aside: int, classes: np.ndarray, most: int = 1000
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images that training leaves out so that something may be chosen by them: name -> images (n,
+    64, 64), labels (n,) into classes.
 
-    "hands": a sample of the fonts whose role it is; "aside": the books' images of the characters that are `set_aside`.
+    "hands": a sample of the fonts whose role it is; "aside": the books' images of the characters
+    that are `set_aside`.
     """
     found = {}
     if corpus.fonts is not None and len(rows := corpus.fonts.of("choose")):
@@ -186,13 +274,16 @@ def hard_examples(corpus: Corpus, aside: int, classes: np.ndarray, most: int = 1
     chosen, points = old_examples(corpus, "train")
     if aside and (rows := np.flatnonzero(np.isin(points, set_aside(points, aside)))).size:
         found["aside"] = corpus.old.images[chosen[rows]], points[rows]
-    return {name: (np.asarray(images)[known], labels[known]) for name, (images, points) in found.items()
-            if (known := (labels := labels_of(points, classes)) >= 0).any()}
+    return {
+        name: (np.asarray(images)[known], labels[known])
+        for name, (images, points) in found.items()
+        if (known := (labels := labels_of(points, classes)) >= 0).any()
+    }
 
 
 def corpus_provenance(corpus: Corpus, config=None) -> dict:
-    """What the run's config.json says of the data: the sources' checksums, with those of fonts, made hands and kana where a configuration
-    takes them."""
+    """What the run's config.json says of the data: the sources' checksums, with those of fonts,
+    made hands and kana where a configuration takes them."""
     sources = {k: v["sha256"] for k, v in corpus.manifest["sources"].items()}
     found = {"sample": corpus.is_sample}
     if corpus.fonts and getattr(config, "fonts", 0.0):
@@ -210,15 +301,19 @@ def load_vae(folder: Path, domain: str):
     if "classifier" not in params:  # shipped without: it serves training alone
         config = dataclasses.replace(config, recognition=0.0)
     names = params["attributes"]["bias"].shape[0] if "attributes" in params else 0
-    graph, _ = nnx.split(nnx.eval_shape(lambda: vae.VAE(config, len(arrays["classes"]), nnx.Rngs(0), names)))
+    graph, _ = nnx.split(
+        nnx.eval_shape(lambda: vae.VAE(config, len(arrays["classes"]), nnx.Rngs(0), names))
+    )
     return graph, params, arrays, config
 
 
-# Stage 2: the density -------------------------------------------------------------------------------------------------
+# Stage 2: the density -----------------------------------------------------------------------------
+
 
 @dataclasses.dataclass(frozen=True)
 class Forms:
-    """Posteriors of modern glyphs, gallery order: mean, log_variance (F, 64); start, count (G,) the forms of each kanji."""
+    """Posteriors of modern glyphs, gallery order: mean, log_variance (F, 64); start, count (G,) the
+    forms of each kanji."""
 
     code_points: np.ndarray
     mean: np.ndarray
@@ -235,7 +330,11 @@ def _encoder(folder: Path, domain: str, stamp: tuple):
 
     @jax.jit
     def encode(params, batch, key):
-        x = augment.to_float(batch) if key is None else augment.augment(batch, key, config.augment, config.warp)
+        x = (
+            augment.to_float(batch)
+            if key is None
+            else augment.augment(batch, key, config.augment, config.warp)
+        )
         return nnx.merge(graph, params).encode(x)
 
     return encode, jax.tree.map(jnp.asarray, params), config.latent
@@ -250,45 +349,89 @@ def encode_images(folder: Path, domain: str, images: np.ndarray, key=None, progr
         Path(folder), domain, (there.st_mtime_ns, there.st_size, there.st_ino)
     )
     means, log_variances = [np.zeros((0, latent), np.float32)], [np.zeros((0, latent), np.float32)]
-    for number, at in enumerate(tqdm(range(0, len(images), 512), desc=progress, unit="batch", disable=None if progress else True)):
-        batch = np.asarray(images[at:at + 512])
-        filled = np.concatenate([batch, np.zeros((512 - len(batch), *batch.shape[1:]), batch.dtype)])
-        mean, log_variance = encode(params, filled, None if key is None else jax.random.fold_in(key, number))
-        means.append(np.asarray(mean)[:len(batch)])
-        log_variances.append(np.asarray(log_variance)[:len(batch)])
+    for number, at in enumerate(
+        tqdm(
+            range(0, len(images), 512),
+            desc=progress,
+            unit="batch",
+            disable=None if progress else True,
+        )
+    ):
+        batch = np.asarray(images[at : at + 512])
+        filled = np.concatenate(
+            [batch, np.zeros((512 - len(batch), *batch.shape[1:]), batch.dtype)]
+        )
+        mean, log_variance = encode(
+            params, filled, None if key is None else jax.random.fold_in(key, number)
+        )
+        means.append(np.asarray(mean)[: len(batch)])
+        log_variances.append(np.asarray(log_variance)[: len(batch)])
     return np.concatenate(means), np.concatenate(log_variances)
 
 
 def modern_forms(folder: Path, corpus: Corpus, variants: bool) -> Forms:
-    """The new VAE's posterior of every kanji's standard form, and with `variants` of its other forms after it."""
+    """The new VAE's posterior of every kanji's standard form, and with `variants` of its other
+    forms after it."""
     gallery = corpus.new.gallery()
     points = np.asarray(corpus.new.code_points[gallery])
     chosen = new_examples(corpus, variants)
     label = np.searchsorted(points, corpus.new.code_points[chosen])
-    chosen = chosen[np.lexsort((chosen != gallery[label], label))]  # of each kanji the standard form first
+    chosen = chosen[
+        np.lexsort((chosen != gallery[label], label))
+    ]  # of each kanji the standard form first
     label = np.searchsorted(points, corpus.new.code_points[chosen])
     count = np.bincount(label, minlength=len(points)).astype(np.int32)
     mean, log_variance = encode_images(folder, "new", corpus.new.images[chosen])
-    return Forms(points.astype(np.int32), mean, log_variance, (np.cumsum(count) - count).astype(np.int32), count)
+    return Forms(
+        points.astype(np.int32),
+        mean,
+        log_variance,
+        (np.cumsum(count) - count).astype(np.int32),
+        count,
+    )
 
 
-def in_gallery(chosen: np.ndarray, points: np.ndarray, gallery_points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def in_gallery(
+    chosen: np.ndarray, points: np.ndarray, gallery_points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Those of the images (n,) whose kanji is in the gallery, and their labels into it, int32."""
     known = np.isin(points, gallery_points)
     return chosen[known], np.searchsorted(gallery_points, points[known]).astype(np.int32)
 
 
-def old_latents(folder: Path, corpus: Corpus, split: str, gallery_points: np.ndarray, views: int = 0, seed: int = 0):
-    """z_old of the split's images whose kanji is in the gallery: mean, log_variance (N, 64) and label (N,) into the gallery.
+def old_latents(
+    folder: Path,
+    corpus: Corpus,
+    split: str,
+    gallery_points: np.ndarray,
+    views: int = 0,
+    seed: int = 0,
+):
+    """z_old of the split's images whose kanji is in the gallery: mean, log_variance (N, 64) and
+    label (N,) into the gallery.
 
     views: how many augmented versions of each image are encoded; 0 takes the images as they are.
     """
     chosen, label = in_gallery(*old_examples(corpus, split), gallery_points)
     images = corpus.old.images[chosen]
-    keys = [None] if not views else [jax.random.fold_in(jax.random.key(seed), v) for v in range(views)]
-    parts = [encode_images(folder, "old", images, key, f"z_old of {split}, view {v + 1}/{len(keys)}" if key is not None else "")
-             for v, key in enumerate(keys)]
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]), np.tile(label, len(keys))
+    keys = (
+        [None] if not views else [jax.random.fold_in(jax.random.key(seed), v) for v in range(views)]
+    )
+    parts = [
+        encode_images(
+            folder,
+            "old",
+            images,
+            key,
+            f"z_old of {split}, view {v + 1}/{len(keys)}" if key is not None else "",
+        )
+        for v, key in enumerate(keys)
+    ]
+    return (
+        np.concatenate([p[0] for p in parts]),
+        np.concatenate([p[1] for p in parts]),
+        np.tile(label, len(keys)),
+    )
 
 
 def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Task:
@@ -307,14 +450,28 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     images, classes = source.images, source.classes
     # Views are augmented with keys of the seed, so that a resumed run sees the same ones.
     keys = [jax.random.fold_in(jax.random.key(seed), v) for v in range(config.views)] or [None]
-    parts = [encode_images(folder, "old", images, key, f"z_old, view {v + 1}/{len(keys)}") for v, key in enumerate(keys)]
-    data = {"tables": source.tables, "classes": np.searchsorted(forms.code_points, classes).astype(np.int32),
-            "mean": np.stack([p[0] for p in parts]), "log_variance": np.stack([p[1] for p in parts])}
+    parts = [
+        encode_images(folder, "old", images, key, f"z_old, view {v + 1}/{len(keys)}")
+        for v, key in enumerate(keys)
+    ]
+    data = {
+        "tables": source.tables,
+        "classes": np.searchsorted(forms.code_points, classes).astype(np.int32),
+        "mean": np.stack([p[0] for p in parts]),
+        "log_variance": np.stack([p[1] for p in parts]),
+    }
     seen = np.isin(forms.code_points, classes[source.photographed])
     gallery = mdn.Gallery(forms.mean[forms.start], forms.log_variance[forms.start], seen)
     trained = np.isin(np.arange(gallery_size), data["classes"])  # by real images or fonts'
-    data |= {"gallery": dataclasses.replace(gallery, seen=trained), "photographed": seen, "group": form_groups(forms.code_points), "new_mean": forms.mean,
-             "new_log_variance": forms.log_variance, "start": forms.start, "count": forms.count}
+    data |= {
+        "gallery": dataclasses.replace(gallery, seen=trained),
+        "photographed": seen,
+        "group": form_groups(forms.code_points),
+        "new_mean": forms.mean,
+        "new_log_variance": forms.log_variance,
+        "start": forms.start,
+        "count": forms.count,
+    }
     build = lambda key: mdn.build(config, gallery_size, nnx.Rngs(params=key))
     graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
 
@@ -327,23 +484,36 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         label = data["classes"][dense]
         view = jax.random.randint(keys[5], index.shape, 0, len(data["mean"]))
         z_old = vae.sample_z(data["mean"][view, index], data["log_variance"][view, index], keys[1])
-        form = data["start"][label] + jnp.floor(jax.random.uniform(keys[2], label.shape) * data["count"][label]).astype(jnp.int32)
+        form = data["start"][label] + jnp.floor(
+            jax.random.uniform(keys[2], label.shape) * data["count"][label]
+        ).astype(jnp.int32)
         z_new = vae.sample_z(data["new_mean"][form], data["new_log_variance"][form], keys[3])
-        return mdn.loss(nnx.merge(graph, params["mdn"]), z_old, z_new, label, data["gallery"], keys[4],
-                        data["gallery"].seen & taking_part(data, source.real, index, label))
+        return mdn.loss(
+            nnx.merge(graph, params["mdn"]),
+            z_old,
+            z_new,
+            label,
+            data["gallery"],
+            keys[4],
+            data["gallery"].seen & taking_part(data, source.real, index, label),
+        )
 
     held, held_label = in_gallery(*old_examples(corpus, "val"), forms.code_points)
     # A factorised density over thousands of kanji takes long to rank: fewer of them say enough.
     limit = len(held) if config.density == "anchored" else min(200, len(held))
     spread = np.sort(np.random.default_rng(0).permutation(len(held))[:limit])
     held_images, held_label = corpus.old.images[held[spread]], held_label[spread]
-    truth = np.asarray(vae.sample_z(gallery.mean[held_label], gallery.log_variance[held_label], jax.random.key(1)))
+    truth = np.asarray(
+        vae.sample_z(gallery.mean[held_label], gallery.log_variance[held_label], jax.random.key(1))
+    )
     gaussian = float("nan")
     if len(truth):
         drawn = vae.sample_z(gallery.mean[label], gallery.log_variance[label], jax.random.key(2))
         gaussian = gaussian_nll(np.asarray(drawn), truth)
 
-    read = jax.jit(lambda params, images: vae.averaged_z(nnx.merge(old_graph, params), images, config.averaged))
+    read = jax.jit(
+        lambda params, images: vae.averaged_z(nnx.merge(old_graph, params), images, config.averaged)
+    )
     held_z = cache(
         lambda: jnp.concatenate(
             [
@@ -356,11 +526,16 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     @jax.jit
     def measure(params, z_old, z_new):
         model = nnx.merge(graph, params["mdn"])
-        return mdn.log_prob(model, z_old, z_new, gallery), mdn.candidate_scores(model, z_old, gallery)
+        return mdn.log_prob(model, z_old, z_new, gallery), mdn.candidate_scores(
+            model, z_old, gallery
+        )
 
     def scores(params):
         z_old = held_z()
-        parts = [measure(params, z_old[i:i + 256], truth[i:i + 256]) for i in range(0, len(truth), 256)]
+        parts = [
+            measure(params, z_old[i : i + 256], truth[i : i + 256])
+            for i in range(0, len(truth), 256)
+        ]
         return tuple(np.concatenate([np.asarray(p[k]) for p in parts]) for k in (0, 1))
 
     def cross_fitted(params):
@@ -384,8 +559,11 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
             return {}
         log_prob, candidates = cross_fitted(params)
         rank = places(candidates, held_label)
-        return {"nll_per_dimension": float(-log_prob.mean() / truth.shape[1]), "gaussian_nll_per_dimension": gaussian,
-                **{f"top{k}": float((rank < k).mean()) for k in (1, 5, 10)}}
+        return {
+            "nll_per_dimension": float(-log_prob.mean() / truth.shape[1]),
+            "gaussian_nll_per_dimension": gaussian,
+            **{f"top{k}": float((rank < k).mean()) for k in (1, 5, 10)},
+        }
 
     def export(params):
         return {
@@ -398,7 +576,9 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
             else np.ones(1, np.float32),
         }
 
-    provenance = corpus_provenance(corpus, config) | {"upstream": upstream(folder, "vae_old", "vae_new")}
+    provenance = corpus_provenance(corpus, config) | {
+        "upstream": upstream(folder, "vae_old", "vae_new")
+    }
     direct = config.direct and config.density == "anchored"
     rows = classifier_rows(old_params, old_arrays["classes"], forms.code_points) if direct else None
 
@@ -418,18 +598,33 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
             exponents = fit_exponents(*both, rows["told"], prior, held_label)
         return params | {"mdn": params["mdn"] | {"exponents": jnp.asarray(exponents, jnp.float32)}}
 
-    return Task("mdn", config, init, loss, data, evaluate, export=export, provenance=provenance, settle=settle)
+    return Task(
+        "mdn",
+        config,
+        init,
+        loss,
+        data,
+        evaluate,
+        export=export,
+        provenance=provenance,
+        settle=settle,
+    )
 
 
 def classifier_rows(old_params: dict, classes: np.ndarray, code_points: np.ndarray) -> dict:
-    """The old VAE's classifier of z_old as `AnchoredMixture` holds it: a row for every anchor that it knows. Raises TrainingError where the
-    VAE has none."""
+    """The old VAE's classifier of z_old as `AnchoredMixture` holds it: a row for every anchor that
+    it knows. Raises TrainingError where the VAE has none."""
     if "classifier" not in old_params:
-        raise TrainingError("the old VAE has no classifier that --direct could use: train it with --recognition above 0, or give --no-direct")
+        raise TrainingError(
+            "the old VAE has no classifier that --direct could use: train it with --recognition above 0, or give --no-direct"
+        )
     kernel, bias = (np.asarray(old_params["classifier"][k]) for k in ("kernel", "bias"))
     known = np.isin(code_points, classes)
     place = np.searchsorted(classes, code_points[known])
-    rows, offsets = np.zeros((len(kernel), len(code_points)), np.float32), np.full(len(code_points), -1e4, np.float32)
+    rows, offsets = (
+        np.zeros((len(kernel), len(code_points)), np.float32),
+        np.full(len(code_points), -1e4, np.float32),
+    )
     rows[:, known], offsets[known] = kernel[:, place], bias[place]
     return {"direct": {"kernel": rows, "bias": offsets}, "told": known.astype(np.float32)}
 
@@ -443,7 +638,7 @@ def two_halves(number: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices of two halves of so many held-out images, always the same: what is fitted on one is
     measured on the other."""
     order = np.random.default_rng(0).permutation(number)
-    return np.sort(order[:number // 2]), np.sort(order[number // 2:])
+    return np.sort(order[: number // 2]), np.sort(order[number // 2 :])
 
 
 def places(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -452,8 +647,11 @@ def places(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
     return (scores >= scores[np.arange(len(label)), label][:, None]).sum(1) - 1
 
 
-def fit_exponents(similar: np.ndarray, direct: np.ndarray, told: np.ndarray, prior: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Exponents (2,) float32 of `mdn.product` that make the labels likeliest: log probabilities (N, G) of both, prior log odds (G,)."""
+def fit_exponents(
+    similar: np.ndarray, direct: np.ndarray, told: np.ndarray, prior: np.ndarray, label: np.ndarray
+) -> np.ndarray:
+    """Exponents (2,) float32 of `mdn.product` that make the labels likeliest: log probabilities (N,
+    G) of both, prior log odds (G,)."""
     if not len(label):
         return np.asarray(EXPONENTS, np.float32)
 
@@ -476,33 +674,55 @@ def upstream(folder: Path, *names: str) -> dict[str, str]:
 
 
 def gaussian_nll(fitted: np.ndarray, held: np.ndarray) -> float:
-    """NLL per dimension, in nats, of `held` (n, D) under one full-covariance Gaussian fitted to `fitted` (N, D)."""
+    """NLL per dimension, in nats, of `held` (n, D) under one full-covariance Gaussian fitted to
+    `fitted` (N, D)."""
     mean, covariance = fitted.mean(0), np.cov(fitted.T) + 1e-6 * np.eye(fitted.shape[1])
     difference = held - mean
     quadratic = (difference * np.linalg.solve(covariance, difference.T).T).sum(1)
-    return float(0.5 * (quadratic + np.linalg.slogdet(covariance)[1] + held.shape[1] * np.log(2 * np.pi)).mean() / held.shape[1])
+    return float(
+        0.5
+        * (quadratic + np.linalg.slogdet(covariance)[1] + held.shape[1] * np.log(2 * np.pi)).mean()
+        / held.shape[1]
+    )
 
 
 def calibrate(log_probability: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Exponent a, (1,) float32, that makes softmax(a * log_probability) likeliest for the labels: temperature scaling on val."""
-    best = min(np.linspace(0.3, 2.0, 35), key=lambda a: -np.mean(
-        a * log_probability[np.arange(len(label)), label] - np.logaddexp.reduce(a * log_probability, 1)))
+    """Exponent a, (1,) float32, that makes softmax(a * log_probability) likeliest for the labels:
+    temperature scaling on val."""
+    best = min(
+        np.linspace(0.3, 2.0, 35),
+        key=lambda a: (
+            -np.mean(
+                a * log_probability[np.arange(len(label)), label]
+                - np.logaddexp.reduce(a * log_probability, 1)
+            )
+        ),
+    )
     return np.array([best], np.float32)
 
 
 def load_mdn(folder: Path):
-    """(model graph, params, Gallery, code_points (G,), calibration) of a trained density. Raises WeightsError."""
+    """(model graph, params, Gallery, code_points (G,), calibration) of a trained density. Raises
+    WeightsError."""
     params, arrays, described = weights.load(weights.find(folder, "mdn"))
     params, config = params["mdn"], weights.config(mdn.MDNConfig, described)
-    graph, _ = nnx.split(nnx.eval_shape(lambda: mdn.build(config, len(arrays["code_points"]), nnx.Rngs(0))))
-    gallery = mdn.Gallery(*(jnp.asarray(arrays[k]) for k in ("gallery_mean", "gallery_log_variance", "seen")))
+    graph, _ = nnx.split(
+        nnx.eval_shape(lambda: mdn.build(config, len(arrays["code_points"]), nnx.Rngs(0)))
+    )
+    gallery = mdn.Gallery(
+        *(jnp.asarray(arrays[k]) for k in ("gallery_mean", "gallery_log_variance", "seen"))
+    )
     return graph, params, gallery, arrays["code_points"], float(arrays["calibration"][0])
 
 
-# Stage 3: the strokes -------------------------------------------------------------------------------------------------
+# Stage 3: the strokes -----------------------------------------------------------------------------
 
-def stroke_arrays(corpus: Corpus, glyphs: np.ndarray, config: sketch_rnn.SketchRNNConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Padded stroke-3 (n, longest - 1, 3) float32 in box units and the number of rows (n,) int32, simplified as `config` asks.
+
+def stroke_arrays(
+    corpus: Corpus, glyphs: np.ndarray, config: sketch_rnn.SketchRNNConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Padded stroke-3 (n, longest - 1, 3) float32 in box units and the number of rows (n,) int32,
+    simplified as `config` asks.
 
     Raises TrainingError for a glyph with more points than fit.
     """
@@ -516,50 +736,73 @@ def stroke_arrays(corpus: Corpus, glyphs: np.ndarray, config: sketch_rnn.SketchR
     count = np.array([len(r) for r in rows], np.int32)
     if count.max() >= longest:
         worst = glyphs[count.argmax()]
-        raise TrainingError(f"{corpus.new.ids[worst]}: {count.max()} points are more than --longest {longest} holds; raise it")
+        raise TrainingError(
+            f"{corpus.new.ids[worst]}: {count.max()} points are more than --longest {longest} holds; raise it"
+        )
     padded = np.zeros((len(rows), longest - 1, 3), np.float32)
     for i, r in enumerate(rows):
-        padded[i, :len(r)] = r
+        padded[i, : len(r)] = r
     return padded, count
 
 
 def decoder_preset(preset: str) -> sketch_rnn.SketchRNNConfig | stroke_rnn.StrokeRNNConfig:
-    """The decoder's settings of a preset: `paper` writes point by point, the others stroke by stroke."""
-    return getattr(sketch_rnn.SketchRNNConfig if preset == "paper" else stroke_rnn.StrokeRNNConfig, preset)()
+    """The decoder's settings of a preset: `paper` writes point by point, the others stroke by
+    stroke."""
+    return getattr(
+        sketch_rnn.SketchRNNConfig if preset == "paper" else stroke_rnn.StrokeRNNConfig, preset
+    )()
 
 
-def decoder_task(config: sketch_rnn.SketchRNNConfig | stroke_rnn.StrokeRNNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Task:
-    """Stage 3 of either kind: `sketch_rnn_task` (point by point) or `stroke_rnn_task` (stroke by stroke)."""
+def decoder_task(
+    config: sketch_rnn.SketchRNNConfig | stroke_rnn.StrokeRNNConfig,
+    corpus: Corpus,
+    folder: Path,
+    seed: int = 0,
+) -> Task:
+    """Stage 3 of either kind: `sketch_rnn_task` (point by point) or `stroke_rnn_task` (stroke by
+    stroke)."""
     kind = stroke_rnn_task if isinstance(config, stroke_rnn.StrokeRNNConfig) else sketch_rnn_task
     return kind(config, corpus, folder, seed)
 
 
 def bucketed(count: np.ndarray, buckets: int, most: int, seed: int):
-    """Examples by length: their indices, a list of (n,) int32; the length each bucket is compiled for; step group -> bucket."""
+    """Examples by length: their indices, a list of (n,) int32; the length each bucket is compiled
+    for; step group -> bucket."""
     order = np.argsort(count, kind="stable")
     ends = [len(order) * (b + 1) // buckets for b in range(buckets)]
     members = [order[a:b].astype(np.int32) for a, b in zip([0, *ends], ends)]
     share = np.array([len(b) for b in members]) / len(order)
     lengths = [min(int(-(-count[b].max() // 2) * 2), most) for b in members]
-    return members, lengths, lambda group: int(np.random.default_rng([seed, group]).choice(buckets, p=share))
+    return (
+        members,
+        lengths,
+        lambda group: int(np.random.default_rng([seed, group]).choice(buckets, p=share)),
+    )
 
 
-def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Task:
-    """The decoder of z_new into strokes, on the latents of the VAEs and the density trained in `folder`.
+def sketch_rnn_task(
+    config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: Path, seed: int = 0
+) -> Task:
+    """The decoder of z_new into strokes, on the latents of the VAEs and the density trained in
+    `folder`.
 
-    Every kanji of the gallery is trained on. Held out: KanjiVG's variant forms, on their own latents; and the val images, on the
-    latents that the density predicts for them, with the strokes of the kanji they show.
+    Every kanji of the gallery is trained on. Held out: KanjiVG's variant forms, on their own
+    latents; and the val images, on the latents that the density predicts for them, with the strokes
+    of the kanji they show.
     """
     gallery = corpus.new.gallery()
     stroke3, count = stroke_arrays(corpus, gallery, config)
     forms = modern_forms(folder, corpus, False)
-    # Only the paper's condition needs the density to train on; else it serves the measurement on val images, where it is there.
+    # Only the paper's condition needs the density to train on; else it serves the measurement on
+    # val images, where it is there.
     density = load_mdn(folder) if config.from_density or weights.exists(folder, "mdn") else None
     keys = jax.random.split(jax.random.key(seed), config.views)
     if config.from_density:
         z = predicted_views(folder, corpus, forms, density, keys)
     else:
-        z = np.stack([np.asarray(vae.sample_z(forms.mean, forms.log_variance, k)) for k in keys], 1)  # (G, views, 64)
+        z = np.stack(
+            [np.asarray(vae.sample_z(forms.mean, forms.log_variance, k)) for k in keys], 1
+        )  # (G, views, 64)
     data = {"stroke3": stroke3, "count": count, "z": z}
     data["buckets"], lengths, bucket = bucketed(count, config.buckets, config.longest - 1, seed)
     build = lambda key: sketch_rnn.SketchRNN(config, nnx.Rngs(params=key))
@@ -570,7 +813,7 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
         members = data["buckets"][variant]
         index = spread(members[jax.random.randint(draw_key, (config.batch,), 0, len(members))])
         view = jax.random.randint(view_key, (config.batch,), 0, config.views)
-        rows, points = data["stroke3"][index, :lengths[variant]], data["count"][index]
+        rows, points = data["stroke3"][index, : lengths[variant]], data["count"][index]
         if config.drop or config.stretch:
             rows, points = sketch_rnn.vary(rows, points, change_key, config.drop, config.stretch)
         return sketch_rnn.loss(
@@ -583,7 +826,9 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
 
     @jax.jit
     def measure(params, rows, points, condition):
-        move, pen = sketch_rnn.negative_log_likelihood(nnx.merge(graph, params), rows, points, condition)
+        move, pen = sketch_rnn.negative_log_likelihood(
+            nnx.merge(graph, params), rows, points, condition
+        )
         return (move + pen).sum(), points.sum()
 
     def evaluate(params):
@@ -592,17 +837,32 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
             for suffix, shift in (("", 0), ("_wrong_z", 1)):
                 total = np.zeros(2)
                 for at in range(0, len(rows), 64):
-                    shifted = {k: np.roll(v, shift, 0)[at:at + 64] for k, v in condition.items()}
-                    total += np.array([float(v) for v in measure(params, rows[at:at + 64], points[at:at + 64], shifted)])
+                    shifted = {k: np.roll(v, shift, 0)[at : at + 64] for k, v in condition.items()}
+                    total += np.array(
+                        [
+                            float(v)
+                            for v in measure(
+                                params, rows[at : at + 64], points[at : at + 64], shifted
+                            )
+                        ]
+                    )
                 values[f"{name}_nll_per_point{suffix}"] = total[0] / total[1]
         return values
 
     def picture(params, path):
         drawings, points_of, conditions = held["val" if "val" in held else "gallery"]
         condition = {k: jnp.asarray(v[:48]) for k, v in conditions.items()}
-        rows, points, _ = sketch_rnn.draw(graph, params, condition, jax.random.split(jax.random.key(0), len(condition["z"])),
-                                          jnp.float32(config.temperature))
-        drawn = [rasterise(from_stroke3(np.asarray(r[:n]))) / 255.0 if n > 1 else np.zeros((64, 64)) for r, n in zip(rows, points)]
+        rows, points, _ = sketch_rnn.draw(
+            graph,
+            params,
+            condition,
+            jax.random.split(jax.random.key(0), len(condition["z"])),
+            jnp.float32(config.temperature),
+        )
+        drawn = [
+            rasterise(from_stroke3(np.asarray(r[:n]))) / 255.0 if n > 1 else np.zeros((64, 64))
+            for r, n in zip(rows, points)
+        ]
         truth = [rasterise(from_stroke3(r[:n])) / 255.0 for r, n in zip(drawings[:48], points_of)]
         image_grid([np.stack(truth), np.stack(drawn)], path)
 
@@ -614,27 +874,45 @@ def sketch_rnn_task(config: sketch_rnn.SketchRNNConfig, corpus: Corpus, folder: 
         optimizer = optax.chain(optax.clip(config.clip), optax.adam(schedule))
     else:
         optimizer = optax.chain(optax.clip_by_global_norm(config.clip), adamw(config))
-    return Task("sketch_rnn", config, lambda key: nnx.to_pure_dict(nnx.split(build(key))[1]), loss, data, evaluate, picture,
-                provenance=provenance, variant=bucket, optimizer=optimizer)
+    return Task(
+        "sketch_rnn",
+        config,
+        lambda key: nnx.to_pure_dict(nnx.split(build(key))[1]),
+        loss,
+        data,
+        evaluate,
+        picture,
+        provenance=provenance,
+        variant=bucket,
+        optimizer=optimizer,
+    )
 
 
-def stroke_codes(corpus: Corpus, glyphs: np.ndarray, config: stroke_rnn.StrokeRNNConfig) -> tuple[np.ndarray, np.ndarray]:
-    """The glyphs' strokes (n, most strokes of one, stroke_points, 2) float32 in box units and their number (n,) int32.
+def stroke_codes(
+    corpus: Corpus, glyphs: np.ndarray, config: stroke_rnn.StrokeRNNConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """The glyphs' strokes (n, most strokes of one, stroke_points, 2) float32 in box units and their
+    number (n,) int32.
 
     Raises TrainingError for a glyph with more strokes than fit.
     """
     drawings = [corpus.new.strokes(int(i)) for i in glyphs]
     count = np.array([len(d) for d in drawings], np.int32)
     if count.max() > config.most:
-        raise TrainingError(f"{corpus.new.ids[glyphs[count.argmax()]]}: {count.max()} strokes are more than --most {config.most} holds; raise it")
+        raise TrainingError(
+            f"{corpus.new.ids[glyphs[count.argmax()]]}: {count.max()} strokes are more than --most {config.most} holds; raise it"
+        )
     strokes = np.zeros((len(drawings), count.max(), config.stroke_points, 2), np.float32)
     for row, drawing in zip(strokes, drawings):
-        row[:len(drawing)] = [resample(line, config.stroke_points) for line in drawing]
+        row[: len(drawing)] = [resample(line, config.stroke_points) for line in drawing]
     return strokes, count
 
 
-def stroke_rnn_task(config: stroke_rnn.StrokeRNNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Task:
-    """The decoder of z_new into strokes, a stroke a step, on the latents of the VAEs trained in `folder`.
+def stroke_rnn_task(
+    config: stroke_rnn.StrokeRNNConfig, corpus: Corpus, folder: Path, seed: int = 0
+) -> Task:
+    """The decoder of z_new into strokes, a stroke a step, on the latents of the VAEs trained in
+    `folder`.
 
     Every kanji of the gallery is trained on, held out is what `held_out_drawings` says.
     """
@@ -644,10 +922,21 @@ def stroke_rnn_task(config: stroke_rnn.StrokeRNNConfig, corpus: Corpus, folder: 
     forms, picture_of = modern_forms(folder, corpus, False), painter(folder)
     density = load_mdn(folder) if weights.exists(folder, "mdn") else None
     keys = jax.random.split(jax.random.key(seed), config.views - 1)
-    z = np.stack([forms.mean, *(np.asarray(vae.sample_z(forms.mean, forms.log_variance, k)) for k in keys)], 1)  # (G, views, 64)
+    z = np.stack(
+        [forms.mean, *(np.asarray(vae.sample_z(forms.mean, forms.log_variance, k)) for k in keys)],
+        1,
+    )  # (G, views, 64)
     members, lengths, bucket = bucketed(count, config.buckets, strokes.shape[1], seed)
-    data = {"strokes": strokes, "count": count, "z": z, "buckets": members, "axes": axes,
-            "picture": np.stack([np.uint8(np.round(255 * picture_of(z[:, v]))) for v in range(config.views)], 1)}
+    data = {
+        "strokes": strokes,
+        "count": count,
+        "z": z,
+        "buckets": members,
+        "axes": axes,
+        "picture": np.stack(
+            [np.uint8(np.round(255 * picture_of(z[:, v]))) for v in range(config.views)], 1
+        ),
+    }
     build = lambda key: stroke_rnn.StrokeRNN(config, nnx.Rngs(params=key))
     graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
 
@@ -656,51 +945,107 @@ def stroke_rnn_task(config: stroke_rnn.StrokeRNNConfig, corpus: Corpus, folder: 
         members, model = data["buckets"][variant], nnx.merge(graph, params)
         index = spread(members[jax.random.randint(draw_key, (config.batch,), 0, len(members))])
         view = jax.random.randint(view_key, (config.batch,), 0, config.views)
-        condition = {"z": data["z"][index, view], "picture": data["picture"][index, view].astype(jnp.float32) / 255.0}
-        value, parts = stroke_rnn.loss(model, data["axes"], data["strokes"][index, :lengths[variant]], data["count"][index], condition, model_key)
-        pick = spread(jax.random.randint(plan_key, (config.plan_batch,), 0, len(data["z"]) * config.views))
+        condition = {
+            "z": data["z"][index, view],
+            "picture": data["picture"][index, view].astype(jnp.float32) / 255.0,
+        }
+        value, parts = stroke_rnn.loss(
+            model,
+            data["axes"],
+            data["strokes"][index, : lengths[variant]],
+            data["count"][index],
+            condition,
+            model_key,
+        )
+        pick = spread(
+            jax.random.randint(plan_key, (config.plan_batch,), 0, len(data["z"]) * config.views)
+        )
         glyph, view = pick // config.views, pick % config.views
         planned, more = stroke_rnn.plan_loss(model, data["z"][glyph, view], data["count"][glyph])
         return value + planned, parts | more
 
-    held = held_out_drawings(corpus, folder, forms, density, picture_of, lambda glyphs: stroke_codes(corpus, glyphs, config))
+    held = held_out_drawings(
+        corpus,
+        folder,
+        forms,
+        density,
+        picture_of,
+        lambda glyphs: stroke_codes(corpus, glyphs, config),
+    )
 
     @jax.jit
     def measure(params, strokes, count, condition):
         model = nnx.merge(graph, params)
         planned = model.plan(condition).argmax(-1)
-        return stroke_rnn.negative_log_likelihood(model, axes, strokes, count, condition), planned == count
+        return stroke_rnn.negative_log_likelihood(
+            model, axes, strokes, count, condition
+        ), planned == count
 
     def evaluate(params):
         values = {}
         for name, (strokes, count, condition) in held.items():
             for suffix, shift in (("", 0), ("_wrong_z", 1)):
                 shifted = {k: np.roll(v, shift, 0) for k, v in condition.items()}
-                parts = [measure(params, strokes[at:at + 64], count[at:at + 64], {k: v[at:at + 64] for k, v in shifted.items()})
-                         for at in range(0, len(strokes), 64)]
-                values[f"{name}_nll_per_stroke{suffix}"] = float(sum(float(p[0].sum()) for p in parts) / count.sum())
+                parts = [
+                    measure(
+                        params,
+                        strokes[at : at + 64],
+                        count[at : at + 64],
+                        {k: v[at : at + 64] for k, v in shifted.items()},
+                    )
+                    for at in range(0, len(strokes), 64)
+                ]
+                values[f"{name}_nll_per_stroke{suffix}"] = float(
+                    sum(float(p[0].sum()) for p in parts) / count.sum()
+                )
                 if not suffix:
-                    values[f"{name}_count_right"] = float(np.concatenate([np.asarray(p[1]) for p in parts]).mean())
+                    values[f"{name}_count_right"] = float(
+                        np.concatenate([np.asarray(p[1]) for p in parts]).mean()
+                    )
         return values
 
     def picture(params, path):
         drawings, of, conditions = held["val" if "val" in held else "gallery"]
         condition = {k: jnp.asarray(v[:48]) for k, v in conditions.items()}
-        drawn, many, *_ = stroke_rnn.draw(graph, params, axes, condition, jax.random.split(jax.random.key(0), len(condition["z"])),
-                                         jnp.float32(config.temperature))
-        raster = lambda strokes, count: np.stack([rasterise(list(s[:n])) / 255.0 for s, n in zip(np.asarray(strokes), count)])
-        image_grid([raster(drawings[:48], of[:48]), np.asarray(condition["picture"]), raster(drawn, many)], path)
+        drawn, many, *_ = stroke_rnn.draw(
+            graph,
+            params,
+            axes,
+            condition,
+            jax.random.split(jax.random.key(0), len(condition["z"])),
+            jnp.float32(config.temperature),
+        )
+        raster = lambda strokes, count: np.stack(
+            [rasterise(list(s[:n])) / 255.0 for s, n in zip(np.asarray(strokes), count)]
+        )
+        image_grid(
+            [raster(drawings[:48], of[:48]), np.asarray(condition["picture"]), raster(drawn, many)],
+            path,
+        )
 
     provenance = corpus_provenance(corpus) | {"upstream": upstream(folder, "vae_new")}
     optimizer = optax.chain(optax.clip_by_global_norm(config.clip), adamw(config))
-    return Task("sketch_rnn", config, lambda key: nnx.to_pure_dict(nnx.split(build(key))[1]), loss, data, evaluate, picture,
-                export=lambda params: {f"stroke_{k}": getattr(axes, k) for k in ("mean", "axes", "deviation")},
-                provenance=provenance, variant=bucket, optimizer=optimizer)
+    return Task(
+        "sketch_rnn",
+        config,
+        lambda key: nnx.to_pure_dict(nnx.split(build(key))[1]),
+        loss,
+        data,
+        evaluate,
+        picture,
+        export=lambda params: {
+            f"stroke_{k}": getattr(axes, k) for k in ("mean", "axes", "deviation")
+        },
+        provenance=provenance,
+        variant=bucket,
+        optimizer=optimizer,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Decoder:
-    """A trained decoder of strokes: configuration, model graph, parameters and, of the kind that writes whole strokes, their axes."""
+    """A trained decoder of strokes: configuration, model graph, parameters and, of the kind that
+    writes whole strokes, their axes."""
 
     config: sketch_rnn.SketchRNNConfig | stroke_rnn.StrokeRNNConfig
     graph: nnx.GraphDef
@@ -708,7 +1053,8 @@ class Decoder:
     axes: stroke_rnn.Axes | None
 
     def lengths(self, z: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
-        """How many strokes are planned for z_new (n, 64), (n,), by the decoder that writes whole strokes. sizes: see `in_batches`."""
+        """How many strokes are planned for z_new (n, 64), (n,), by the decoder that writes whole
+        strokes. sizes: see `in_batches`."""
         return in_batches(lambda part: stroke_rnn.planned(self.graph, self.params, part), z, sizes)
 
 
@@ -717,7 +1063,12 @@ def load_decoder(folder: Path) -> Decoder:
     params, arrays, described = weights.load(weights.find(folder, "sketch_rnn"))
     if "stroke_points" in described["config"]:
         config = weights.config(stroke_rnn.StrokeRNNConfig, described)
-        build, axes = stroke_rnn.StrokeRNN, stroke_rnn.Axes(*(jnp.asarray(arrays[f"stroke_{k}"]) for k in ("mean", "axes", "deviation")))
+        build, axes = (
+            stroke_rnn.StrokeRNN,
+            stroke_rnn.Axes(
+                *(jnp.asarray(arrays[f"stroke_{k}"]) for k in ("mean", "axes", "deviation"))
+            ),
+        )
     else:
         config = weights.config(sketch_rnn.SketchRNNConfig, described)
         build, axes = sketch_rnn.SketchRNN, None
@@ -734,17 +1085,21 @@ def painter(folder: Path):
 
 
 def in_batches(function, rows: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
-    """function of rows (n, …), put together from batches of a size that is compiled for, filled with zeros: (n, …).
+    """function of rows (n, …), put together from batches of a size that is compiled for, filled
+    with zeros: (n, …).
 
     sizes: ascending; the first that holds all rows, or batches of the last.
     """
     size = next((s for s in sizes if s >= len(rows)), sizes[-1])
     padded = np.concatenate([rows, np.zeros((-len(rows) % size, *rows.shape[1:]), rows.dtype)])
-    return np.concatenate([np.asarray(function(padded[at:at + size])) for at in range(0, len(padded), size)])[:len(rows)]
+    return np.concatenate(
+        [np.asarray(function(padded[at : at + size])) for at in range(0, len(padded), size)]
+    )[: len(rows)]
 
 
 def predicted_views(folder, corpus, forms, density, keys) -> np.ndarray:
-    """z_new for every kanji and view, (G, views, 64): drawn from the MDN at a random augmented image where there is one.
+    """z_new for every kanji and view, (G, views, 64): drawn from the MDN at a random augmented
+    image where there is one.
 
     A kanji without training images gets draws of its own glyph's posterior (the paper's rule).
     """
@@ -753,20 +1108,33 @@ def predicted_views(folder, corpus, forms, density, keys) -> np.ndarray:
     count = np.bincount(label, minlength=len(forms.code_points))
     start = np.cumsum(count) - count
     graph, params, gallery, _, _ = density
-    drawn = jax.jit(lambda params, z, key: mdn.sample(model := nnx.merge(graph, params), z, gallery, key, model.config.temperature))
+    drawn = jax.jit(
+        lambda params, z, key: mdn.sample(
+            model := nnx.merge(graph, params), z, gallery, key, model.config.temperature
+        )
+    )
     views = []
     for key in keys:
         own = np.asarray(vae.sample_z(forms.mean, forms.log_variance, key))
-        pick = np.random.default_rng(int(jax.random.randint(key, (), 0, 2**31 - 1))).random(len(count))
+        pick = np.random.default_rng(int(jax.random.randint(key, (), 0, 2**31 - 1))).random(
+            len(count)
+        )
         image = order[np.minimum(start + (pick * count).astype(int), len(order) - 1)]
-        parts = [np.asarray(drawn(params, mean[image[at:at + 256]], jax.random.fold_in(key, at))) for at in range(0, len(image), 256)]
+        parts = [
+            np.asarray(drawn(params, mean[image[at : at + 256]], jax.random.fold_in(key, at)))
+            for at in range(0, len(image), 256)
+        ]
         views.append(np.where((count > 0)[:, None], np.concatenate(parts), own))
     return np.stack(views, 1).astype(np.float32)
 
 
-def held_out_drawings(corpus, folder, forms, density, picture_of, strokes_of, limit: int = 256) -> dict:
-    """name -> (strokes, counts, condition), strokes and counts as `strokes_of` gives them for glyphs: variant glyphs on their own z_new, the gallery on its own (trained on), and, where a
+def held_out_drawings(
+    corpus, folder, forms, density, picture_of, strokes_of, limit: int = 256
+) -> dict:
+    """name -> (strokes, counts, condition), strokes and counts as `strokes_of` gives them for
+    glyphs: variant glyphs on their own z_new, the gallery on its own (trained on), and, where a
     density is there, val images on their predicted z_new."""
+
     def conditions(z):
         return {"z": z} | ({"picture": picture_of(z)} if picture_of else {})
 
@@ -786,6 +1154,14 @@ def held_out_drawings(corpus, folder, forms, density, picture_of, strokes_of, li
     if len(label):
         chosen = random.permutation(len(label))[:limit]
         model = nnx.merge(graph, params)
-        z_new = np.asarray(mdn.sample(model, z_old[chosen], anchors, jax.random.key(0), min(0.25, model.config.temperature)))
+        z_new = np.asarray(
+            mdn.sample(
+                model,
+                z_old[chosen],
+                anchors,
+                jax.random.key(0),
+                min(0.25, model.config.temperature),
+            )
+        )
         held["val"] = (*strokes_of(gallery[label[chosen]]), conditions(z_new))
     return held

@@ -1,4 +1,6 @@
-"""Ctrl-C and SIGTERM while a model trains: it ends within seconds, and what is on the disk is whole."""
+"""Ctrl-C and SIGTERM while a model trains: it ends within seconds, and what is on the disk is
+whole."""
+
 from __future__ import annotations
 
 import os
@@ -19,10 +21,12 @@ class _Now(Exception):
 class Stopping:
     """`with Stopping(name) as stop`: signals set `stop.asked`, and end what runs in `stop.during`.
 
-    Python runs no handler while the main thread waits for XLA to compile, which can take minutes. A second thread watches for that: where
-    the loop gives no sign of life (`alive`) for PATIENCE seconds after a signal, it ends the process with exit code 130, unless a
-    checkpoint is being written (`saving`): what was trained since the last one is trained again by whoever goes on. In a thread other than
-    the main one signals are none of our business, and in a notebook the process is the user's.
+    Python runs no handler while the main thread waits for XLA to compile, which can take minutes. A
+    second thread watches for that: where the loop gives no sign of life (`alive`) for PATIENCE
+    seconds after a signal, it ends the process with exit code 130, unless a checkpoint is being
+    written (`saving`): what was trained since the last one is trained again by whoever goes on. In
+    a thread other than the main one signals are none of our business, and in a notebook the process
+    is the user's.
     """
 
     def __init__(self, name: str):
@@ -89,6 +93,9 @@ class Stopping:
             return
         with self._busy:
             if not self._answered.is_set():
-                print(f"\n{self.name}: stopped while it was busy; run the same command again to go on from the last checkpoint", file=sys.stderr,
-                      flush=True)
+                print(
+                    f"\n{self.name}: stopped while it was busy; run the same command again to go on from the last checkpoint",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 os._exit(130)

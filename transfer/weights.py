@@ -1,8 +1,10 @@
 """Weights files: a pytree of arrays and the configuration that made it, in one safetensors file.
 
-Parameters are stored under ``params/…`` by path, other arrays (the gallery of z_new, say) under ``arrays/…``; the run's
-configuration travels as JSON in the file's metadata. Nothing in such a file can run code.
+Parameters are stored under ``params/…`` by path, other arrays (the gallery of z_new, say) under
+``arrays/…``; the run's configuration travels as JSON in the file's metadata. Nothing in such a file
+can run code.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -19,9 +21,9 @@ from safetensors.numpy import save_file
 
 from transfer.files import whole
 
-
 DEEPEST = 32
-"""Names between slashes: deeper trees than any model's would run the recursion of those who walk them aground."""
+"""Names between slashes: deeper trees than any model's would run the recursion of those who walk
+them aground."""
 
 
 ANY = object()
@@ -50,36 +52,61 @@ class WeightsError(Exception):
 def flatten(tree, prefix: str) -> dict[str, np.ndarray]:
     """A nested dict of arrays as {"prefix/a/b": array}."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {prefix + "/" + "/".join(str(getattr(k, "key", k)) for k in path): np.asarray(leaf) for path, leaf in leaves}
+    return {
+        prefix + "/" + "/".join(str(getattr(k, "key", k)) for k in path): np.asarray(leaf)
+        for path, leaf in leaves
+    }
 
 
 def save(path: Path, params, arrays: dict, described: dict, dtype=np.float32) -> None:
-    """Write the file whole or not at all. Floating-point arrays are stored as `dtype`, others as they are.
+    """Write the file whole or not at all. Floating-point arrays are stored as `dtype`, others as
+    they are.
 
-    dtype int8: parameters of two axes and more in 255 steps, each column of the last axis with a scale of its own under ``scales/…``;
-    all else as float16.
+    dtype int8: parameters of two axes and more in 255 steps, each column of the last axis with a
+    scale of its own under ``scales/…``; all else as float16.
     """
     tensors = flatten(params, "params") | flatten(arrays, "arrays")
     if dtype == np.int8:
         dtype = np.float16
-        for name in [k for k, v in tensors.items() if k.startswith("params/") and v.ndim > 1 and np.issubdtype(v.dtype, np.floating)]:
+        for name in [
+            k
+            for k, v in tensors.items()
+            if k.startswith("params/") and v.ndim > 1 and np.issubdtype(v.dtype, np.floating)
+        ]:
             value = tensors[name]
-            scale = np.maximum(np.abs(value).max(tuple(range(value.ndim - 1))), 1e-12).astype(np.float32) / 127
-            tensors[name], tensors[f"scales/{name}"] = np.round(value / scale).astype(np.int8), scale.astype(np.float16)
-    tensors = {k: v.astype(dtype) if np.issubdtype(v.dtype, np.floating) else v for k, v in tensors.items()}
+            scale = (
+                np.maximum(np.abs(value).max(tuple(range(value.ndim - 1))), 1e-12).astype(
+                    np.float32
+                )
+                / 127
+            )
+            tensors[name], tensors[f"scales/{name}"] = (
+                np.round(value / scale).astype(np.int8),
+                scale.astype(np.float16),
+            )
+    tensors = {
+        k: v.astype(dtype) if np.issubdtype(v.dtype, np.floating) else v for k, v in tensors.items()
+    }
     # ascontiguousarray makes a scalar an array of one.
     tensors = {k: np.ascontiguousarray(v).reshape(v.shape) for k, v in tensors.items()}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as part:
-        save_file(tensors, part, metadata={"config": json.dumps(described, sort_keys=True, ensure_ascii=False)})
+        save_file(
+            tensors,
+            part,
+            metadata={"config": json.dumps(described, sort_keys=True, ensure_ascii=False)},
+        )
 
 
 def load(path: Path) -> tuple[dict, dict, dict]:
-    """(params as a nested dict of float32 arrays, arrays by name, configuration). Raises WeightsError."""
+    """(params as a nested dict of float32 arrays, arrays by name, configuration). Raises
+    WeightsError."""
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file; train the stage that makes it, or give another folder")
+        raise WeightsError(
+            f"{path}: no such weights file; train the stage that makes it, or give another folder"
+        )
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
@@ -88,9 +115,20 @@ def load(path: Path) -> tuple[dict, dict, dict]:
         if not isinstance(described, dict) or not isinstance(described.get("config"), dict):
             raise ValueError("its metadata holds no configuration")
         params, arrays = _trees(tensors)
-    # TypeError, AttributeError: types that NumPy has not, such as bfloat16; RecursionError: JSON of brackets only
-    except (SafetensorError, KeyError, ValueError, OSError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{path}: not a weights file of this project ({_line(error)}); restore or retrain it") from None
+    # TypeError, AttributeError: types that NumPy has not, such as bfloat16; RecursionError: JSON of
+    # brackets only
+    except (
+        SafetensorError,
+        KeyError,
+        ValueError,
+        OSError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        raise WeightsError(
+            f"{path}: not a weights file of this project ({_line(error)}); restore or retrain it"
+        ) from None
     return params, arrays, described
 
 
@@ -99,7 +137,8 @@ def _line(error) -> str:
 
 
 def _trees(tensors: dict[str, np.ndarray]) -> tuple[dict, dict]:
-    """Parameters and arrays by their names in the file. Raises ValueError for names and scales that do not fit together."""
+    """Parameters and arrays by their names in the file. Raises ValueError for names and scales that
+    do not fit together."""
     params, arrays = {}, {}
     scales = {name: tensors.pop(name) for name in list(tensors) if name.startswith("scales/")}
     for name, value in tensors.items():
@@ -114,7 +153,10 @@ def _trees(tensors: dict[str, np.ndarray]) -> tuple[dict, dict]:
             arrays[rest] = value
             continue
         at = params
-        *parents, leaf = [int(part) if part.isascii() and part.isdecimal() and len(part) < 10 else part for part in rest.split("/")]
+        *parents, leaf = [
+            int(part) if part.isascii() and part.isdecimal() and len(part) < 10 else part
+            for part in rest.split("/")
+        ]
         if len(parents) > DEEPEST:
             raise ValueError(f"parameters nested deeper than {DEEPEST}")
         for parent in parents:
@@ -138,16 +180,21 @@ def exists(folder: Path, name: str) -> bool:
 
 
 def _places(folder: Path, name: str) -> tuple[Path, Path]:
-    return Path(folder) / f"{name}.safetensors", Path(folder) / name / "weights" / f"{name}.safetensors"
+    return Path(folder) / f"{name}.safetensors", Path(
+        folder
+    ) / name / "weights" / f"{name}.safetensors"
 
 
 def find(folder: Path, name: str) -> Path:
-    """The weights file of a stage in a weights folder (`name.safetensors`) or a runs folder (`name/weights/…`)."""
+    """The weights file of a stage in a weights folder (`name.safetensors`) or a runs folder
+    (`name/weights/…`)."""
     for path in _places(folder, name):
         if path.is_file():
             return path
-    raise WeightsError(f"{folder}: holds neither {name}.safetensors nor {name}/weights/{name}.safetensors; train that stage "
-                       f"first or give the folder that has it")
+    raise WeightsError(
+        f"{folder}: holds neither {name}.safetensors nor {name}/weights/{name}.safetensors; train that stage "
+        f"first or give the folder that has it"
+    )
 
 
 def config(kind, described: dict):
@@ -196,15 +243,22 @@ def without_retired(kind, settings: dict) -> dict:
 
 
 def _fits(value, hint) -> bool:
-    """Whether a value from JSON may stand in a field of a type such as int, float, Literal["a", "b"], tuple[int, int] or int | None."""
+    """Whether a value from JSON may stand in a field of a type such as int, float, Literal["a",
+    "b"], tuple[int, int] or int | None."""
     origin, inside = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return any(type(value) is type(choice) and value == choice for choice in inside)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, part) for part in inside)
     if origin is tuple:
-        inside = inside[:1] * len(value) if isinstance(value, tuple) and inside[-1] is ... else inside
-        return isinstance(value, tuple) and len(value) == len(inside) and all(map(_fits, value, inside))
+        inside = (
+            inside[:1] * len(value) if isinstance(value, tuple) and inside[-1] is ... else inside
+        )
+        return (
+            isinstance(value, tuple)
+            and len(value) == len(inside)
+            and all(map(_fits, value, inside))
+        )
     if hint is float:
         return type(value) in (int, float) and math.isfinite(value)
     if hint is int:

@@ -1,16 +1,21 @@
-"""File names into train, val, test and zero-shot: deterministic, whatever files happen to be present.
+"""File names into train, val, test and zero-shot: deterministic, whatever files happen to be
+present.
 
-The rule runs over the *published listing* of all 140,424 Kuzushiji-Kanji files, and its result ships as lists of names
-beside this file (facts, no images), so that a partial copy of the data set is split exactly as a full one:
+The rule runs over the *published listing* of all 140,424 Kuzushiji-Kanji files, and its result
+ships as lists of names beside this file (facts, no images), so that a partial copy of the data set
+is split exactly as a full one:
 
-    test       the 1,828 files of the paper's authors (one of each class with 7 or more images that KanjiVG has)
-    zero-shot  all files of 300 classes: those with the lowest sha256 of "U+XXXX" among the classes that have a
+    test       the 1,828 files of the paper's authors (one of each class with 7 or more images that
+    KanjiVG has) zero-shot  all files of 300 classes: those with the lowest sha256 of "U+XXXX" among
+    the classes that have a
                KanjiVG glyph (release 20260513, standard forms) and no test file
-    val        of each remaining class with 5 or more files the one, not in test, with the lowest sha256 of its name
-    train      all others
+    val        of each remaining class with 5 or more files the one, not in test, with the lowest
+    sha256 of its name train      all others
 
-A corpus that shares no name with the listing (such as the built-in sample) is split by `split_foreign`.
+A corpus that shares no name with the listing (such as the built-in sample) is split by
+`split_foreign`.
 """
+
 import gzip
 import hashlib
 from collections import defaultdict
@@ -52,11 +57,15 @@ def _by_class(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _validation(classes: dict[str, list[str]], test: set[str]) -> set[str]:
-    files = ([n for n in names if n not in test] for names in classes.values() if len(names) >= _MIN_VAL)
+    files = (
+        [n for n in names if n not in test] for names in classes.values() if len(names) >= _MIN_VAL
+    )
     return {min(names, key=_hash) for names in files if names}
 
 
-def _assign(classes: dict[str, list[str]], test: set[str], zero_shot: set[str]) -> dict[str, set[str]]:
+def _assign(
+    classes: dict[str, list[str]], test: set[str], zero_shot: set[str]
+) -> dict[str, set[str]]:
     out = {split: set() for split in SPLITS}
     for name in zero_shot:
         out["zero-shot"].update(classes.pop(name))
@@ -66,12 +75,17 @@ def _assign(classes: dict[str, list[str]], test: set[str], zero_shot: set[str]) 
     return out
 
 
-def split_published(listing: Iterable[str], test: Iterable[str], glyphs: Iterable[int]) -> dict[str, set[str]]:
-    """The rule of the module docstring: names, the listed test names and the code points with a glyph into splits."""
+def split_published(
+    listing: Iterable[str], test: Iterable[str], glyphs: Iterable[int]
+) -> dict[str, set[str]]:
+    """The rule of the module docstring: names, the listed test names and the code points with a
+    glyph into splits."""
     classes, test = _by_class(listing), set(test)
     unknown = sorted(test - {n for names in classes.values() for n in names})
     if unknown:
-        raise DataError(f"test list: {unknown[0]} is not in the listing; give both lists of the same publication")
+        raise DataError(
+            f"test list: {unknown[0]} is not in the listing; give both lists of the same publication"
+        )
     tested = {class_of(n) for n in test}
     with_glyph = {f"U+{g:04X}" for g in glyphs}
     free = sorted((c for c in classes if c in with_glyph and c not in tested), key=_hash)
@@ -81,15 +95,18 @@ def split_published(listing: Iterable[str], test: Iterable[str], glyphs: Iterabl
 def split_foreign(names: Iterable[str], glyphs: Iterable[int]) -> dict[str, set[str]]:
     """The same for a corpus of other files, over its own names.
 
-    zero-shot: the 5 % of the classes with a glyph whose "U+XXXX" hashes lowest; test: of every other class with 7 or
-    more files the one with the second-lowest hash; val and train as above.
+    zero-shot: the 5 % of the classes with a glyph whose "U+XXXX" hashes lowest; test: of every
+    other class with 7 or more files the one with the second-lowest hash; val and train as above.
     """
     classes = _by_class(names)
     with_glyph = {f"U+{g:04X}" for g in glyphs}
     hashed = sorted((c for c in classes if c in with_glyph), key=_hash)
-    zero_shot = set(hashed[:round(0.05 * len(hashed))])
-    test = {sorted(files, key=_hash)[1] for c, files in classes.items()
-            if c not in zero_shot and len(files) >= _MIN_TEST}
+    zero_shot = set(hashed[: round(0.05 * len(hashed))])
+    test = {
+        sorted(files, key=_hash)[1]
+        for c, files in classes.items()
+        if c not in zero_shot and len(files) >= _MIN_TEST
+    }
     return _assign(classes, test, zero_shot)
 
 
@@ -106,7 +123,8 @@ def read_lists(folder: Path = PUBLISHED) -> dict[str, set[str]]:
 
 
 def read_names(path) -> list[str]:
-    """Names, one a line, from a .txt or .txt.gz file. Raises DataError where it is missing or damaged."""
+    """Names, one a line, from a .txt or .txt.gz file. Raises DataError where it is missing or
+    damaged."""
     try:
         content = Path(path).read_bytes()
         return (
@@ -115,49 +133,65 @@ def read_names(path) -> list[str]:
             .split()
         )
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; install the project again, its data included") from None
+        raise DataError(
+            f"{path}: no such file; install the project again, its data included"
+        ) from None
     except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); install the project again") from None
 
 
 def read_blank() -> set[str]:
-    """The 28 published images that hold no ink, which `prepare` drops; they are in the lists like all others."""
+    """The 28 published images that hold no ink, which `prepare` drops; they are in the lists like
+    all others."""
     return set(read_names(PUBLISHED / "blank.txt"))
 
 
 def digest(names: Iterable[str]) -> str:
-    """The sha256 of names, sorted, one a line: the same for .txt and .txt.gz and for any order of the lines."""
+    """The sha256 of names, sorted, one a line: the same for .txt and .txt.gz and for any order of
+    the lines."""
     return _hash("".join(f"{n}\n" for n in sorted(names)))
 
 
 def check_copy(path=PUBLISHED) -> dict[str, list[str]]:
-    """Compare a copy of the published lists, a folder with all four or one file, with DIGESTS; returns {split: names}.
+    """Compare a copy of the published lists, a folder with all four or one file, with DIGESTS;
+    returns {split: names}.
 
-    A file belongs to the split that its name begins with. Raises DataError where a list is missing or differs, with the
-    number of names and the first one that does.
+    A file belongs to the split that its name begins with. Raises DataError where a list is missing
+    or differs, with the number of names and the first one that does.
     """
     path = Path(path)
     if path.is_dir():
-        paths = {s: next((p for p in (path / f"{s}.txt.gz", path / f"{s}.txt") if p.is_file()), None) for s in SPLITS}
+        paths = {
+            s: next((p for p in (path / f"{s}.txt.gz", path / f"{s}.txt") if p.is_file()), None)
+            for s in SPLITS
+        }
         missing = [f"{s}.txt.gz" for s, p in paths.items() if p is None]
         if missing:
-            raise DataError(f"{path}: {' and '.join(missing)} missing; copy the lists of data/splits whole")
+            raise DataError(
+                f"{path}: {' and '.join(missing)} missing; copy the lists of data/splits whole"
+            )
     else:
         split = next((s for s in SPLITS if path.name.startswith(s)), None)
         if split is None:
-            raise DataError(f"{path}: cannot tell which list this is; name it {', '.join(f'{s}.txt' for s in SPLITS)}, "
-                            "or .txt.gz")
+            raise DataError(
+                f"{path}: cannot tell which list this is; name it {', '.join(f'{s}.txt' for s in SPLITS)}, "
+                "or .txt.gz"
+            )
         paths = {split: path}
     out = {}
     for split, file in paths.items():
         out[split] = names = read_names(file)
         if len(names) != len(set(names)):
-            raise DataError(f"{file}: {len(names) - len(set(names)):,} names come twice; copy the published list again")
+            raise DataError(
+                f"{file}: {len(names) - len(set(names)):,} names come twice; copy the published list again"
+            )
         if digest(names) != DIGESTS[split]:
             differ = sorted(set(names) ^ set(read_names(_file(PUBLISHED, split))))
             first = differ[0] if differ else "none: this package's own list differs too"
-            raise DataError(f"{file}: is not the published {split} list, {len(differ):,} names differ, the first is "
-                            f"{first}; copy the published list again")
+            raise DataError(
+                f"{file}: is not the published {split} list, {len(differ):,} names differ, the first is "
+                f"{first}; copy the published list again"
+            )
     return out
 
 
@@ -171,7 +205,9 @@ def write_lists(lists: dict[str, set[str]], folder: Path = PUBLISHED) -> None:
                 gzip.compress(text.encode("utf-8", "surrogateescape"), 9, mtime=0)
             )
     except OSError as error:
-        raise DataError(f"{folder}: the lists cannot be written ({error.strerror}); choose another folder") from None
+        raise DataError(
+            f"{folder}: the lists cannot be written ({error.strerror}); choose another folder"
+        ) from None
 
 
 def assign(names: list[str], glyphs: Iterable[int]) -> np.ndarray:
@@ -186,4 +222,6 @@ def assign(names: list[str], glyphs: Iterable[int]) -> np.ndarray:
         index = {name: SPLITS.index(split) for split in SPLITS for name in lists[split]}
     zero_shot = {class_of(n) for n in lists["zero-shot"]}
     unknown = {True: SPLITS.index("zero-shot"), False: SPLITS.index("train")}
-    return np.array([index[n] if n in index else unknown[class_of(n) in zero_shot] for n in names], np.uint8)
+    return np.array(
+        [index[n] if n in index else unknown[class_of(n) in zero_shot] for n in names], np.uint8
+    )

@@ -1,4 +1,6 @@
-"""One training step of the paper's classifiers is PyTorch's: loss, weights and running statistics, with and without both mixups."""
+"""One training step of the paper's classifiers is PyTorch's: loss, weights and running statistics,
+with and without both mixups."""
+
 import dataclasses
 import functools
 import sys
@@ -23,13 +25,25 @@ BATCH, CLASSES = 12, 7
 
 def problem(size):
     random = np.random.default_rng(0)
-    return random.random((BATCH, size, size), np.float32), random.integers(0, CLASSES, BATCH).astype(np.int32), random.permutation(BATCH)
+    return (
+        random.random((BATCH, size, size), np.float32),
+        random.integers(0, CLASSES, BATCH).astype(np.int32),
+        random.permutation(BATCH),
+    )
 
 
 @functools.cache
 def compiled(model, width, size, stem_stride, smoothing, objective="cross_entropy"):
-    """The configuration, the network and one training step of it: whichever way a batch is mixed, it is compiled once."""
-    config = dataclasses.replace(BaselineConfig.published(model), width=width, stem_stride=stem_stride, steps=100, label_smoothing=smoothing, objective=objective)
+    """The configuration, the network and one training step of it: whichever way a batch is mixed,
+    it is compiled once."""
+    config = dataclasses.replace(
+        BaselineConfig.published(model),
+        width=width,
+        stem_stride=stem_stride,
+        steps=100,
+        label_smoothing=smoothing,
+        objective=objective,
+    )
     network, rule = task.Network(config, size, CLASSES), task.optimizer(config)
 
     @jax.jit
@@ -46,7 +60,10 @@ def both(mix, partner):
     """A mix for ours and for theirs."""
     if mix is None:
         return None, None
-    return Mix(jnp.int32(mix[0]), jnp.float32(mix[1]), jnp.asarray(partner)), (*mix, torch.from_numpy(partner))
+    return Mix(jnp.int32(mix[0]), jnp.float32(mix[1]), jnp.asarray(partner)), (
+        *mix,
+        torch.from_numpy(partner),
+    )
 
 
 def same(ours, theirs, before, name=""):
@@ -54,12 +71,23 @@ def same(ours, theirs, before, name=""):
     ours, theirs, before = (np.asarray(a) for a in (ours, theirs, before))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4, err_msg=name)
     moved = np.abs(theirs - before).max()
-    np.testing.assert_allclose(ours - before, theirs - before, rtol=0, atol=1e-3 * moved + 1e-6, err_msg=name)
+    np.testing.assert_allclose(
+        ours - before, theirs - before, rtol=0, atol=1e-3 * moved + 1e-6, err_msg=name
+    )
 
 
-# The residual network without mixing has 33x33 pixels and a stem of stride 2, so that odd sides are met too.
-@pytest.mark.parametrize("size, stride, mix, objective", [(33, 2, None, "cross_entropy"), (28, 1, (0, 0.7), "cross_entropy"), (28, 1, (0, 0.7), "binary"),
-                                                          (28, 1, (1, 0.3), "binary"), (28, 1, (2, 0.55), "binary")])
+# The residual network without mixing has 33x33 pixels and a stem of stride 2, so that odd sides are
+# met too.
+@pytest.mark.parametrize(
+    "size, stride, mix, objective",
+    [
+        (33, 2, None, "cross_entropy"),
+        (28, 1, (0, 0.7), "cross_entropy"),
+        (28, 1, (0, 0.7), "binary"),
+        (28, 1, (1, 0.3), "binary"),
+        (28, 1, (2, 0.55), "binary"),
+    ],
+)
 def test_preact_resnet18(size, stride, mix, objective):
     images, labels, partner = problem(size)
     config, network, step = compiled("preact_resnet18", 8, size, stride, 0.1, objective)
@@ -69,16 +97,28 @@ def test_preact_resnet18(size, stride, mix, objective):
 
     twin = twins.PreActResNet(BLOCKS["preact_resnet18"], 8, stride, CLASSES)
     twin.from_flax(params["weights"])
-    rule = torch.optim.SGD(twin.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay, nesterov=True)
+    rule = torch.optim.SGD(
+        twin.parameters(),
+        config.learning_rate,
+        config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=True,
+    )
     measure = twins.mixed_binary if objective == "binary" else twins.mixed_cross_entropy
-    loss = measure(twin(torch.from_numpy(images), mix=theirs), torch.from_numpy(labels).long(), theirs, 0.1)
+    loss = measure(
+        twin(torch.from_numpy(images), mix=theirs), torch.from_numpy(labels).long(), theirs, 0.1
+    )
     loss.backward()
     rule.step()
     np.testing.assert_allclose(float(value), loss.item(), rtol=1e-4)
-    expected, before = (twins.PreActResNet(BLOCKS["preact_resnet18"], 8, stride, CLASSES) for _ in range(2))
+    expected, before = (
+        twins.PreActResNet(BLOCKS["preact_resnet18"], 8, stride, CLASSES) for _ in range(2)
+    )
     expected.from_flax(after["weights"])
     before.from_flax(params["weights"])
-    for (name, a), (_, b), (_, c) in zip(expected.named_parameters(), twin.named_parameters(), before.named_parameters()):
+    for (name, a), (_, b), (_, c) in zip(
+        expected.named_parameters(), twin.named_parameters(), before.named_parameters()
+    ):
         same(a.detach(), b.detach(), c.detach(), name)
     for i, stage in enumerate(twin.stages):
         for j, block in enumerate(stage):
@@ -88,11 +128,16 @@ def test_preact_resnet18(size, stride, mix, objective):
                 # PyTorch's variance of the batch is divided by n - 1, Flax's by n.
                 side = norm_side(size, stride, i, j, k)
                 n = BATCH * side * side
-                same((np.asarray(running["var"]) - 0.9) * n / (n - 1) + 0.9, norm.running_var, np.ones(norm.num_features))
+                same(
+                    (np.asarray(running["var"]) - 0.9) * n / (n - 1) + 0.9,
+                    norm.running_var,
+                    np.ones(norm.num_features),
+                )
 
 
 def norm_side(size, stride, stage, block, norm):
-    """Side of the map that a norm sees: the first norm of a stage sees the map of the stage before."""
+    """Side of the map that a norm sees: the first norm of a stage sees the map of the stage
+    before."""
     side = -(-size // stride)
     for _ in range(stage - (stage > 0 and block == 0 and norm == 0)):
         side = -(-side // 2)
@@ -109,15 +154,20 @@ def test_cnn(mix):
 
     twin = twins.KerasCNN(CLASSES)
     twin.from_flax(params["weights"])
-    masks = [torch.from_numpy(np.array(jax.random.bernoulli(k, 1 - rate, (BATCH, *shape)) / (1 - rate)))
-             for k, rate, shape in zip(jax.random.split(key), config.dropout, ((12, 12, 64), (128,)))]
+    masks = [
+        torch.from_numpy(np.array(jax.random.bernoulli(k, 1 - rate, (BATCH, *shape)) / (1 - rate)))
+        for k, rate, shape in zip(jax.random.split(key), config.dropout, ((12, 12, 64), (128,)))
+    ]
     rule = torch.optim.Adadelta(twin.parameters(), 1.0, 0.95, 1e-7)
-    loss = twins.mixed_cross_entropy(twin(torch.from_numpy(images), masks, theirs), torch.from_numpy(labels).long(), theirs)
+    loss = twins.mixed_cross_entropy(
+        twin(torch.from_numpy(images), masks, theirs), torch.from_numpy(labels).long(), theirs
+    )
     loss.backward()
     rule.step()
     np.testing.assert_allclose(float(value), loss.item(), rtol=1e-4)
     expected = twins.KerasCNN(CLASSES)
     expected.from_flax(after["weights"])
     for (name, a), (_, b) in zip(expected.named_parameters(), twin.named_parameters()):
-        # Adadelta's first step is nearly the gradient's sign: where that is about 0, rounding decides, up to 0.0014.
+        # Adadelta's first step is nearly the gradient's sign: where that is about 0, rounding
+        # decides, up to 0.0014.
         np.testing.assert_allclose(a.detach(), b.detach(), rtol=1e-4, atol=1e-4, err_msg=name)

@@ -1,4 +1,5 @@
 """Small files in the published layouts, for the tests of this folder."""
+
 import gzip
 import io
 import tarfile
@@ -27,7 +28,7 @@ kvg:type CDATA #IMPLIED >
 def image(value: int) -> np.ndarray:
     """A (64, 64) picture that tells its number."""
     out = np.zeros((64, 64), np.uint8)
-    out[value % 60: value % 60 + 4, 10:50] = 255 - value // 60 % 200
+    out[value % 60 : value % 60 + 4, 10:50] = 255 - value // 60 % 200
     return out
 
 
@@ -48,15 +49,22 @@ def tar(path: Path, members: dict[str, bytes]) -> Path:
 
 def kkanji_members(classes: dict[int, int]) -> dict[str, bytes]:
     """{code point: number of images} -> {"kkanji2/U+4E00/<16 hex>.png": content}."""
-    return {f"kkanji2/U+{c:04X}/{c * 1000 + i:016x}.png": png(image(c + i))
-            for c, count in classes.items() for i in range(count)}
+    return {
+        f"kkanji2/U+{c:04X}/{c * 1000 + i:016x}.png": png(image(c + i))
+        for c, count in classes.items()
+        for i in range(count)
+    }
 
 
 def xml_gz(path: Path, glyphs: dict[str, list[str]]) -> Path:
     """{"04e00": path data of each stroke} -> a single-file release."""
-    body = "".join(f'<kanji id="kvg:kanji_{stem}"><g id="kvg:{stem}">{_paths(stem, paths)}</g></kanji>'
-                   for stem, paths in glyphs.items())
-    path.write_bytes(gzip.compress(f"<kanjivg xmlns:kvg='http://kanjivg.tagaini.net'>{body}</kanjivg>".encode()))
+    body = "".join(
+        f'<kanji id="kvg:kanji_{stem}"><g id="kvg:{stem}">{_paths(stem, paths)}</g></kanji>'
+        for stem, paths in glyphs.items()
+    )
+    path.write_bytes(
+        gzip.compress(f"<kanjivg xmlns:kvg='http://kanjivg.tagaini.net'>{body}</kanjivg>".encode())
+    )
     return path
 
 
@@ -72,7 +80,9 @@ def svg_zip(path: Path, glyphs: dict[str, list[str]]) -> Path:
 
 
 def _paths(stem: str, paths: list[str]) -> str:
-    return "".join(f'<path id="kvg:{stem}-s{i}" kvg:type="㇐" d="{d}"/>' for i, d in enumerate(paths, 1))
+    return "".join(
+        f'<path id="kvg:{stem}-s{i}" kvg:type="㇐" d="{d}"/>' for i, d in enumerate(paths, 1)
+    )
 
 
 def small_set(folder: Path) -> Path:
@@ -80,6 +90,8 @@ def small_set(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     code_points = range(0x4E00, 0x4E14)
     tar(folder / "kkanji.tar", kkanji_members(dict.fromkeys(code_points, 8)))
-    svg_zip(folder / "kanjivg-20000101-all.zip",
-            {f"{c:05x}": PATHS for c in code_points} | {"04e00-Kaisho": PATHS[:1], "03042": PATHS})
+    svg_zip(
+        folder / "kanjivg-20000101-all.zip",
+        {f"{c:05x}": PATHS for c in code_points} | {"04e00-Kaisho": PATHS[:1], "03042": PATHS},
+    )
     return folder

@@ -1,4 +1,5 @@
 """Downloads from a real HTTP server on this machine that misbehaves in every way that hosts do."""
+
 import hashlib
 import io
 import os
@@ -26,7 +27,8 @@ HALF = 120_000
 
 
 class Handler(BaseHTTPRequestHandler):
-    """The first part of the path says how to behave; the server's `count` how often each was asked."""
+    """The first part of the path says how to behave; the server's `count` how often each was
+    asked."""
 
     protocol_version = "HTTP/1.1"
 
@@ -35,7 +37,11 @@ class Handler(BaseHTTPRequestHandler):
         server.asked.append((how, self.headers.get("Range")))
         first = sum(h == how for h, _ in server.asked) == 1
         body = server.body
-        start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-")) if self.headers.get("Range") else 0
+        start = (
+            int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
+            if self.headers.get("Range")
+            else 0
+        )
         if self.headers.get("If-Range", server.tag) != server.tag:
             start = 0
         if how in ("404", "503", "403") or how == "503once" and first:
@@ -43,7 +49,9 @@ class Handler(BaseHTTPRequestHandler):
         if how == "page":
             return self.answer(200, b"<html>please log in</html>")
         if how == "login":
-            return self.answer(200, b"<html>please log in</html>", {"Content-Type": "text/html; charset=utf-8"})
+            return self.answer(
+                200, b"<html>please log in</html>", {"Content-Type": "text/html; charset=utf-8"}
+            )
         if how == "wrong":
             body = bytes(len(body))
         if how == "short":
@@ -51,7 +59,9 @@ class Handler(BaseHTTPRequestHandler):
         if how == "ignores":
             start = 0
         if how == "otherpart" and start:
-            return self.answer(206, body[7:], {"Content-Range": f"bytes 7-{len(body) - 1}/{len(body)}"})
+            return self.answer(
+                206, body[7:], {"Content-Range": f"bytes 7-{len(body) - 1}/{len(body)}"}
+            )
         if start >= len(body):
             return self.answer(416, b"", {"Content-Range": f"bytes */{len(body)}"})
         part = body[start:]
@@ -77,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             if drip:
                 for i in range(200):
-                    self.wfile.write(content[i:i + 1])
+                    self.wfile.write(content[i : i + 1])
                     self.wfile.flush()
                     if self.server.over.wait(0.02):
                         break
@@ -111,7 +121,9 @@ def no_proxy(monkeypatch):
 
 
 def published(server, *ways, name="file.npz", known=MD5, **more):
-    return Published("kkanji", "tar", name, tuple(f"{server.url}/{w}/{name}" for w in ways), known, **more)
+    return Published(
+        "kkanji", "tar", name, tuple(f"{server.url}/{w}/{name}" for w in ways), known, **more
+    )
 
 
 def fetch(file, folder, **more):
@@ -127,7 +139,9 @@ def test_a_good_server_gives_the_file_and_nothing_else_stays(server, tmp_path, k
     path = fetch(published(server, "good", known=known), tmp_path / "new" / "folder")
     assert path == tmp_path / "new" / "folder" / "file.npz" and path.read_bytes() == BODY
     assert left(path.parent) == ["file.npz"]
-    assert fetch(published(server, "good", known=known), path.parent) == path  # there already: nothing is asked for
+    assert (
+        fetch(published(server, "good", known=known), path.parent) == path
+    )  # there already: nothing is asked for
     assert server.asked == [("good", None)]
 
 
@@ -149,7 +163,9 @@ def test_another_part_than_asked_for_is_not_appended(server, tmp_path):
     assert [r for _, r in server.asked] == ["bytes=1000-", None]
 
 
-@pytest.mark.parametrize("way", ["404", "403", "503", "cut", "stall", "drip", "wrong", "page", "short"])
+@pytest.mark.parametrize(
+    "way", ["404", "403", "503", "cut", "stall", "drip", "wrong", "page", "short"]
+)
 def test_the_next_address_is_tried_and_a_bad_one_left_soon(server, tmp_path, way):
     start, said = time.monotonic(), []
     path = fetch(published(server, way, "good"), tmp_path, say=said.append)
@@ -158,10 +174,18 @@ def test_the_next_address_is_tried_and_a_bad_one_left_soon(server, tmp_path, way
     assert len([h for h, _ in server.asked if h == way]) <= download.TRIES + 1
 
 
-@pytest.mark.parametrize(("way", "words"), [
-    ("404", "answers status 404"), ("503", "answers status 503"), ("stall", "stalls after 120,000 bytes"),
-    ("drip", "stalls"),
-    ("cut", r"broke off after 120,\d{3} bytes"), ("wrong", "checksum"), ("page", "checksum")])
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        ("404", "answers status 404"),
+        ("503", "answers status 503"),
+        ("stall", "stalls after 120,000 bytes"),
+        ("drip", "stalls"),
+        ("cut", r"broke off after 120,\d{3} bytes"),
+        ("wrong", "checksum"),
+        ("page", "checksum"),
+    ],
+)
 def test_no_address_left_is_one_clear_line_and_no_file(server, tmp_path, way, words):
     with pytest.raises(DataError, match=words) as error:
         fetch(published(server, way), tmp_path)
@@ -170,11 +194,18 @@ def test_no_address_left_is_one_clear_line_and_no_file(server, tmp_path, way, wo
     assert "\n" not in message
     assert not (tmp_path / "file.npz").exists()
     # what can be gone on with stays, what is known to be wrong does not
-    assert left(tmp_path) == (["file.npz.part", "file.npz.part.json"] if way in ("cut", "stall", "drip") else [])
+    assert left(tmp_path) == (
+        ["file.npz.part", "file.npz.part.json"] if way in ("cut", "stall", "drip") else []
+    )
 
 
 def test_nobody_listening_and_bad_addresses(tmp_path):
-    for url in ("http://127.0.0.1:9/file.npz", "gopher://x/file.npz", "http://", "http://[::1/file.npz"):
+    for url in (
+        "http://127.0.0.1:9/file.npz",
+        "gopher://x/file.npz",
+        "http://",
+        "http://[::1/file.npz",
+    ):
         with pytest.raises(DataError, match="no address gave it"):
             fetch(Published("kkanji", "", "file.npz", (url,), MD5), tmp_path)
         assert left(tmp_path) == []
@@ -188,7 +219,10 @@ def test_503_is_tried_again(server, tmp_path):
 def test_mirrors_come_first_and_may_be_folders_or_files(server, tmp_path):
     file = published(server, "good")
     assert download.addresses(file, ["http://a/b/", "http://c/file.npz"]) == [
-        "http://a/b/file.npz", "http://c/file.npz", f"{server.url}/good/file.npz"]
+        "http://a/b/file.npz",
+        "http://c/file.npz",
+        f"{server.url}/good/file.npz",
+    ]
     fetch(file, tmp_path, mirrors=[f"{server.url}/404", f"{server.url}/503once"])
     assert [h for h, _ in server.asked] == ["404", "503once", "503once"]
 
@@ -241,7 +275,10 @@ def test_a_dead_mirror_does_not_cost_what_another_address_gave(server, tmp_path)
     note = tmp_path / "kkanji.tar.part.json"
     note.write_text(note.read_text().replace("/stall/", "/stallonce/"))
     server.asked[:] = [("stallonce", None)]  # it behaves from now on
-    assert fetch(file, tmp_path, mirrors=[f"{server.url}/503", f"{server.url}/404"]).read_bytes() == server.body
+    assert (
+        fetch(file, tmp_path, mirrors=[f"{server.url}/503", f"{server.url}/404"]).read_bytes()
+        == server.body
+    )
     assert server.asked[-1] == ("stallonce", f"bytes={HALF}-") and not part.exists()
 
 
@@ -250,7 +287,9 @@ def test_without_a_checksum_the_version_must_be_the_same(server, tmp_path):
     file = published(server, "stall", name="kkanji.tar", known=None)
     with pytest.raises(DataError):
         fetch(file, tmp_path)
-    good = Published("kkanji", "tar", "kkanji.tar", (file.urls[0].replace("stall", "stallonce"),), None)
+    good = Published(
+        "kkanji", "tar", "kkanji.tar", (file.urls[0].replace("stall", "stallonce"),), None
+    )
     server.asked.clear()
     server.asked.append(("stallonce", None))
     assert fetch(good, tmp_path).read_bytes() == server.body
@@ -267,8 +306,10 @@ def test_without_a_checksum_the_version_must_be_the_same(server, tmp_path):
     assert (tmp_path / "kkanji.tar.part").read_bytes() == server.body[:HALF]
 
 
-@pytest.mark.parametrize("name", ["kkanji.tar", "kanjivg-20260714-all.zip", "kanjivg-20260714.xml.gz",
-                                  "k49_classmap.csv"])
+@pytest.mark.parametrize(
+    "name",
+    ["kkanji.tar", "kanjivg-20260714-all.zip", "kanjivg-20260714.xml.gz", "k49_classmap.csv"],
+)
 @pytest.mark.parametrize("way", ["page", "good"])
 def test_without_a_checksum_an_error_page_is_not_taken_for_the_file(server, tmp_path, name, way):
     with pytest.raises(DataError, match="what came is no such file"):
@@ -298,12 +339,17 @@ def test_a_damaged_file_in_the_folder_is_replaced_only_by_a_good_one(server, tmp
 
 def test_two_at_once_do_not_mix(server, tmp_path):
     pytest.importorskip("fcntl")
-    with download._alone(tmp_path / "file.npz"), pytest.raises(DataError, match="another download of it is running"):
+    with (
+        download._alone(tmp_path / "file.npz"),
+        pytest.raises(DataError, match="another download of it is running"),
+    ):
         fetch(published(server, "good"), tmp_path)
     fetch(published(server, "good"), tmp_path)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere"
+)
 def test_a_read_only_folder(server, tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d").chmod(0o500)
@@ -313,8 +359,10 @@ def test_a_read_only_folder(server, tmp_path):
 
 def test_a_folder_that_is_a_file(server, tmp_path):
     (tmp_path / "d").touch()
-    for call in (lambda: fetch(published(server, "good"), tmp_path / "d"),
-                 lambda: download.take(published(server, known=MD5), good_copy(tmp_path), tmp_path / "d")):
+    for call in (
+        lambda: fetch(published(server, "good"), tmp_path / "d"),
+        lambda: download.take(published(server, known=MD5), good_copy(tmp_path), tmp_path / "d"),
+    ):
         with pytest.raises(DataError, match="cannot be written"):
             call()
 
@@ -339,14 +387,36 @@ def test_the_user_s_own_file_is_checked_and_copied(server, tmp_path):
 
 
 def command(*arguments, cache, **more):
-    environment = {k: v for k, v in os.environ.items() if k != "KUZUSHIJI_DATA"} | {"XDG_CACHE_HOME": str(cache)}
-    return subprocess.Popen([sys.executable, "-m", "data", *map(str, arguments)], cwd=ROOT, env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, **more)
+    environment = {k: v for k, v in os.environ.items() if k != "KUZUSHIJI_DATA"} | {
+        "XDG_CACHE_HOME": str(cache)
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "data", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        **more,
+    )
 
 
 def test_the_command_downloads_from_a_mirror(server, tmp_path, capsys):
     server.body = CSV
-    assert main(["download", "kmnist_classmap.csv", "--data", str(tmp_path), "--mirror", server.url + "/good"]) == 0
+    assert (
+        main(
+            [
+                "download",
+                "kmnist_classmap.csv",
+                "--data",
+                str(tmp_path),
+                "--mirror",
+                server.url + "/good",
+            ]
+        )
+        == 0
+    )
     assert (tmp_path / "kmnist" / "kmnist_classmap.csv").read_bytes() == CSV
     assert main(["list", "--data", str(tmp_path)]) == 0
     here = [line for line in capsys.readouterr().out.splitlines() if line.endswith("here")]
@@ -359,30 +429,59 @@ def test_the_command_takes_files_from_a_folder_or_a_file(tmp_path, capsys):
     assert "k49-train-imgs.npz" in capsys.readouterr().err  # what is not there is named
     assert left(tmp_path / "d" / "k49") == ["k49_classmap.csv"]
     (tmp_path / "kkanji (1).tar").write_bytes(tar_body())
-    assert main(["download", "kkanji", "--data", str(tmp_path / "d"), "--from", str(tmp_path / "kkanji (1).tar")]) == 0
+    assert (
+        main(
+            [
+                "download",
+                "kkanji",
+                "--data",
+                str(tmp_path / "d"),
+                "--from",
+                str(tmp_path / "kkanji (1).tar"),
+            ]
+        )
+        == 0
+    )
     assert (tmp_path / "d" / "kkanji.tar").is_file()
     for source in (tmp_path / "none", tmp_path / "d" / "k49"):
-        assert main(["download", "kkanji", "--data", str(tmp_path / "d"), "--from", str(source)]) == 2
+        assert (
+            main(["download", "kkanji", "--data", str(tmp_path / "d"), "--from", str(source)]) == 2
+        )
     (tmp_path / "kkanji.tar").write_bytes(tar_body()[:5000])
     assert main(["download", "kkanji", "--data", str(tmp_path / "e"), "--from", str(tmp_path)]) == 2
-    assert all(e.startswith("error: ") for e in capsys.readouterr().err.splitlines()) and not (tmp_path / "e").exists()
+    assert (
+        all(e.startswith("error: ") for e in capsys.readouterr().err.splitlines())
+        and not (tmp_path / "e").exists()
+    )
 
 
-@pytest.mark.parametrize("arguments", [[], ["k50"], ["kkanji", "--format", "npz"], ["kanjivg", "--release", "2026"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["k50"], ["kkanji", "--format", "npz"], ["kanjivg", "--release", "2026"]]
+)
 def test_wrong_arguments_are_one_line_and_exit_2(tmp_path, arguments):
     done = command("download", *arguments, "--data", tmp_path, cache=tmp_path)
     out, err = done.communicate(timeout=60)
-    assert done.returncode == 2 and out == "" and len(err.splitlines()) == 1 and err.startswith("error: ")
+    assert (
+        done.returncode == 2
+        and out == ""
+        and len(err.splitlines()) == 1
+        and err.startswith("error: ")
+    )
 
 
 def test_without_a_name_it_asks(monkeypatch, capsys):
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     from data import __main__ as program
+
     answers = iter(["x", "9", "1", "2"])
     monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
     assert [f.name for f in program._ask(catalogue.RELEASE)] == [
-        "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz",
-        "t10k-labels-idx1-ubyte.gz", "kmnist_classmap.csv"]
+        "train-images-idx3-ubyte.gz",
+        "train-labels-idx1-ubyte.gz",
+        "t10k-images-idx3-ubyte.gz",
+        "t10k-labels-idx1-ubyte.gz",
+        "kmnist_classmap.csv",
+    ]
     answers = iter(["3"])
     assert [f.name for f in program._ask(catalogue.RELEASE)] == ["kkanji.tar"]
     assert "3) Kuzushiji-Kanji" in capsys.readouterr().out
@@ -390,7 +489,11 @@ def test_without_a_name_it_asks(monkeypatch, capsys):
 
 def test_names_choose_files():
     names = [f.name for f in catalogue.choose(["all"])]
-    assert "kkanji.tar" in names and f"kanjivg-{catalogue.RELEASE}-all.zip" in names and "k49-test-imgs.npz" in names
+    assert (
+        "kkanji.tar" in names
+        and f"kanjivg-{catalogue.RELEASE}-all.zip" in names
+        and "k49-test-imgs.npz" in names
+    )
     assert "t10k-labels-idx1-ubyte.gz" not in names
     assert len(catalogue.choose(["kmnist"], "all-formats")) == 9
     [main_zip] = catalogue.choose(["kanjivg"], "main", "20250816")
@@ -403,11 +506,22 @@ def test_names_choose_files():
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGINT")
 def test_ctrl_c_leaves_a_part_that_the_next_call_goes_on_with(server, tmp_path):
     server.body = tar_body()
-    arguments = ("download", "kkanji", "--data", tmp_path, "--mirror", server.url + "/stallonce", "--timeout", "60")
+    arguments = (
+        "download",
+        "kkanji",
+        "--data",
+        tmp_path,
+        "--mirror",
+        server.url + "/stallonce",
+        "--timeout",
+        "60",
+    )
     process = command(*arguments, cache=tmp_path / "cache")
     part = tmp_path / "kkanji.tar.part"
     deadline = time.monotonic() + 60
-    while not (part.is_file() and part.stat().st_size >= HALF - 8192) and time.monotonic() < deadline:
+    while (
+        not (part.is_file() and part.stat().st_size >= HALF - 8192) and time.monotonic() < deadline
+    ):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -415,7 +529,9 @@ def test_ctrl_c_leaves_a_part_that_the_next_call_goes_on_with(server, tmp_path):
     assert part.stat().st_size == HALF and not (tmp_path / "kkanji.tar").exists()
     assert main(list(map(str, arguments))) == 0
     assert server.asked[-1] == ("stallonce", f"bytes={HALF}-")
-    assert (tmp_path / "kkanji.tar").read_bytes() == server.body and left(tmp_path) == ["kkanji.tar"]
+    assert (tmp_path / "kkanji.tar").read_bytes() == server.body and left(tmp_path) == [
+        "kkanji.tar"
+    ]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs setrlimit")
@@ -423,12 +539,21 @@ def test_ctrl_c_leaves_a_part_that_the_next_call_goes_on_with(server, tmp_path):
 def test_a_full_disk_is_one_line(server, tmp_path, way):
     """No file may grow over 50 kB: to the program the same as a disk that has no more room."""
     import resource
+
     server.body = tar_body()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "kkanji.tar").write_bytes(server.body)
     more = ("--mirror", server.url + "/good") if way == "mirror" else ("--from", tmp_path / "mine")
-    process = command("download", "kkanji", "--data", tmp_path / "d", "--quiet", *more, cache=tmp_path,
-                      preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)))
+    process = command(
+        "download",
+        "kkanji",
+        "--data",
+        tmp_path / "d",
+        "--quiet",
+        *more,
+        cache=tmp_path,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
+    )
     out, err = process.communicate(timeout=60)
     assert process.returncode == 2 and out == "" and len(err.splitlines()) == 1
     assert "kkanji.tar: cannot be written" in err and "free space" in err

@@ -40,6 +40,7 @@ IDX = {
 
 # Of other years
 
+
 def test_kanjivg_of_before_2015_declares_no_prefix(tmp_path):
     body = (
         '<kanjivg><kanji id="kvg:kanji_04e00"><g id="kvg:04e00" kvg:element="一">'
@@ -399,11 +400,15 @@ def test_what_protocol_5_could_smuggle_in_is_refused(tmp_path):
 
 # One bad record among good ones
 
+
 def test_strokes_without_points_are_dropped_counted_and_said(tmp_path, capsys):
-    good, bad = {"word": "a", "drawing": [[[1, 2], [3, 4]]]}, {
-        "word": "b",
-        "drawing": [[[], []], [[1, 2], [3, 4]], [[], [], []]],
-    }
+    good, bad = (
+        {"word": "a", "drawing": [[[1, 2], [3, 4]]]},
+        {
+            "word": "b",
+            "drawing": [[[], []], [[1, 2], [3, 4]], [[], [], []]],
+        },
+    )
     (tmp_path / "a.ndjson").write_text(
         "".join(json.dumps(r) + "\n" for r in (good, bad, good)), encoding="utf-8"
     )
@@ -477,14 +482,7 @@ def test_a_drawing_that_is_clipped_otherwise_keeps_all_its_strokes():
         '<path clip-path="url(#none)" d="M1 1L9 9"/><path d="M2 2L8 8"/>',
         f'{window}<g clip-path="url(#w)"><path d="M1 1L9 9"/></g><path d="M2 2L8 8"/>',
     ):
-        assert (
-            len(
-                svgs.read(
-                    f"{HEAD}{body}</svg>".encode()
-                ).strokes
-            )
-            == 2
-        )
+        assert len(svgs.read(f"{HEAD}{body}</svg>".encode()).strokes) == 2
 
 
 @pytest.mark.parametrize(
@@ -497,9 +495,7 @@ def test_a_drawing_that_is_clipped_otherwise_keeps_all_its_strokes():
     ],
 )
 def test_numbers_as_programs_pack_them(d, end):
-    [stroke] = svgs.read(
-        f'{HEAD}<path d="{d}"/></svg>'.encode()
-    ).strokes
+    [stroke] = svgs.read(f'{HEAD}<path d="{d}"/></svg>'.encode()).strokes
     assert np.allclose(stroke[-1], end, atol=0.01)
 
 

@@ -1,4 +1,6 @@
-"""data.fonts: a font's kanji as pictures of the old domain; what it lacks is left out; nothing half-written stays."""
+"""data.fonts: a font's kanji as pictures of the old domain; what it lacks is left out; nothing
+half-written stays."""
+
 import numpy as np
 import pytest
 from fontTools.fontBuilder import FontBuilder
@@ -22,7 +24,12 @@ def font(tmp_path_factory):
     """A font of two kanji: 一 a flat bar, 口 a square block; and a space's worth of nothing for 二."""
     path = tmp_path_factory.mktemp("font") / "two.ttf"
     builder = FontBuilder(1000, isTTF=True)
-    glyphs = {".notdef": box(100, 0, 300, 700), "one": box(50, 400, 950, 500), "mouth": box(200, 100, 800, 700), "blank": TTGlyphPen(None).glyph()}
+    glyphs = {
+        ".notdef": box(100, 0, 300, 700),
+        "one": box(50, 400, 950, 500),
+        "mouth": box(200, 100, 800, 700),
+        "blank": TTGlyphPen(None).glyph(),
+    }
     builder.setupGlyphOrder(list(glyphs))
     builder.setupCharacterMap({ord("一"): "one", ord("口"): "mouth", ord("二"): "blank"})
     builder.setupGlyf(glyphs)
@@ -39,12 +46,21 @@ def test_kanji_fill_the_picture_and_what_the_font_lacks_is_left_out(font, tmp_pa
     points = np.array([ord(c) for c in "一丁口二"])
     fonts.prepare(tmp_path, [font], points, progress=False)
     drawn = fonts.load(tmp_path)
-    assert drawn.code_points.tolist() == [ord("一"), ord("口")]  # 丁 has the font's sign for all it lacks, 二 is blank
-    assert drawn.images.dtype == np.uint8 and drawn.font.tolist() == [0, 0] and drawn.names == ["two.ttf"]
+    assert drawn.code_points.tolist() == [
+        ord("一"),
+        ord("口"),
+    ]  # 丁 has the font's sign for all it lacks, 二 is blank
+    assert (
+        drawn.images.dtype == np.uint8
+        and drawn.font.tolist() == [0, 0]
+        and drawn.names == ["two.ttf"]
+    )
     bar, block = drawn.images
     assert (block == 255).mean() > 0.95
     rows = np.flatnonzero((bar > 127).any(1))
-    assert (bar > 127).any(0).all() and 6 <= len(rows) <= 8 and abs(rows.mean() - 31.5) <= 1  # 9 to 1, in the middle
+    assert (
+        (bar > 127).any(0).all() and 6 <= len(rows) <= 8 and abs(rows.mean() - 31.5) <= 1
+    )  # 9 to 1, in the middle
     assert drawn.sources["two.ttf"]["bytes"] == font.stat().st_size
 
 

@@ -1,4 +1,6 @@
-"""data.hands: brush writing made from strokes: the same for the same seed, of the right characters, and readable."""
+"""data.hands: brush writing made from strokes: the same for the same seed, of the right characters,
+and readable."""
+
 import json
 
 import numpy as np
@@ -9,11 +11,31 @@ from data import DataError, corpus, hands
 from data.__main__ import main
 
 CROSS = [np.float32([(15, 55), (95, 55)]), np.float32([(55, 15), (55, 95)])]
-PLAIN = hands.Hand(cursive=0, width=6, swing=0, nib=0, flat=0, slant=0, turn=0, aspect=1, bend=0, shake=0, uneven=0, dry=0, rough=0, soft=0)
+PLAIN = hands.Hand(
+    cursive=0,
+    width=6,
+    swing=0,
+    nib=0,
+    flat=0,
+    slant=0,
+    turn=0,
+    aspect=1,
+    bend=0,
+    shake=0,
+    uneven=0,
+    dry=0,
+    rough=0,
+    soft=0,
+)
 
 
 def written(strokes, seed=0, parts=(), **changed):
-    return hands.write(strokes, list(parts), hands.dataclasses.replace(PLAIN, **changed), np.random.default_rng(seed))
+    return hands.write(
+        strokes,
+        list(parts),
+        hands.dataclasses.replace(PLAIN, **changed),
+        np.random.default_rng(seed),
+    )
 
 
 def test_a_plain_hand_writes_the_strokes_as_they_are():
@@ -21,12 +43,17 @@ def test_a_plain_hand_writes_the_strokes_as_they_are():
     assert image.shape == (64, 64) and image.dtype == np.uint8
     middle = image[30:34, 30:34]
     assert (middle > 200).mean() > 0.9 and image[:20, :20].max() == 0 and image[44:, 44:].max() == 0
-    assert (image[32] > 127).sum() > 58 and (image[:, 32] > 127).sum() > 58  # fills the picture, both ways
+    assert (image[32] > 127).sum() > 58 and (
+        image[:, 32] > 127
+    ).sum() > 58  # fills the picture, both ways
 
 
 def test_a_cursive_hand_joins_strokes_that_a_plain_one_keeps_apart():
     apart = [np.float32([(10, y), (95, y)]) for y in (15, 55, 95)]
-    pieces = lambda cursive: [ndimage.label(written(apart, seed, cursive=cursive) > 60, np.ones((3, 3)))[1] for seed in range(12)]
+    pieces = lambda cursive: [
+        ndimage.label(written(apart, seed, cursive=cursive) > 60, np.ones((3, 3)))[1]
+        for seed in range(12)
+    ]
     assert pieces(0.0) == [3] * 12 and np.mean(pieces(1.0)) < 1.8
 
 
@@ -37,8 +64,12 @@ def test_width_thins_and_thickens_and_dry_takes_ink_away():
 
 
 def test_a_component_that_grows_leaves_the_other_as_it_is():
-    box = [np.float32([(10, y), (50, y)]) for y in (20, 90)] + [np.float32([(60, y), (100, y)]) for y in (20, 90)]
-    varied = hands.vary(box, [(2, 4)], hands.dataclasses.replace(PLAIN, uneven=0.3), np.random.default_rng(0))
+    box = [np.float32([(10, y), (50, y)]) for y in (20, 90)] + [
+        np.float32([(60, y), (100, y)]) for y in (20, 90)
+    ]
+    varied = hands.vary(
+        box, [(2, 4)], hands.dataclasses.replace(PLAIN, uneven=0.3), np.random.default_rng(0)
+    )
     np.testing.assert_allclose(np.concatenate(varied[:2]), np.concatenate(box[:2]))
     assert np.abs(varied[2] - box[2]).max() > 1
 
@@ -65,7 +96,10 @@ def test_the_collection_is_the_same_for_a_seed_however_many_work_at_it(sample, t
         (tmp_path / name).mkdir()
         hands.prepare(tmp_path / name, sample, points, 3, seed, jobs, progress=False)
         made.append(hands.load(tmp_path / name))
-    assert made[0].images.shape == (18, 64, 64) and made[0].code_points.tolist() == np.repeat(np.sort(points), 3).tolist()
+    assert (
+        made[0].images.shape == (18, 64, 64)
+        and made[0].code_points.tolist() == np.repeat(np.sort(points), 3).tolist()
+    )
     np.testing.assert_array_equal(made[0].images, made[1].images)
     assert (made[0].images != made[2].images).any((1, 2)).all()
     assert made[0].source["seed"] == 0 and made[0].source["each"] == 3

@@ -5,7 +5,17 @@ import pytest
 from published_files import PATHS, svg, svg_zip, xml_gz
 
 from data import DataError
-from data.kanjivg import Component, Glyph, Stroke, flatten, is_kanji, parse_path, polylines, polylines_many, read
+from data.kanjivg import (
+    Component,
+    Glyph,
+    Stroke,
+    flatten,
+    is_kanji,
+    parse_path,
+    polylines,
+    polylines_many,
+    read,
+)
 
 
 def test_absolute_and_relative_curves_agree():
@@ -30,18 +40,36 @@ def test_s_mirrors_an_s_too_and_after_m_starts_at_the_point():
     assert curves[1].tolist() == [[5, 6], [7, 8], [6, 7], [7, 8]]
 
 
-@pytest.mark.parametrize("numbers", ["-.5.3,1e-3-2+4,5E0", " -.5 .3 .001 -2 4. 5 ", "-.5,.3\n1e-3 , -2\t4,5"])
+@pytest.mark.parametrize(
+    "numbers", ["-.5.3,1e-3-2+4,5E0", " -.5 .3 .001 -2 4. 5 ", "-.5,.3\n1e-3 , -2\t4,5"]
+)
 def test_numbers_without_separators(numbers):
-    assert np.allclose(parse_path(f"M0,0C{numbers}")[0, 1:].ravel(), [-.5, .3, 1e-3, -2, 4, 5])
+    assert np.allclose(parse_path(f"M0,0C{numbers}")[0, 1:].ravel(), [-0.5, 0.3, 1e-3, -2, 4, 5])
 
 
-@pytest.mark.parametrize(("d", "words"), [
-    ("M0,0L5,5", "'L'"), ("M0,0c1,1,2,2,3,3z", "'z'"), ("M0,0Q1,1,2,2", "'Q'"), ("M0,0C1,2,3,4,5", "'C' has 5"),
-    ("M0,0s1,2,3", "'s' has 3"), ("M0,0,5,5c1,1,2,2,3,3", "'M' has 4"), ("M0c1,1,2,2,3,3", "'M' has 1"),
-    ("C1,2,3,4,5,6", "starts with command 'C'"), ("1,2C1,2,3,4,5,6", "'1'"), ("M NaN,0C1,2,3,4,5,6", "'M' has 0"),
-    ("M0,0CNaN,2,3,4,5,6", "'C' has 0"), ("M0,0C1e999,2,3,4,5,6", "'C' holds an infinite"), ("", "draws nothing"),
-    ("M3,4", "draws nothing"), ("M0,0C1,,2,3,4,5,6", "'C' has 1"), ("M0,0C1,2,3,4,5,6,", "comma"),
-    ("M0,0C1,2,3,4,5,6M9,9C1,2,3,4,5,6", "second path command 'M'"), ("M0,0C1,2,3,4,5,６", "'C' has 5")])
+@pytest.mark.parametrize(
+    ("d", "words"),
+    [
+        ("M0,0L5,5", "'L'"),
+        ("M0,0c1,1,2,2,3,3z", "'z'"),
+        ("M0,0Q1,1,2,2", "'Q'"),
+        ("M0,0C1,2,3,4,5", "'C' has 5"),
+        ("M0,0s1,2,3", "'s' has 3"),
+        ("M0,0,5,5c1,1,2,2,3,3", "'M' has 4"),
+        ("M0c1,1,2,2,3,3", "'M' has 1"),
+        ("C1,2,3,4,5,6", "starts with command 'C'"),
+        ("1,2C1,2,3,4,5,6", "'1'"),
+        ("M NaN,0C1,2,3,4,5,6", "'M' has 0"),
+        ("M0,0CNaN,2,3,4,5,6", "'C' has 0"),
+        ("M0,0C1e999,2,3,4,5,6", "'C' holds an infinite"),
+        ("", "draws nothing"),
+        ("M3,4", "draws nothing"),
+        ("M0,0C1,,2,3,4,5,6", "'C' has 1"),
+        ("M0,0C1,2,3,4,5,6,", "comma"),
+        ("M0,0C1,2,3,4,5,6M9,9C1,2,3,4,5,6", "second path command 'M'"),
+        ("M0,0C1,2,3,4,5,６", "'C' has 5"),
+    ],
+)
 def test_bad_paths_name_place_and_command(d, words):
     with pytest.raises(DataError, match="kvg:04e00 stroke 1") as error:
         parse_path(d, "file.xml.gz: kvg:04e00 stroke 1")
@@ -52,7 +80,9 @@ def test_flatten_stays_within_its_tolerance():
     curve = np.array([[[0, 0], [100, 0], [0, 100], [100, 100]]], float)
     t = np.linspace(0, 1, 5001)[:, None]
     p = curve[0]
-    exact = (1 - t) ** 3 * p[0] + 3 * (1 - t) ** 2 * t * p[1] + 3 * (1 - t) * t ** 2 * p[2] + t ** 3 * p[3]
+    exact = (
+        (1 - t) ** 3 * p[0] + 3 * (1 - t) ** 2 * t * p[1] + 3 * (1 - t) * t**2 * p[2] + t**3 * p[3]
+    )
     for tolerance in (1.0, 0.02):
         line = flatten(curve, tolerance)
         a, b = line[:-1, None], line[1:, None]
@@ -74,18 +104,31 @@ def test_all_layouts_give_the_same_glyphs(tmp_path):
     for stem, paths in glyphs.items():
         (tmp_path / "kanji" / f"{stem}.svg").write_text(svg(stem, paths), encoding="utf-8")
     single = read(xml_gz(tmp_path / "kanjivg-1.xml.gz", glyphs))
-    (tmp_path / "kanjivg-1.xml").write_bytes(gzip.decompress((tmp_path / "kanjivg-1.xml.gz").read_bytes()))
+    (tmp_path / "kanjivg-1.xml").write_bytes(
+        gzip.decompress((tmp_path / "kanjivg-1.xml.gz").read_bytes())
+    )
     assert [g.id for g in single] == ["kvg:04e00", "kvg:04e8c", "kvg:20b9f"]
-    assert single[0] == Glyph(0x4E00, "", "kvg:04e00", (Stroke(PATHS[0], "㇐"),), single[0].components)
+    assert single[0] == Glyph(
+        0x4E00, "", "kvg:04e00", (Stroke(PATHS[0], "㇐"),), single[0].components
+    )
     assert [(c.parent, c.first, c.last) for c in single[0].components] == [(-1, 0, 1)]
-    for other in (tmp_path / "kanji", svg_zip(tmp_path / "kanjivg-1-main.zip", glyphs), tmp_path / "kanjivg-1.xml"):
+    for other in (
+        tmp_path / "kanji",
+        svg_zip(tmp_path / "kanjivg-1-main.zip", glyphs),
+        tmp_path / "kanjivg-1.xml",
+    ):
         assert read(other) == single
 
 
 def test_variants_follow_the_standard_form(tmp_path):
-    glyphs = read(svg_zip(tmp_path / "a.zip", {"04e00-Kaisho": PATHS, "04e00": PATHS, "04e00-VtLst": PATHS}))
-    assert [(g.variant, g.id) for g in glyphs] == [("", "kvg:04e00"), ("Kaisho", "kvg:04e00-Kaisho"),
-                                                   ("VtLst", "kvg:04e00-VtLst")]
+    glyphs = read(
+        svg_zip(tmp_path / "a.zip", {"04e00-Kaisho": PATHS, "04e00": PATHS, "04e00-VtLst": PATHS})
+    )
+    assert [(g.variant, g.id) for g in glyphs] == [
+        ("", "kvg:04e00"),
+        ("Kaisho", "kvg:04e00-Kaisho"),
+        ("VtLst", "kvg:04e00-VtLst"),
+    ]
 
 
 def test_entities_are_not_expanded(tmp_path):
@@ -100,16 +143,27 @@ def test_entities_are_not_expanded(tmp_path):
 
 @pytest.mark.parametrize("cut", [1, 30, -5])
 def test_cut_files_are_named(tmp_path, cut):
-    for path in (xml_gz(tmp_path / "k.xml.gz", {"04e00": PATHS}), svg_zip(tmp_path / "k.zip", {"04e00": PATHS})):
+    for path in (
+        xml_gz(tmp_path / "k.xml.gz", {"04e00": PATHS}),
+        svg_zip(tmp_path / "k.zip", {"04e00": PATHS}),
+    ):
         path.write_bytes(path.read_bytes()[:cut])
         with pytest.raises(DataError, match=path.name) as error:
             read(path)
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["<kanjivg><kanji", "<kanjivg/>", "", '<kanjivg><kanji id="kvg:kanji_x"/></kanjivg>',
-                                  '<kanjivg><kanji id="kvg:kanji_04e00"/></kanjivg>',
-                                  '<kanjivg><kanji id="kvg:kanji_04e00"><path/></kanji></kanjivg>'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<kanjivg><kanji",
+        "<kanjivg/>",
+        "",
+        '<kanjivg><kanji id="kvg:kanji_x"/></kanjivg>',
+        '<kanjivg><kanji id="kvg:kanji_04e00"/></kanjivg>',
+        '<kanjivg><kanji id="kvg:kanji_04e00"><path/></kanji></kanjivg>',
+    ],
+)
 def test_other_xml_is_refused(tmp_path, text):
     (tmp_path / "k.xml").write_text(text)
     with pytest.raises(DataError, match="k.xml"):
@@ -129,7 +183,14 @@ def test_missing_empty_and_doubled(tmp_path):
         read(tmp_path / "k.xml")
 
 
-@pytest.mark.parametrize("path", ["M1e300 0C1 1 2 2 3 3", "M0 0c9e307 0 9e307 0 9e307 0 9e307 0 9e307 0 9e307 0", "M0 0C1 1 2 2 3 -1e6"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "M1e300 0C1 1 2 2 3 3",
+        "M0 0c9e307 0 9e307 0 9e307 0 9e307 0 9e307 0 9e307 0",
+        "M0 0C1 1 2 2 3 -1e6",
+    ],
+)
 def test_coordinates_far_away_are_named(path):
     good = Glyph(0x4E00, "", "kvg:04e00", (Stroke("M0 0C1 1 2 2 3 3c1 1 2 2 3 3", ""),))
     bad = Glyph(0x4E8C, "", "kvg:04e8c", (good.strokes[0], Stroke(path, ""), good.strokes[0]))
@@ -143,23 +204,36 @@ def test_is_kanji():
 
 
 def test_groups_tell_elements_radicals_and_the_strokes_that_they_span(tmp_path):
-    body = ('<g id="kvg:05e83" kvg:element="広"><g kvg:element="广" kvg:position="tare" kvg:radical="general">{0}'
-            '<g kvg:element="厂" kvg:part="2" kvg:variant="true">{0}{0}</g></g>'
-            '<g kvg:element="厶" kvg:original="ム" kvg:phon="厶" kvg:partial="true">{0}</g></g>').format(f'<path d="{PATHS[0]}"/>')
+    body = (
+        '<g id="kvg:05e83" kvg:element="広"><g kvg:element="广" kvg:position="tare" kvg:radical="general">{0}'
+        '<g kvg:element="厂" kvg:part="2" kvg:variant="true">{0}{0}</g></g>'
+        '<g kvg:element="厶" kvg:original="ム" kvg:phon="厶" kvg:partial="true">{0}</g></g>'
+    ).format(f'<path d="{PATHS[0]}"/>')
     path = tmp_path / "kanjivg-20250816.xml"
-    path.write_text(f"<kanjivg xmlns:kvg='http://kanjivg.tagaini.net'><kanji id='kvg:kanji_05e83'>{body}</kanji></kanjivg>", "utf-8")
+    path.write_text(
+        f"<kanjivg xmlns:kvg='http://kanjivg.tagaini.net'><kanji id='kvg:kanji_05e83'>{body}</kanji></kanjivg>",
+        "utf-8",
+    )
     [glyph] = read(path)
     assert len(glyph.strokes) == 4
     assert glyph.components == (
-        Component("広", "", "", "", "", 0, False, False, -1, 0, 4), Component("广", "", "tare", "general", "", 0, False, False, 0, 0, 3),
-        Component("厂", "", "", "", "", 2, True, False, 1, 1, 3), Component("厶", "ム", "", "", "厶", 0, False, True, 0, 3, 4))
+        Component("広", "", "", "", "", 0, False, False, -1, 0, 4),
+        Component("广", "", "tare", "general", "", 0, False, False, 0, 0, 3),
+        Component("厂", "", "", "", "", 2, True, False, 1, 1, 3),
+        Component("厶", "ム", "", "", "厶", 0, False, True, 0, 3, 4),
+    )
     path.write_text(path.read_text("utf-8").replace("ム", "ム" * 65), "utf-8")
     with pytest.raises(DataError, match="kvg:original has 65 characters"):
         read(path)
 
 
 def test_many_glyphs_at_once_give_what_each_gives(tmp_path):
-    glyphs = read(xml_gz(tmp_path / "kanjivg-20250816.xml.gz", {"04e00": PATHS[:1], "04e01": PATHS, "04e03": PATHS[::-1]}))
+    glyphs = read(
+        xml_gz(
+            tmp_path / "kanjivg-20250816.xml.gz",
+            {"04e00": PATHS[:1], "04e01": PATHS, "04e03": PATHS[::-1]},
+        )
+    )
     points, bounds = polylines_many(glyphs)
     one_by_one = [line for glyph in glyphs for line in polylines(glyph)]
     assert len(bounds) == 6 and points.dtype == np.float32

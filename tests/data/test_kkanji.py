@@ -19,7 +19,9 @@ def test_tar_and_folder_give_names_code_points_and_pixels(tmp_path):
         (tmp_path / name).write_bytes(content)
     from_tar = {n: (c, i) for c, n, i in read(tar(tmp_path / "kkanji.tar", members))}
     from_folder = {n: (c, i) for c, n, i in read(tmp_path / "kkanji2")}
-    assert list(from_tar) == [n.removeprefix("kkanji2/") for n in members] and set(from_tar) == set(from_folder)
+    assert list(from_tar) == [n.removeprefix("kkanji2/") for n in members] and set(from_tar) == set(
+        from_folder
+    )
     for name, (code_point, pixels) in from_tar.items():
         assert f"U+{code_point:04X}" == name.split("/")[0]
         assert pixels.dtype == np.uint8 and (pixels == from_folder[name][1]).all()
@@ -28,7 +30,9 @@ def test_tar_and_folder_give_names_code_points_and_pixels(tmp_path):
 
 def test_leftovers_of_file_managers_are_skipped(tmp_path):
     members = {"kkanji2/.DS_Store": b"x", "kkanji2/U+4E00/._a.png": b"x", GOOD: png(image(1))}
-    assert [n for _, n, _ in read(tar(tmp_path / "kkanji.tar", members))] == [GOOD.removeprefix("kkanji2/")]
+    assert [n for _, n, _ in read(tar(tmp_path / "kkanji.tar", members))] == [
+        GOOD.removeprefix("kkanji2/")
+    ]
 
 
 def bad_png(mode="L", size=(64, 64)):
@@ -43,23 +47,40 @@ def huge_png():
     return bytes(content)
 
 
-@pytest.mark.parametrize(("name", "content", "words"), [
-    (GOOD, bad_png(size=(64, 63)), "64x63"), (GOOD, bad_png("RGB"), "mode RGB"), (GOOD, bad_png("1"), "mode 1"),
-    (GOOD, bad_png("LA"), "mode LA"), (GOOD, huge_png(), "65536x65536"), (GOOD, b"hello", "not a PNG"),
-    (GOOD, b"", "not a PNG"), (GOOD, png(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8))[:900],
-                               "cannot be decoded"),
-    ("kkanji2/4E00/a.png", png(image(1)), "'4E00' is not a code point"),
-    ("kkanji2/U+D800/a.png", png(image(1)), "'U+D800' is not a code point"),
-    ("kkanji2/U+110000/a.png", png(image(1)), "is not a code point"),
-    ("kkanji2/U+4E00/../U+4E01/a.png", png(image(1)), "leads out"), ("/U+4E00/a.png", png(image(1)), "leads out"),
-    ("a.png", png(image(1)), "not an image"), ("kkanji2/U+4E00/a.txt", b"x", "not an image"),
-    (GOOD, bytes(70000), "not a small regular file"), ("kkanji2/U+4E00/a\nb.png", b"x", "cannot be decoded")])
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (GOOD, bad_png(size=(64, 63)), "64x63"),
+        (GOOD, bad_png("RGB"), "mode RGB"),
+        (GOOD, bad_png("1"), "mode 1"),
+        (GOOD, bad_png("LA"), "mode LA"),
+        (GOOD, huge_png(), "65536x65536"),
+        (GOOD, b"hello", "not a PNG"),
+        (GOOD, b"", "not a PNG"),
+        (
+            GOOD,
+            png(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8))[:900],
+            "cannot be decoded",
+        ),
+        ("kkanji2/4E00/a.png", png(image(1)), "'4E00' is not a code point"),
+        ("kkanji2/U+D800/a.png", png(image(1)), "'U+D800' is not a code point"),
+        ("kkanji2/U+110000/a.png", png(image(1)), "is not a code point"),
+        ("kkanji2/U+4E00/../U+4E01/a.png", png(image(1)), "leads out"),
+        ("/U+4E00/a.png", png(image(1)), "leads out"),
+        ("a.png", png(image(1)), "not an image"),
+        ("kkanji2/U+4E00/a.txt", b"x", "not an image"),
+        (GOOD, bytes(70000), "not a small regular file"),
+        ("kkanji2/U+4E00/a\nb.png", b"x", "cannot be decoded"),
+    ],
+)
 def test_bad_members_are_named_in_one_line(tmp_path, name, content, words):
     path = tar(tmp_path / "kkanji.tar", {name: content})
     with pytest.raises(DataError) as error:
         list(read(path))
     message = str(error.value)
-    assert words in message and str(path) in message and name.split("/")[-1].split("\n")[0] in message
+    assert (
+        words in message and str(path) in message and name.split("/")[-1].split("\n")[0] in message
+    )
     assert "\n" not in message
 
 
@@ -101,7 +122,7 @@ def test_a_broken_header_is_not_taken_for_the_end(tmp_path):
     with tarfile.open(path) as archive:
         second = archive.getmembers()[1].offset
     content = bytearray(path.read_bytes())
-    content[second:second + 8] = b"garbage!"
+    content[second : second + 8] = b"garbage!"
     path.write_bytes(content)
     with pytest.raises(DataError, match="damaged"):
         list(read(path))

@@ -21,7 +21,11 @@ def npz(path, array, **more):
 
 def idx(path, array, magic=None, shape=None):
     header = bytes([0, 0, 8, array.ndim]) if magic is None else magic
-    path.write_bytes(gzip.compress(header + struct.pack(f">{array.ndim}I", *(shape or array.shape)) + array.tobytes()))
+    path.write_bytes(
+        gzip.compress(
+            header + struct.pack(f">{array.ndim}I", *(shape or array.shape)) + array.tobytes()
+        )
+    )
 
 
 @pytest.fixture
@@ -36,7 +40,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize(("name", "form"), [("kmnist", None), ("kmnist", "npz"), ("kmnist", "idx"), ("k49", None)])
+@pytest.mark.parametrize(
+    ("name", "form"), [("kmnist", None), ("kmnist", "npz"), ("kmnist", "idx"), ("k49", None)]
+)
 def test_both_formats_give_the_documented_arrays(folder, name, form):
     kana = kmnist.load(name, "test", folder, form)
     assert (kana.images == IMAGES).all() and (kana.labels == LABELS).all()
@@ -49,10 +55,22 @@ def test_both_formats_give_the_documented_arrays(folder, name, form):
 
 def test_the_class_map_is_read_where_it_is(folder):
     rows = [f"{i},U+{ord(c):04X},{c}" for i, c in enumerate("abcdefghij")]
-    (folder / "kmnist_classmap.csv").write_text("\n".join(["index,codepoint,char", *rows]), encoding="utf-8")
+    (folder / "kmnist_classmap.csv").write_text(
+        "\n".join(["index,codepoint,char", *rows]), encoding="utf-8"
+    )
     assert kmnist.load("kmnist", "test", folder).characters == tuple("abcdefghij")
-    for bad in (rows[:9], rows[::-1], ["0,U+0041,x", *rows[1:]], ["0,0041,A", *rows[1:]], [*rows[:9], "9,U+006A"], [], ["x"]):
-        (folder / "kmnist_classmap.csv").write_text("\n".join(["index,codepoint,char", *bad]), encoding="utf-8")
+    for bad in (
+        rows[:9],
+        rows[::-1],
+        ["0,U+0041,x", *rows[1:]],
+        ["0,0041,A", *rows[1:]],
+        [*rows[:9], "9,U+006A"],
+        [],
+        ["x"],
+    ):
+        (folder / "kmnist_classmap.csv").write_text(
+            "\n".join(["index,codepoint,char", *bad]), encoding="utf-8"
+        )
         with pytest.raises(DataError, match="kmnist_classmap.csv"):
             kmnist.load("kmnist", "test", folder)
     (folder / "kmnist_classmap.csv").write_bytes(b"index,codepoint,char\n0,\xff\n")
@@ -61,10 +79,15 @@ def test_the_class_map_is_read_where_it_is(folder):
 
 
 def test_missing_files_are_named_with_the_command_that_gets_them(folder, tmp_path, monkeypatch):
-    with pytest.raises(DataError, match="kmnist-train-imgs.npz and kmnist-train-labels.npz missing; "
-                                        "`python -m data download kmnist"):
+    with pytest.raises(
+        DataError,
+        match="kmnist-train-imgs.npz and kmnist-train-labels.npz missing; "
+        "`python -m data download kmnist",
+    ):
         kmnist.load("kmnist", "train", folder)
-    (folder / "train-labels-idx1-ubyte.gz").write_bytes((folder / "t10k-labels-idx1-ubyte.gz").read_bytes())
+    (folder / "train-labels-idx1-ubyte.gz").write_bytes(
+        (folder / "t10k-labels-idx1-ubyte.gz").read_bytes()
+    )
     with pytest.raises(DataError, match="train-images-idx3-ubyte.gz missing"):
         kmnist.load("kmnist", data=folder)
     monkeypatch.setenv("KUZUSHIJI_DATA", str(tmp_path / "empty"))
@@ -97,9 +120,12 @@ def flipped(path):
 def announces(shape, size=100, descr="|u1"):
     def write(path):
         header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(header, {"descr": descr, "fortran_order": False, "shape": shape})
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": descr, "fortran_order": False, "shape": shape}
+        )
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("arr_0.npy", header.getvalue() + bytes(size))
+
     return write
 
 
@@ -108,17 +134,27 @@ def other_member(path):
         archive.writestr("../arr_0.npy", b"x")
 
 
-@pytest.mark.parametrize(("spoil", "words"), [
-    (pickled, "pickled objects"), (truncated, "cut short or damaged"), (flipped, "cut short or damaged"),
-    (lambda p: p.write_bytes(b""), "cut short or damaged"), (lambda p: p.write_text("<html>"), "web page"),
-    (announces((10**9, 28, 28)), "instead of bytes with 3 axes"), (announces((20, 28, 28)), "announces an array of"),
-    (announces((0,), 0), "instead of bytes with 3 axes"),
-    (announces((20, 28, 28), 20 * 784 * 4, "<f4"), "holds float32"),
-    (announces((-1, 28, 28)), "k49-test-imgs.npz"), (announces((20, 27, 28), 20 * 27 * 28), "do not fit"),
-    (lambda p: npz(p, np.asfortranarray(IMAGES)), "instead of bytes with 3 axes"),
-    (lambda p: npz(p, IMAGES, more=LABELS), "instead of the one array arr_0"),
-    (other_member, "instead of the one array"),
-    (lambda p: npz(p, IMAGES[:19]), "do not fit"), (lambda p: npz(p, LABELS), "instead of bytes with 3 axes")])
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (pickled, "pickled objects"),
+        (truncated, "cut short or damaged"),
+        (flipped, "cut short or damaged"),
+        (lambda p: p.write_bytes(b""), "cut short or damaged"),
+        (lambda p: p.write_text("<html>"), "web page"),
+        (announces((10**9, 28, 28)), "instead of bytes with 3 axes"),
+        (announces((20, 28, 28)), "announces an array of"),
+        (announces((0,), 0), "instead of bytes with 3 axes"),
+        (announces((20, 28, 28), 20 * 784 * 4, "<f4"), "holds float32"),
+        (announces((-1, 28, 28)), "k49-test-imgs.npz"),
+        (announces((20, 27, 28), 20 * 27 * 28), "do not fit"),
+        (lambda p: npz(p, np.asfortranarray(IMAGES)), "instead of bytes with 3 axes"),
+        (lambda p: npz(p, IMAGES, more=LABELS), "instead of the one array arr_0"),
+        (other_member, "instead of the one array"),
+        (lambda p: npz(p, IMAGES[:19]), "do not fit"),
+        (lambda p: npz(p, LABELS), "instead of bytes with 3 axes"),
+    ],
+)
 def test_a_bad_npz_is_one_line_that_names_it(folder, capsys, spoil, words):
     path = folder / "k49" / "k49-test-imgs.npz"
     spoil(path)
@@ -128,15 +164,23 @@ def test_a_bad_npz_is_one_line_that_names_it(folder, capsys, spoil, words):
     assert "pickle was run" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("spoil", "words"), [
-    (truncated, "cut short or damaged"), (flipped, "t10k-images"),
-    (lambda p: p.write_bytes(b"\x1f\x8b"), "cut short or damaged"),
-    (lambda p: p.write_bytes(IMAGES.tobytes()), "does not begin as an idx file"),
-    (lambda p: idx(p, IMAGES, b"\x00\x00\x08\x01"), "does not begin as an idx file"),
-    (lambda p: idx(p, IMAGES, b"\x03\x08\x00\x00"), "does not begin as an idx file"),  # little-endian
-    (lambda p: idx(p, IMAGES, shape=(21, 28, 28)), "less than the array"),
-    (lambda p: idx(p, IMAGES, shape=(19, 28, 28)), "more than"),
-    (lambda p: idx(p, IMAGES, shape=(2**32 - 1,) * 3), "instead of bytes with 3 axes")])
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (truncated, "cut short or damaged"),
+        (flipped, "t10k-images"),
+        (lambda p: p.write_bytes(b"\x1f\x8b"), "cut short or damaged"),
+        (lambda p: p.write_bytes(IMAGES.tobytes()), "does not begin as an idx file"),
+        (lambda p: idx(p, IMAGES, b"\x00\x00\x08\x01"), "does not begin as an idx file"),
+        (
+            lambda p: idx(p, IMAGES, b"\x03\x08\x00\x00"),
+            "does not begin as an idx file",
+        ),  # little-endian
+        (lambda p: idx(p, IMAGES, shape=(21, 28, 28)), "less than the array"),
+        (lambda p: idx(p, IMAGES, shape=(19, 28, 28)), "more than"),
+        (lambda p: idx(p, IMAGES, shape=(2**32 - 1,) * 3), "instead of bytes with 3 axes"),
+    ],
+)
 def test_a_bad_idx_is_one_line_that_names_it(folder, spoil, words):
     path = folder / "t10k-images-idx3-ubyte.gz"
     spoil(path)
@@ -154,7 +198,11 @@ def test_a_label_without_a_class(folder):
 def test_info_counts_what_is_there(folder, capsys):
     assert main(["info", "kmnist", "--data", str(folder)]) == 0
     out = capsys.readouterr().out
-    assert "test: 20 images, 10 classes" in out and "お 2 き 2" in out and "train: no label file here" in out
+    assert (
+        "test: 20 images, 10 classes" in out
+        and "お 2 き 2" in out
+        and "train: no label file here" in out
+    )
     shutil.rmtree(folder / "k49")
     assert main(["info", "k49", "--data", str(folder)]) == 2
     assert capsys.readouterr().err.startswith("error: ")
@@ -164,7 +212,9 @@ def test_info_counts_what_is_there(folder, capsys):
 def test_the_published_files(real_data):
     first = kmnist.load("kmnist", "test", real_data)
     second = kmnist.load("kmnist", "test", real_data, "idx")
-    assert first.images.shape == (10_000, 28, 28) and np.bincount(first.labels).tolist() == [1000] * 10
+    assert (
+        first.images.shape == (10_000, 28, 28) and np.bincount(first.labels).tolist() == [1000] * 10
+    )
     assert (first.images == second.images).all() and (first.labels == second.labels).all()
     assert 40 < first.images.mean() < 60  # ink is bright
     for (name, split), count in kmnist.COUNTS.items():
@@ -176,6 +226,7 @@ def test_the_published_files(real_data):
 @pytest.mark.realdata
 def test_the_published_checksums_and_sizes(real_data):
     from data import download
+
     checked = 0
     for file in catalogue.files():
         path = download.find(real_data, file)

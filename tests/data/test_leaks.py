@@ -15,7 +15,7 @@ def writing(seed: int) -> np.ndarray:
     out = np.zeros((64, 64), np.uint8)
     for _ in range(6):
         y, x = rng.integers(8, 48, 2)
-        out[y:y + rng.integers(3, 20), x:x + rng.integers(3, 12)] = 255
+        out[y : y + rng.integers(3, 20), x : x + rng.integers(3, 12)] = 255
     return out
 
 
@@ -46,7 +46,8 @@ def test_different_writings_are_not():
 
 
 def old(names):
-    """12 classes of one val and five train images; in classes 3 and 7 one train image is the val image, shifted."""
+    """12 classes of one val and five train images; in classes 3 and 7 one train image is the val
+    image, shifted."""
     images, code_points, split = [], [], []
     for c in range(12):
         mine = [writing(100 * c + i) for i in range(6)]
@@ -56,7 +57,12 @@ def old(names):
         images += mine
         code_points += [0x4E00 + c] * 6
         split += [1] + [0] * 5
-    return corpus.Old(np.array(images), np.array(code_points, np.int32), np.array(names), np.array(split, np.uint8))
+    return corpus.Old(
+        np.array(images),
+        np.array(code_points, np.int32),
+        np.array(names),
+        np.array(split, np.uint8),
+    )
 
 
 def test_the_search_finds_what_was_put_there_and_writes_it(tmp_path):
@@ -69,7 +75,11 @@ def test_the_search_finds_what_was_put_there_and_writes_it(tmp_path):
     leaks.write(pairs, tmp_path / "pairs.csv")
     with open(tmp_path / "pairs.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [r["name"] for r in rows] == [p.name for p in pairs] and rows[0]["split"] == "val" and rows[0]["down"] == "2"
+    assert (
+        [r["name"] for r in rows] == [p.name for p in pairs]
+        and rows[0]["split"] == "val"
+        and rows[0]["down"] == "2"
+    )
     with pytest.raises(DataError, match="cannot be written"):
         leaks.write(pairs, tmp_path)
 
@@ -92,7 +102,9 @@ def test_true_duplicates_pass_the_threshold(real_data):
 
 def few(images, code_points, split):
     names = np.array([f"U+{c:04X}/{i:016x}.png" for i, c in enumerate(code_points)])
-    return corpus.Old(np.stack(images), np.array(code_points, np.int32), names, np.array(split, np.uint8))
+    return corpus.Old(
+        np.stack(images), np.array(code_points, np.int32), names, np.array(split, np.uint8)
+    )
 
 
 def test_pairs_are_those_that_reach_the_threshold():
@@ -112,12 +124,18 @@ def test_only_train_images_of_the_same_class_are_compared():
     given = few([image, image, other, image], [0x4E00, 0x4E01, 0x4E00, 0x4E00], [1, 0, 0, 2])
     pairs, searched = leaks.search(given, ("val",), 0.9)
     assert pairs == [] and searched == {"val": 1}
-    assert leaks.search(few([image, image, other], [0x4E00, 0x4E00, 0x4E00], [1, 0, 0]), ("val",), 0.9)[0][0].score > 0.99
+    assert (
+        leaks.search(
+            few([image, image, other], [0x4E00, 0x4E00, 0x4E00], [1, 0, 0]), ("val",), 0.9
+        )[0][0].score
+        > 0.99
+    )
 
 
 @pytest.mark.parametrize("larger", [1.06, 0.94])
 def test_a_copy_of_another_size_is_met_at_that_size(larger, monkeypatch):
-    """Fine lines all over the page: enlarged by a twentieth, they lie beside each other at its borders."""
+    """Fine lines all over the page: enlarged by a twentieth, they lie beside each other at its
+    borders."""
     image = np.zeros((64, 64), np.uint8)
     image[6:58:6, 6:58] = 255
     image[6:58, 6:58:9] = 255

@@ -1,4 +1,5 @@
 """data.locks: one holder at a time, and none after it has died."""
+
 import multiprocessing
 import signal
 import subprocess
@@ -16,7 +17,9 @@ HOLD = "import sys, time\nfrom pathlib import Path\nfrom data.locks import locke
 @pytest.mark.parametrize("name", [".", "file.lock"])
 def test_a_lock_goes_with_its_process(tmp_path, name):
     path = tmp_path / name
-    with subprocess.Popen([sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
         try:
             assert process.stdout.readline() == "held\n"
             for _ in range(2):
@@ -45,7 +48,9 @@ def count(path: Path, often: int, counter) -> None:
 def test_a_file_that_is_removed_by_its_holder_locks_nobody_in_beside_the_next(tmp_path):
     context = multiprocessing.get_context("spawn")
     counter = context.RawArray("l", 1)
-    workers = [context.Process(target=count, args=(tmp_path / "a.lock", 200, counter)) for _ in range(3)]
+    workers = [
+        context.Process(target=count, args=(tmp_path / "a.lock", 200, counter)) for _ in range(3)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -54,7 +59,9 @@ def test_a_file_that_is_removed_by_its_holder_locks_nobody_in_beside_the_next(tm
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
-def test_a_file_that_is_removed_between_open_and_lock_keeps_nobody_out_and_is_made_again(tmp_path, monkeypatch):
+def test_a_file_that_is_removed_between_open_and_lock_keeps_nobody_out_and_is_made_again(
+    tmp_path, monkeypatch
+):
     import fcntl
 
     path, flock, removed = tmp_path / "a.lock", fcntl.flock, []

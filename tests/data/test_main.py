@@ -10,9 +10,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*arguments, cache):
-    environment = {k: v for k, v in os.environ.items() if k != "KUZUSHIJI_DATA"} | {"XDG_CACHE_HOME": str(cache)}
-    return subprocess.run([sys.executable, "-m", "data", *map(str, arguments)], cwd=ROOT, env=environment,
-                          capture_output=True, text=True)
+    environment = {k: v for k, v in os.environ.items() if k != "KUZUSHIJI_DATA"} | {
+        "XDG_CACHE_HOME": str(cache)
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "data", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_prepare_and_info_show_the_counts(tmp_path):
@@ -22,8 +29,12 @@ def test_prepare_and_info_show_the_counts(tmp_path):
         assert done.returncode == 0, done.stderr
         assert "kkanji.tar" in done.stdout and "sha256" in done.stdout
         lines = {" ".join(line.split()) for line in done.stdout.splitlines()}
-        assert {"train 114 images 19 classes", "val 19 images 19 classes", "test 19 images 19 classes",
-                "zero-shot 8 images 1 classes"} <= lines
+        assert {
+            "train 114 images 19 classes",
+            "val 19 images 19 classes",
+            "test 19 images 19 classes",
+            "zero-shot 8 images 1 classes",
+        } <= lines
 
 
 @pytest.mark.parametrize("command", ["prepare", "info"])

@@ -25,7 +25,9 @@ def empty_cache(tmp_path, monkeypatch):
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 def test_prepared_arrays_are_the_published_files(tmp_path):
@@ -34,13 +36,23 @@ def test_prepared_arrays_are_the_published_files(tmp_path):
     assert not loaded.is_sample and loaded.folder == folder
     old, new = loaded.old, loaded.new
     assert old.images.shape == (160, 64, 64) and old.images.dtype == np.uint8
-    assert old.code_points.dtype == np.int32 and old.split.dtype == np.uint8 and new.code_points.dtype == np.int32
+    assert (
+        old.code_points.dtype == np.int32
+        and old.split.dtype == np.uint8
+        and new.code_points.dtype == np.int32
+    )
     assert isinstance(old.images, np.memmap)
     for i in (0, 77, 159):
         code_point, number = divmod(int(old.names[i].split("/")[1][:16], 16), 1000)
-        assert old.code_points[i] == code_point and (old.images[i] == image(code_point + number)).all()
-    assert sorted(np.concatenate([old.indices(s) for s in splits.SPLITS]).tolist()) == list(range(160))
-    assert old.indices("test").dtype == np.int64 and len(old.indices("test")) == 19 == len(old.indices("val"))
+        assert (
+            old.code_points[i] == code_point and (old.images[i] == image(code_point + number)).all()
+        )
+    assert sorted(np.concatenate([old.indices(s) for s in splits.SPLITS]).tolist()) == list(
+        range(160)
+    )
+    assert old.indices("test").dtype == np.int64 and len(old.indices("test")) == 19 == len(
+        old.indices("val")
+    )
     assert len(old.indices("zero-shot")) == 8
 
     assert new.images.shape == (22, 64, 64)
@@ -50,20 +62,28 @@ def test_prepared_arrays_are_the_published_files(tmp_path):
     strokes = new.strokes(standard)
     assert [s.tolist() for s in strokes] == [[[10, 20], [95, 20]], [[50, 10], [50, 90]]]
     assert new.stroke_types(standard) == ["㇐", "㇐"]
-    assert [(int(c["parent"]), int(c["first"]), int(c["last"])) for c in new.components(standard)] == [(-1, 0, 2)]
+    assert [
+        (int(c["parent"]), int(c["first"]), int(c["last"])) for c in new.components(standard)
+    ] == [(-1, 0, 2)]
     assert new.radical(standard) == ""
     assert strokes[0].dtype == np.float32 and (new.images[standard] == rasterise(strokes)).all()
-    assert new.code_points[new.gallery()].tolist() == list(range(0x4E00, 0x4E14))  # no variant, no kana
+    assert new.code_points[new.gallery()].tolist() == list(
+        range(0x4E00, 0x4E14)
+    )  # no variant, no kana
     with pytest.raises(DataError, match="zero-shot"):
         old.indices("zero_shot")
 
 
 def test_manifest_tells_sources_and_counts(tmp_path):
     import hashlib
+
     folder = small_set(tmp_path / "d")
     manifest = corpus.load(folder, quiet=True).manifest
     content = (folder / "kkanji.tar").read_bytes()
-    assert manifest["sources"]["kkanji.tar"] == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    assert manifest["sources"]["kkanji.tar"] == {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+    }
     assert manifest["counts"]["new"]["kanji"] == 20 and manifest["counts"]["old"]["images"] == 160
     assert sum(manifest["counts"]["old"][s]["images"] for s in splits.SPLITS) == 160
 
@@ -94,21 +114,35 @@ def test_the_folder_form_gives_the_same_images(tmp_path):
 
 
 def test_the_best_and_newest_kanjivg_is_taken(tmp_path):
-    for name in ("kanji", "kanjivg-20200101.xml.gz", "kanjivg-20250101.xml.gz", "kanjivg-20240101-main.zip",
-                 "kanjivg-20230101-all.zip", "kanjivg-20240101-all.zip"):
+    for name in (
+        "kanji",
+        "kanjivg-20200101.xml.gz",
+        "kanjivg-20250101.xml.gz",
+        "kanjivg-20240101-main.zip",
+        "kanjivg-20230101-all.zip",
+        "kanjivg-20240101-all.zip",
+    ):
         (tmp_path / name).mkdir() if name == "kanji" else (tmp_path / name).touch()
     taken = []
     while source := kanjivg_source(tmp_path):
         taken.append(source.name)
         source.rmdir() if source.is_dir() else source.unlink()
-    assert taken == ["kanjivg-20240101-all.zip", "kanjivg-20230101-all.zip", "kanjivg-20240101-main.zip",
-                     "kanjivg-20250101.xml.gz", "kanjivg-20200101.xml.gz", "kanji"]
+    assert taken == [
+        "kanjivg-20240101-all.zip",
+        "kanjivg-20230101-all.zip",
+        "kanjivg-20240101-main.zip",
+        "kanjivg-20250101.xml.gz",
+        "kanjivg-20200101.xml.gz",
+        "kanji",
+    ]
 
 
 def test_missing_files_are_named_with_their_address(tmp_path):
     folder = small_set(tmp_path / "d")
     (folder / "kanjivg-20000101-all.zip").rename(tmp_path / "away.zip")
-    with pytest.raises(DataError, match="kanjivg-<date>-all.zip .*github.com/KanjiVG.* missing") as error:
+    with pytest.raises(
+        DataError, match="kanjivg-<date>-all.zip .*github.com/KanjiVG.* missing"
+    ) as error:
         corpus.load(folder)
     assert "kkanji.tar" not in str(error.value)
     (tmp_path / "away.zip").rename(folder / "kanjivg-20000101-all.zip")
@@ -140,17 +174,23 @@ def test_failed_prepare_keeps_the_earlier_data(tmp_path):
     folder = small_set(tmp_path / "d")
     before = everything(prepare(folder, progress=False))
     content = (folder / "kkanji.tar").read_bytes()
-    (folder / "kkanji.tar").write_bytes(content[:len(content) // 2])
+    (folder / "kkanji.tar").write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match="kkanji.tar"):
         prepare(folder, progress=False)
     assert everything(folder / "prepared") == before
-    assert sorted(p.name for p in folder.iterdir()) == ["kanjivg-20000101-all.zip", "kkanji.tar", "prepared"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "kanjivg-20000101-all.zip",
+        "kkanji.tar",
+        "prepared",
+    ]
 
 
 def test_a_bad_path_is_found_with_its_file_and_glyph(tmp_path):
     folder = small_set(tmp_path / "d")
     svg_zip(folder / "kanjivg-20010101-all.zip", {"04e00": PATHS, "04e01": ["M1,1h5"]})
-    with pytest.raises(DataError, match=r"kanjivg-20010101-all\.zip: kvg:04e01 stroke 1: path command 'h'"):
+    with pytest.raises(
+        DataError, match=r"kanjivg-20010101-all\.zip: kvg:04e01 stroke 1: path command 'h'"
+    ):
         corpus.load(folder, quiet=True)
 
 
@@ -160,17 +200,23 @@ def test_killed_prepare_keeps_the_earlier_data_and_the_next_one_cleans_up(tmp_pa
     before = everything(prepare(folder, progress=False))
     tar(folder / "kkanji.tar", kkanji_members(dict.fromkeys(range(0x4E00, 0x4E30), 4)))
     # stops for good in the middle of the images
-    code = ("import sys, time; from data import kkanji, prepare; read = kkanji.read\n"
-            "def slow(*a):\n"
-            "    for n, x in enumerate(read(*a)):\n"
-            "        if n == 50: print('half', flush=True); time.sleep(60)\n"
-            "        yield x\n"
-            "kkanji.read = slow; prepare.prepare(sys.argv[1], progress=False)")
-    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT, stdout=subprocess.PIPE)
+    code = (
+        "import sys, time; from data import kkanji, prepare; read = kkanji.read\n"
+        "def slow(*a):\n"
+        "    for n, x in enumerate(read(*a)):\n"
+        "        if n == 50: print('half', flush=True); time.sleep(60)\n"
+        "        yield x\n"
+        "kkanji.read = slow; prepare.prepare(sys.argv[1], progress=False)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], cwd=ROOT, stdout=subprocess.PIPE
+    )
     assert process.stdout.readline() == b"half\n"
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert len(list(folder.glob("prepared.tmp-*"))) == 1 and everything(folder / "prepared") == before
+    assert (
+        len(list(folder.glob("prepared.tmp-*"))) == 1 and everything(folder / "prepared") == before
+    )
     prepare(folder, progress=False)
     assert not list(folder.glob("prepared.*")) and len(corpus.load(folder).old.images) == 192
 
@@ -264,6 +310,9 @@ def test_opening_is_quick(tmp_path):
 def test_two_prepares_at_once_both_succeed(tmp_path):
     folder = small_set(tmp_path / "d")
     command = [sys.executable, "-m", "data", "prepare", "--data", str(folder)]
-    both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
+    both = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
     assert [p.wait() for p in both] == [0, 0]
     assert len(corpus.load(folder).old.images) == 160 and not list(folder.glob("prepared.*"))

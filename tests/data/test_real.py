@@ -1,4 +1,5 @@
 """The published files themselves, as far as they are here."""
+
 import time
 
 import numpy as np
@@ -23,7 +24,9 @@ def test_every_published_image_is_there_but_the_blank_ones(real):
     assert len(real.old.images) == counts["images"] >= 137_863
     assert len(set(real.old.names.tolist())) == len(real.old.names)
     assert (real.old.images[::50].reshape(-1, 4096).max(1) > 0).all()
-    assert [f"U+{c:04X}" for c in real.old.code_points[::997]] == [splits.class_of(n) for n in real.old.names[::997]]
+    assert [f"U+{c:04X}" for c in real.old.code_points[::997]] == [
+        splits.class_of(n) for n in real.old.names[::997]
+    ]
 
 
 def test_splits_are_the_published_ones(real):
@@ -53,8 +56,13 @@ def test_classes_with_a_glyph_are_all_kanji(real):
     gallery = set(real.new.code_points[real.new.gallery()].tolist())
     classes = {int(splits.class_of(n)[2:], 16) for n in names}
     assert len(classes) == 3648 and len(names) == 140_023 and classes <= gallery
-    assert sum(not 0x4E00 <= int(splits.class_of(n)[2:], 16) <= 0x9FFF
-               for n in {splits.class_of(n) + "/" for n in listing}) == 20
+    assert (
+        sum(
+            not 0x4E00 <= int(splits.class_of(n)[2:], 16) <= 0x9FFF
+            for n in {splits.class_of(n) + "/" for n in listing}
+        )
+        == 20
+    )
 
 
 def test_the_rule_gives_the_shipped_lists(real_data, capsys):
@@ -96,4 +104,6 @@ def test_structure_of_the_real_glyphs(real):
     for i in real.new.gallery()[::50]:
         components, strokes = real.new.components(i), len(real.new.strokes(i))
         assert len(real.new.stroke_types(i)) == strokes
-        assert (components["first"] < components["last"]).all() and components["last"].max() == strokes
+        assert (components["first"] < components["last"]).all() and components[
+            "last"
+        ].max() == strokes

@@ -44,7 +44,9 @@ def test_about_200_kanji_of_more_than_40_components(glyphs):
     assert 180 <= len(glyphs) <= 220
     assert all(kanjivg.is_kanji(g.code_point) and g.variant == "" for g in glyphs)
     assert [chr(g.code_point) for g in glyphs] == sample_glyphs.characters()
-    parts = {leaf.element for c in sample_glyphs.characters() for leaf in sample_glyphs.glyph(c).leaves()}
+    parts = {
+        leaf.element for c in sample_glyphs.characters() for leaf in sample_glyphs.glyph(c).leaves()
+    }
     assert len(parts) > 40
 
 
@@ -54,7 +56,15 @@ def test_stroke_counts_are_the_ones_taught(glyphs):
 
 
 @pytest.mark.parametrize(
-    "kanji, parts", [("間", "門日"), ("国", "囗玉囗"), ("意", "音心"), ("休", "亻木"), ("箱", "⺮木目"), ("湖", "氵十口月")]
+    "kanji, parts",
+    [
+        ("間", "門日"),
+        ("国", "囗玉囗"),
+        ("意", "音心"),
+        ("休", "亻木"),
+        ("箱", "⺮木目"),
+        ("湖", "氵十口月"),
+    ],
 )
 def test_parts_come_in_writing_order_and_an_enclosure_closes_last(kanji, parts):
     assert "".join(leaf.element for leaf in sample_glyphs.glyph(kanji).leaves()) == parts
@@ -62,7 +72,10 @@ def test_parts_come_in_writing_order_and_an_enclosure_closes_last(kanji, parts):
 
 def test_composed_parts_stand_where_they_belong():
     def middle(kanji, leaf):
-        return np.mean([s.curves.mean(axis=(0, 1)) for s in sample_glyphs.glyph(kanji).leaves()[leaf].items], axis=0)
+        return np.mean(
+            [s.curves.mean(axis=(0, 1)) for s in sample_glyphs.glyph(kanji).leaves()[leaf].items],
+            axis=0,
+        )
 
     assert middle("明", 0)[0] < middle("明", 1)[0]
     assert middle("草", 0)[1] < middle("草", 1)[1] < middle("草", 2)[1]
@@ -81,7 +94,9 @@ def test_every_glyph_fills_the_box_and_stays_inside(glyphs):
 
 def test_paths_are_the_drawn_curves(glyphs):
     for glyph in glyphs:
-        for read, drawn in zip(glyph.strokes, sample_glyphs.glyph(chr(glyph.code_point)).strokes(), strict=True):
+        for read, drawn in zip(
+            glyph.strokes, sample_glyphs.glyph(chr(glyph.code_point)).strokes(), strict=True
+        ):
             assert np.abs(kanjivg.parse_path(read.path) - drawn.curves).max() < 0.011
             assert read.type == drawn.type
 
@@ -90,7 +105,10 @@ def test_the_glyph_file_has_the_published_layout(small):
     text = gzip.decompress((small / sample.XML).read_bytes()).decode()
     assert text.startswith('<?xml version="1.0" encoding="UTF-8"?>')
     assert "<kanjivg xmlns:kvg='http://kanjivg.tagaini.net'>\n" in text
-    assert '<kanji id="kvg:kanji_04e00">\n<g id="kvg:04e00" kvg:element="一">\n\t<path id="kvg:04e00-s1"' in text
+    assert (
+        '<kanji id="kvg:kanji_04e00">\n<g id="kvg:04e00" kvg:element="一">\n\t<path id="kvg:04e00-s1"'
+        in text
+    )
     assert '<path id="kvg:04e00-s1" kvg:type="㇐" d="M' in text
     assert '<g id="kvg:09593-g1" kvg:element="門">' in text
     ids = re.findall(r' id="([^"]+)"', text)
@@ -100,7 +118,10 @@ def test_the_glyph_file_has_the_published_layout(small):
 def test_the_image_file_has_the_published_layout(small, glyphs):
     with tarfile.open(small / sample.TAR) as tar:
         members = tar.getmembers()
-    assert all(re.fullmatch(r"kkanji2/U\+[0-9A-F]{4}/[0-9a-f]{16}\.png", m.name) and m.mtime == 0 for m in members)
+    assert all(
+        re.fullmatch(r"kkanji2/U\+[0-9A-F]{4}/[0-9a-f]{16}\.png", m.name) and m.mtime == 0
+        for m in members
+    )
     images = list(kkanji.read(small / sample.TAR))
     assert {code_point for code_point, _, _ in images} == {g.code_point for g in glyphs}
     assert all(image.shape == (64, 64) and image.dtype == np.uint8 for _, _, image in images)
@@ -109,7 +130,9 @@ def test_the_image_file_has_the_published_layout(small, glyphs):
 def test_images_look_like_white_ink_on_black(small):
     images = np.stack([image for _, _, image in kkanji.read(small / sample.TAR)]) / 255
     share = images.mean(axis=(1, 2))
-    assert share.min() > 0.02 and share.max() < 0.6 and 0.15 < share.mean() < 0.28  # the real mean is 0.20
+    assert (
+        share.min() > 0.02 and share.max() < 0.6 and 0.15 < share.mean() < 0.28
+    )  # the real mean is 0.20
     assert images.max(axis=(1, 2)).min() > 0.7 and np.median(images) == 0
     assert len({image.tobytes() for image in images}) == len(images)
 
@@ -117,7 +140,9 @@ def test_images_look_like_white_ink_on_black(small):
 def test_images_of_a_class_are_closer_than_those_of_different_classes(small):
     by_class = {}
     for code_point, _, image in kkanji.read(small / sample.TAR):
-        by_class.setdefault(code_point, []).append(image.astype(np.float64).reshape(16, 4, 16, 4).mean(axis=(1, 3)))
+        by_class.setdefault(code_point, []).append(
+            image.astype(np.float64).reshape(16, 4, 16, 4).mean(axis=(1, 3))
+        )
     pairs = [pair for pair in by_class.values() if len(pair) == 2]
     same = np.mean([np.abs(a - b).mean() for a, b in pairs])
     other = np.mean([np.abs(a - pairs[i - 1][1]).mean() for i, (a, _) in enumerate(pairs)])
@@ -151,7 +176,9 @@ def test_the_whole_corpus_is_quick_to_make():
     for character in sample_glyphs.characters()[::10]:
         sample.render(character, 0)
     images = sum(sample.class_sizes().values())
-    assert (time.process_time() - start) / 22 * images < 25 * 2  # seconds; twice the aim, for slow machines
+    assert (
+        time.process_time() - start
+    ) / 22 * images < 25 * 2  # seconds; twice the aim, for slow machines
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
@@ -168,8 +195,12 @@ def test_unknown_kanji_are_refused():
 
 @pytest.mark.realdata
 def test_stroke_counts_agree_with_kanjivg(real_data, glyphs):
-    source = sorted(real_data.glob("kanjivg-*.xml.gz")) or sorted(real_data.glob("kanjivg-*-main.zip"))
+    source = sorted(real_data.glob("kanjivg-*.xml.gz")) or sorted(
+        real_data.glob("kanjivg-*-main.zip")
+    )
     if not source:
         pytest.skip("no single-file or main release of KanjiVG there")
     published = {g.code_point: len(g.strokes) for g in kanjivg.read(source[-1]) if not g.variant}
-    assert {g.code_point: len(g.strokes) for g in glyphs} == {g.code_point: published[g.code_point] for g in glyphs}
+    assert {g.code_point: len(g.strokes) for g in glyphs} == {
+        g.code_point: published[g.code_point] for g in glyphs
+    }

@@ -10,13 +10,21 @@ LISTS = splits.read_lists()
 
 
 def test_published_counts_and_disjointness():
-    assert {k: len(v) for k, v in LISTS.items()} == {"train": 135769, "val": 2060, "test": 1828, "zero-shot": 767}
+    assert {k: len(v) for k, v in LISTS.items()} == {
+        "train": 135769,
+        "val": 2060,
+        "test": 1828,
+        "zero-shot": 767,
+    }
     assert len(set().union(*LISTS.values())) == 140424
     zero_shot = {splits.class_of(n) for n in LISTS["zero-shot"]}
     assert len(zero_shot) == 300
     for split in ("train", "val", "test"):
         assert not zero_shot & {splits.class_of(n) for n in LISTS[split]}
-        assert len({splits.class_of(n) for n in LISTS[split]}) == {"train": 3532, "val": 2060, "test": 1828}[split]
+        assert (
+            len({splits.class_of(n) for n in LISTS[split]})
+            == {"train": 3532, "val": 2060, "test": 1828}[split]
+        )
 
 
 def test_the_split_of_a_file_does_not_depend_on_the_others():
@@ -32,12 +40,26 @@ def test_the_split_of_a_file_does_not_depend_on_the_others():
 
 def test_unknown_names_in_a_published_corpus():
     known, unseen = sorted(LISTS["val"])[0], sorted(LISTS["zero-shot"])[0]
-    names = [known, splits.class_of(unseen) + "/new.png", splits.class_of(known) + "/new.png", "U+0041/new.png"]
-    assert [splits.SPLITS[i] for i in splits.assign(names, [])] == ["val", "zero-shot", "train", "train"]
+    names = [
+        known,
+        splits.class_of(unseen) + "/new.png",
+        splits.class_of(known) + "/new.png",
+        "U+0041/new.png",
+    ]
+    assert [splits.SPLITS[i] for i in splits.assign(names, [])] == [
+        "val",
+        "zero-shot",
+        "train",
+        "train",
+    ]
 
 
 def listing(classes=100, images=8):
-    return [f"U+{c:04X}/{c * images + i:016x}.png" for c in range(0x5000, 0x5000 + classes) for i in range(images)]
+    return [
+        f"U+{c:04X}/{c * images + i:016x}.png"
+        for c in range(0x5000, 0x5000 + classes)
+        for i in range(images)
+    ]
 
 
 def test_the_published_rule_on_a_made_up_listing(monkeypatch):
@@ -50,7 +72,9 @@ def test_the_published_rule_on_a_made_up_listing(monkeypatch):
     unseen = {splits.class_of(n) for n in lists["zero-shot"]}
     assert len(unseen) == 10 and all(0x5020 <= int(c[2:], 16) < 0x5060 for c in unseen)
     assert len(lists["zero-shot"]) == 80
-    assert {splits.class_of(n) for n in lists["val"]} == {f"U+{c:04X}" for c in range(0x5000, 0x5064)} - unseen
+    assert {splits.class_of(n) for n in lists["val"]} == {
+        f"U+{c:04X}" for c in range(0x5000, 0x5064)
+    } - unseen
     assert len(lists["val"]) == 90
     shuffled = random.Random(1).sample(names, len(names))
     assert splits.split_published(shuffled, test[::-1], list(glyphs)[::-1]) == lists
@@ -70,7 +94,10 @@ def test_a_foreign_corpus_is_split_by_its_own_names():
     large = sum(int(c[2:], 16) < 0x5028 for c in unseen)
     assert count["test"] == count["val"] == 40 - large and sum(count.values()) == len(names)
     order = np.random.default_rng(0).permutation(len(names))
-    assert splits.assign([names[i] for i in order], range(0x5000, 0x503C)).tolist() == split[order].tolist()
+    assert (
+        splits.assign([names[i] for i in order], range(0x5000, 0x503C)).tolist()
+        == split[order].tolist()
+    )
 
 
 def test_lists_are_written_and_read_back(tmp_path):
@@ -108,10 +135,16 @@ def test_zero_shot_classes_and_foreign_test_files_are_those_that_hash_lowest(mon
     with_glyph, tested = classes[:50], classes[::7]
     glyphs, test = [int(c[2:], 16) for c in with_glyph], [f"{c}/" for c in tested]
     test = [next(name for name in names if name.startswith(prefix)) for prefix in test]
-    published, foreign = splits.split_published(names, test, glyphs), splits.split_foreign(names, glyphs)
+    published, foreign = (
+        splits.split_published(names, test, glyphs),
+        splits.split_foreign(names, glyphs),
+    )
     unseen = lambda lists: {splits.class_of(name) for name in lists["zero-shot"]}
     wanted = by_hash(c for c in with_glyph if c not in tested)[:4]
-    assert unseen(published) == set(wanted) and sorted(wanted) != sorted(set(with_glyph) - set(tested))[:4]
+    assert (
+        unseen(published) == set(wanted)
+        and sorted(wanted) != sorted(set(with_glyph) - set(tested))[:4]
+    )
     lowest = by_hash(with_glyph)[:2]  # 5 % of 50, rounded to even
     assert unseen(foreign) == set(lowest) and sorted(lowest) != with_glyph[:2]
     for c in set(classes) - set(lowest):

@@ -2,14 +2,26 @@ import numpy as np
 import pytest
 
 from data import DataError
-from data.strokes import distance_to_segment, from_stroke3, from_stroke5, resample, simplify, to_stroke3, to_stroke5
+from data.strokes import (
+    distance_to_segment,
+    from_stroke3,
+    from_stroke5,
+    resample,
+    simplify,
+    to_stroke3,
+    to_stroke5,
+)
 
 
 def deviation(points, kept):
     """The largest distance of a point to the simplified line between the kept points around it."""
     index = [int(np.flatnonzero((points == k).all(1))[0]) for k in kept]
-    return max(distance_to_segment(points[a:b + 1].astype(float), points[a].astype(float),
-                                   points[b].astype(float)).max() for a, b in zip(index, index[1:]))
+    return max(
+        distance_to_segment(
+            points[a : b + 1].astype(float), points[a].astype(float), points[b].astype(float)
+        ).max()
+        for a, b in zip(index, index[1:])
+    )
 
 
 @pytest.mark.parametrize("epsilon", [0.1, 0.25, 2.0])
@@ -67,17 +79,33 @@ def test_stroke5_padding_and_pen():
 
 def test_odd_but_valid_input():
     assert to_stroke3([]).shape == (0, 3) and from_stroke3(np.zeros((0, 3))) == []
-    assert [p.tolist() for p in from_stroke3([[1, 1, 1], [2, 0, 0], [1, 0, 0]])] == [[[1, 1], [1, 1]], [[3, 1], [4, 1]]]
+    assert [p.tolist() for p in from_stroke3([[1, 1, 1], [2, 0, 0], [1, 0, 0]])] == [
+        [[1, 1], [1, 1]],
+        [[3, 1], [4, 1]],
+    ]
 
 
-@pytest.mark.parametrize("call", [
-    lambda: simplify([(0, 0), (np.nan, 1)], 1), lambda: simplify([(0, 0)], 1), lambda: simplify([1, 2, 3], 1),
-    lambda: simplify([(0, 0), (1, 1)], -1), lambda: simplify([(0, 0), (1, 1)], np.nan), lambda: simplify("abc", 1),
-    lambda: to_stroke3([[(0, 0), (np.inf, 0)]]), lambda: to_stroke3([np.zeros((2, 3))]),
-    lambda: from_stroke3(np.zeros((3, 5))), lambda: from_stroke3([[0, 0, 0.5]]),
-    lambda: from_stroke3([[np.nan, 0, 1]]), lambda: to_stroke5(np.zeros((5, 3)), 4),
-    lambda: to_stroke5(np.full((2, 3), np.nan), 4), lambda: from_stroke5(np.zeros((3, 5))),
-    lambda: from_stroke5(np.zeros((3, 3))), lambda: from_stroke5([[np.inf, 0, 1, 0, 0]])])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: simplify([(0, 0), (np.nan, 1)], 1),
+        lambda: simplify([(0, 0)], 1),
+        lambda: simplify([1, 2, 3], 1),
+        lambda: simplify([(0, 0), (1, 1)], -1),
+        lambda: simplify([(0, 0), (1, 1)], np.nan),
+        lambda: simplify("abc", 1),
+        lambda: to_stroke3([[(0, 0), (np.inf, 0)]]),
+        lambda: to_stroke3([np.zeros((2, 3))]),
+        lambda: from_stroke3(np.zeros((3, 5))),
+        lambda: from_stroke3([[0, 0, 0.5]]),
+        lambda: from_stroke3([[np.nan, 0, 1]]),
+        lambda: to_stroke5(np.zeros((5, 3)), 4),
+        lambda: to_stroke5(np.full((2, 3), np.nan), 4),
+        lambda: from_stroke5(np.zeros((3, 5))),
+        lambda: from_stroke5(np.zeros((3, 3))),
+        lambda: from_stroke5([[np.inf, 0, 1, 0, 0]]),
+    ],
+)
 def test_bad_input_is_one_clear_line(call):
     with pytest.raises(DataError) as error:
         call()
@@ -112,5 +140,7 @@ def test_a_line_that_wavers_about_straight_left_gets_no_corners():
     """Its heading passes from just below pi to just above -pi, which is hardly a turn."""
     right = np.array([[20, 50], [40, 50.5], [60, 50], [80, 50.5], [100, 50]], np.float32)
     left = right * [-1, 1] + [120, 0]
-    np.testing.assert_allclose(resample(left, 12), resample(right, 12) * [-1, 1] + [120, 0], atol=1e-4)
+    np.testing.assert_allclose(
+        resample(left, 12), resample(right, 12) * [-1, 1] + [120, 0], atol=1e-4
+    )
     assert np.ptp(np.diff(resample(left, 12)[:, 0])) < 1  # evenly spaced, nearly

@@ -1,4 +1,5 @@
 """`kuzushiji-transfer evaluate` and `train_judges.py` as a user runs them, on the sample corpus."""
+
 import json
 import os
 import subprocess
@@ -43,27 +44,53 @@ def test_sample_evaluation_is_whole_and_quick(report):
     summary = json.loads((out / "evaluation.json").read_text("utf-8"))
     assert summary["about"]["images"] == 24 and summary["about"]["sample_corpus"] is True
     reader = summary["about"]["reader"]
-    for metric in (f"{reader}: true glyph, top-1", f"{reader}: single drawing, top-1", f"{reader}: best of 4, top-1", "candidates, top-1",
-                   "HOG: predicted pixels, top-1", "stroke count exact", "stroke order agreement", "AIoU", "NLL per stroke",
-                   "1-NN in z_old of the plain image, same class"):
+    for metric in (
+        f"{reader}: true glyph, top-1",
+        f"{reader}: single drawing, top-1",
+        f"{reader}: best of 4, top-1",
+        "candidates, top-1",
+        "HOG: predicted pixels, top-1",
+        "stroke count exact",
+        "stroke order agreement",
+        "AIoU",
+        "NLL per stroke",
+        "1-NN in z_old of the plain image, same class",
+    ):
         mean, low, high, n = summary["metrics"][metric]
         assert n == 24 and low < mean < high or mean == low == high == 1, metric
         # Of what is right or wrong of each image the interval is that of a share of 24.
         if "top-1" in metric and "single" not in metric or metric == "stroke count exact":
             assert mean * n == pytest.approx(round(mean * n), abs=1e-3), metric
-            assert [low * n, high * n] == pytest.approx(stats.binom.ppf([0.025, 0.975], n, mean), abs=1.01), metric
-    # The sample's glyphs were drawn for this project: another hand than the recogniser has learned from.
+            assert [low * n, high * n] == pytest.approx(
+                stats.binom.ppf([0.025, 0.975], n, mean), abs=1.01
+            ), metric
+    # The sample's glyphs were drawn for this project: another hand than the recogniser has learned
+    # from.
     assert summary["metrics"][f"{reader}: true glyph, top-1"][0] > 0.7
     assert 0 <= summary["overall"]["expected calibration error"][0] <= 1
-    for name in ("figure.png", "figure.svg", "most_certain.png", "reliability.png", "interpolation.png"):
+    for name in (
+        "figure.png",
+        "figure.svg",
+        "most_certain.png",
+        "reliability.png",
+        "interpolation.png",
+    ):
         assert (out / name).stat().st_size > 1000
 
 
 def test_bad_input_is_one_clear_line(tmp_path):
-    for arguments, said in ((("--weights", tmp_path / "none"), "vae_old"), (("--judges", tmp_path), "recogniser"),
-                            (("--data", tmp_path / "none"), "no such folder"), (("--limit", 0), "--limit")):
+    for arguments, said in (
+        (("--weights", tmp_path / "none"), "vae_old"),
+        (("--judges", tmp_path), "recogniser"),
+        (("--data", tmp_path / "none"), "no such folder"),
+        (("--limit", 0), "--limit"),
+    ):
         done = evaluate("--out", tmp_path / "out", *arguments)
-        assert done.returncode == 2 and said in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+        assert (
+            done.returncode == 2
+            and said in done.stderr.splitlines()[-1]
+            and "Traceback" not in done.stderr
+        )
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -88,4 +115,7 @@ def test_judges_train_from_nothing(tmp_path):
     done = evaluate("--judges", tmp_path, "--out", tmp_path / "out", "--limit", 6, "--samples", 2)
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "out" / "evaluation.json").read_text("utf-8"))
-    assert summary["about"]["reader"] == "recogniser" and summary["metrics"]["classify, then look up: answer, top-1"][3] == 6
+    assert (
+        summary["about"]["reader"] == "recogniser"
+        and summary["metrics"]["classify, then look up: answer, top-1"][3] == 6
+    )

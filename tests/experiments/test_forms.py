@@ -1,4 +1,5 @@
 """Readings that are other forms of the labelled kanji."""
+
 import os
 import subprocess
 import sys
@@ -11,8 +12,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, ROOT / "experiments" / "forms.py", *arguments], env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-                          capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, ROOT / "experiments" / "forms.py", *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_place_of_the_first_that_is_right(monkeypatch):
@@ -29,10 +34,15 @@ def test_place_of_the_first_that_is_right(monkeypatch):
 def test_never_fewer_right_with_other_forms():
     said = run()
     assert said.returncode == 0, said.stderr
-    strict, loose = ([float(cell.split()[0]) for cell in line.split("|")[2:4]] for line in said.stdout.splitlines()[-2:])
+    strict, loose = (
+        [float(cell.split()[0]) for cell in line.split("|")[2:4]]
+        for line in said.stdout.splitlines()[-2:]
+    )
     assert all(0 <= a <= b <= 1 for a, b in zip(strict, loose)) and strict[0] <= strict[1]
 
 
 def test_bad_folders_are_one_line(tmp_path):
     said = run("--data", str(tmp_path / "nothing"), "--weights", str(tmp_path))
-    assert said.returncode == 2 and said.stderr.startswith("error: ") and said.stderr.count("\n") == 1
+    assert (
+        said.returncode == 2 and said.stderr.startswith("error: ") and said.stderr.count("\n") == 1
+    )

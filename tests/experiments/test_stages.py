@@ -1,4 +1,6 @@
-"""The three stage scripts on the sample corpus, as a user runs them, and `draw` with what they leave."""
+"""The three stage scripts on the sample corpus, as a user runs them, and `draw` with what they
+leave."""
+
 import json
 import os
 import subprocess
@@ -21,8 +23,13 @@ def environment():
 
 
 def script(name, runs, *arguments, check=True):
-    done = subprocess.run([sys.executable, ROOT / "experiments" / name, "--runs", runs, *map(str, arguments)], env=environment(),
-                          capture_output=True, text=True, timeout=400)
+    done = subprocess.run(
+        [sys.executable, ROOT / "experiments" / name, "--runs", runs, *map(str, arguments)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
     assert not check or done.returncode == 0, done.stderr
     return done
 
@@ -40,8 +47,12 @@ def test_each_stage_leaves_a_whole_run_folder(runs):
     for stage in ("vae_old", "vae_new", "mdn", "sketch_rnn"):
         described = json.loads((runs / stage / "config.json").read_text())
         assert described["config"]["steps"] in (12, 20) and described["data"]["sample"] is True
-        lines = [json.loads(line) for line in (runs / stage / "metrics.jsonl").read_text().splitlines()]
-        assert any("loss" in line for line in lines) and any(k.startswith("val/") for line in lines for k in line)
+        lines = [
+            json.loads(line) for line in (runs / stage / "metrics.jsonl").read_text().splitlines()
+        ]
+        assert any("loss" in line for line in lines) and any(
+            k.startswith("val/") for line in lines for k in line
+        )
         assert (runs / stage / "weights" / f"{stage}.safetensors").is_file()
     for stage in ("vae_old", "vae_new", "sketch_rnn"):
         for path in (runs / stage / "samples").glob("*.png"):
@@ -49,8 +60,26 @@ def test_each_stage_leaves_a_whole_run_folder(runs):
 
 
 def test_draw_works_with_the_weights_of_the_run(runs, tmp_path):
-    done = subprocess.run([sys.executable, "-m", "transfer", "draw", *EXAMPLES, "--weights", runs, "--out", tmp_path, "--samples", "1"],
-                          cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "transfer",
+            "draw",
+            *EXAMPLES,
+            "--weights",
+            runs,
+            "--out",
+            tmp_path,
+            "--samples",
+            "1",
+        ],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / f"{EXAMPLES[0].stem}.svg").stat().st_size > 200
 
@@ -72,19 +101,41 @@ def test_missing_stage_is_one_clear_line(tmp_path):
     assert [line for line in done.stderr.splitlines() if line.startswith("error: ")], done.stderr
 
 
-@pytest.mark.parametrize("stage, command, steps", [
-    pytest.param("vae_old", ["stage1_vae.py", "--domain", "old"], 12, marks=pytest.mark.slow),
-    pytest.param("vae_new", ["stage1_vae.py", "--domain", "new"], 12, marks=pytest.mark.slow),
-    pytest.param("mdn", ["stage2_mdn.py"], 20, marks=pytest.mark.slow), ("sketch_rnn", ["stage3_sketch_rnn.py"], 12)])
+@pytest.mark.parametrize(
+    "stage, command, steps",
+    [
+        pytest.param("vae_old", ["stage1_vae.py", "--domain", "old"], 12, marks=pytest.mark.slow),
+        pytest.param("vae_new", ["stage1_vae.py", "--domain", "new"], 12, marks=pytest.mark.slow),
+        pytest.param("mdn", ["stage2_mdn.py"], 20, marks=pytest.mark.slow),
+        ("sketch_rnn", ["stage3_sketch_rnn.py"], 12),
+    ],
+)
 def test_killed_stage_goes_on_to_the_same_weights(runs, tmp_path, stage, command, steps):
-    """SIGKILL in the middle of a stage whose earlier stages exist; the restarted run ends bitwise like the unbroken one."""
-    for earlier in {"mdn": ("vae_old", "vae_new"), "sketch_rnn": ("vae_old", "vae_new", "mdn")}.get(stage, ()):
+    """SIGKILL in the middle of a stage whose earlier stages exist; the restarted run ends bitwise
+    like the unbroken one."""
+    for earlier in {"mdn": ("vae_old", "vae_new"), "sketch_rnn": ("vae_old", "vae_new", "mdn")}.get(
+        stage, ()
+    ):
         (tmp_path / earlier).symlink_to(runs / earlier)
     command = [*command, "--steps", str(steps)]
-    process = subprocess.Popen([sys.executable, ROOT / "experiments" / command[0], *command[1:], "--runs", tmp_path, "--checkpoint-seconds", "0"],
-                               env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            ROOT / "experiments" / command[0],
+            *command[1:],
+            "--runs",
+            tmp_path,
+            "--checkpoint-seconds",
+            "0",
+        ],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     checkpoints, deadline = tmp_path / stage / "checkpoints", time.monotonic() + 200
-    while time.monotonic() < deadline and not [p for p in checkpoints.glob("*") if p.name.isdigit() and int(p.name) >= 3]:
+    while time.monotonic() < deadline and not [
+        p for p in checkpoints.glob("*") if p.name.isdigit() and int(p.name) >= 3
+    ]:
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.02)
     process.kill()
@@ -92,7 +143,10 @@ def test_killed_stage_goes_on_to_the_same_weights(runs, tmp_path, stage, command
     done = tmp_path / stage / "weights" / f"{stage}.safetensors"
     assert not done.exists()
     script(command[0], tmp_path, *command[1:])
-    unbroken, resumed = load_file(runs / stage / "weights" / f"{stage}.safetensors"), load_file(done)
+    unbroken, resumed = (
+        load_file(runs / stage / "weights" / f"{stage}.safetensors"),
+        load_file(done),
+    )
     assert unbroken.keys() == resumed.keys()
     for name, value in unbroken.items():
         np.testing.assert_array_equal(value, resumed[name], err_msg=name)

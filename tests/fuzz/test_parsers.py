@@ -1,4 +1,6 @@
-"""Every parser, on small valid files spoiled in ways that hypothesis chooses (and makes small again where one is found to matter)."""
+"""Every parser, on small valid files spoiled in ways that hypothesis chooses (and makes small again
+where one is found to matter)."""
+
 import logging
 import re
 import subprocess
@@ -28,13 +30,18 @@ def changes(words: tuple[bytes, ...]):
     """A list of changes: (kind, where in 0 to 1, how much, bytes)."""
     place = st.floats(0, 1)
     piece = st.sampled_from(words) if words else st.binary(max_size=8)
-    return st.lists(st.one_of(
-        st.tuples(st.just("put"), place, st.integers(1, 8), st.binary(min_size=1, max_size=8)),
-        st.tuples(st.just("insert"), place, st.just(0), piece),
-        st.tuples(st.just("replace"), place, st.integers(1, 30), piece),
-        st.tuples(st.just("cut"), place, st.integers(1, 400), st.just(b"")),
-        st.tuples(st.just("repeat"), place, st.integers(1, 40), st.just(b"")),
-        st.tuples(st.just("number"), place, st.just(0), st.sampled_from(fuzz.NUMBERS))), min_size=1, max_size=4)
+    return st.lists(
+        st.one_of(
+            st.tuples(st.just("put"), place, st.integers(1, 8), st.binary(min_size=1, max_size=8)),
+            st.tuples(st.just("insert"), place, st.just(0), piece),
+            st.tuples(st.just("replace"), place, st.integers(1, 30), piece),
+            st.tuples(st.just("cut"), place, st.integers(1, 400), st.just(b"")),
+            st.tuples(st.just("repeat"), place, st.integers(1, 40), st.just(b"")),
+            st.tuples(st.just("number"), place, st.just(0), st.sampled_from(fuzz.NUMBERS)),
+        ),
+        min_size=1,
+        max_size=4,
+    )
 
 
 def changed(content: bytes, chosen) -> bytes:
@@ -43,18 +50,18 @@ def changed(content: bytes, chosen) -> bytes:
         at = int(where * len(data))
         match kind:
             case "put" | "replace":
-                data[at:at + (length if kind == "replace" else len(piece))] = piece
+                data[at : at + (length if kind == "replace" else len(piece))] = piece
             case "insert":
                 data[at:at] = piece
             case "cut":
-                del data[at:at + length]
+                del data[at : at + length]
             case "repeat":
-                data[at:at] = data[at:at + length] * 20
+                data[at:at] = data[at : at + length] * 20
             case "number":
                 found = list(re.finditer(rb"-?\d+(?:\.\d+)?", bytes(data[:4000])))
                 if found:
                     number = found[int(where * (len(found) - 1))]
-                    data[number.start():number.end()] = piece
+                    data[number.start() : number.end()] = piece
     return bytes(data)
 
 
@@ -65,14 +72,27 @@ def spoiled(draw, name: str) -> bytes:
     content = draw(st.sampled_from(target.valid()))
     chosen = draw(changes(target.words))
     if target.spoil and draw(st.booleans()):
-        return target.spoil(np.random.default_rng(draw(st.integers(0, 2**32))), content, lambda inside: changed(inside, chosen))
+        return target.spoil(
+            np.random.default_rng(draw(st.integers(0, 2**32))),
+            content,
+            lambda inside: changed(inside, chosen),
+        )
     return changed(content, chosen)
 
 
 @pytest.mark.parametrize("name", fuzz.TARGETS)
 def test_spoiled_input_is_read_or_refused_as_documented(name, tmp_path):
-    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
-              suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much])
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.filter_too_much,
+        ],
+    )
     @given(spoiled(name))
     def check(content):
         assert fuzz.execute(name, content, tmp_path) in ("taken", "refused")
@@ -111,9 +131,29 @@ def test_a_fault_is_counted_and_kept(tmp_path):
         "fuzz.TARGETS.clear()\n"
         "fuzz.TARGETS['bad'] = Target(lambda: [b'0'], run)\n"
         "fuzz.input_of = lambda name, seed, i: str(i).encode()\n"
-        "sys.argv = ['fuzz', '--executions', '12', '--out', sys.argv[1]]\nsys.exit(fuzz.main())")
-    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, cwd=ROOT, timeout=300)
+        "sys.argv = ['fuzz', '--executions', '12', '--out', sys.argv[1]]\nsys.exit(fuzz.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=300,
+    )
     assert done.returncode == 1, done.stderr
     total = fuzz.json.loads(done.stdout)
-    assert total == {"executions": 12, "taken": 8, "refused": 1, "crashes": 2, "hangs": 1, "over_memory": 1}, done.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"fuzz.json", "bad-0-3", "bad-0-5", "bad-0-7", "bad-0-8"}
+    assert total == {
+        "executions": 12,
+        "taken": 8,
+        "refused": 1,
+        "crashes": 2,
+        "hangs": 1,
+        "over_memory": 1,
+    }, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "fuzz.json",
+        "bad-0-3",
+        "bad-0-5",
+        "bad-0-7",
+        "bad-0-8",
+    }

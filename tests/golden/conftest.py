@@ -1,4 +1,6 @@
-"""What the golden files say is compared with what comes out now; `--write-golden` writes them again."""
+"""What the golden files say is compared with what comes out now; `--write-golden` writes them
+again."""
+
 import json
 from pathlib import Path
 
@@ -20,7 +22,10 @@ def golden(writing):
         path = FILES / f"{name}.json"
         if writing:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lines = [f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}" for key, value in found.items()]
+            lines = [
+                f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}"
+                for key, value in found.items()
+            ]
             path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
         return json.loads(path.read_text(encoding="utf-8"))
 

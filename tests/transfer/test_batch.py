@@ -1,4 +1,5 @@
 """transfer.batch: names into pictures, in order, whatever is among them."""
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,7 +13,7 @@ def picture(path, shade: int = 0):
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.full((80, 80), 255, np.uint8)
     pixels[38:42, 10:70] = 0
-    pixels[10:70, 20 + shade:24 + shade] = 0
+    pixels[10:70, 20 + shade : 24 + shade] = 0
     Image.fromarray(pixels).save(path)
     return path
 
@@ -31,7 +32,9 @@ def names(folder, *given):
 
 
 def test_folders_patterns_and_files(folder):
-    assert names(folder, folder) == ["a.PNG", "a[1].png", "b.png"], "its pictures, sorted, no hidden ones, no folders in it"
+    assert names(folder, folder) == ["a.PNG", "a[1].png", "b.png"], (
+        "its pictures, sorted, no hidden ones, no folders in it"
+    )
     assert names(folder, folder / "**" / "*.jpg") == ["deep/c.jpg"]
     assert names(folder, folder / "*.png", folder / "b.png") == ["a[1].png", "b.png", "b.png"]
     assert names(folder, folder / "a[1].png") == ["a[1].png"], "a file of that name is no pattern"
@@ -40,7 +43,11 @@ def test_folders_patterns_and_files(folder):
 
 def test_names_that_give_nothing_are_errors_in_their_place(folder):
     found = list(batch.find([folder / "empty", folder / "b.png", folder / "x*.png"]))
-    assert isinstance(found[0], ImageError) and "no pictures" in str(found[0]) and str(folder / "empty") in str(found[0])
+    assert (
+        isinstance(found[0], ImageError)
+        and "no pictures" in str(found[0])
+        and str(folder / "empty") in str(found[0])
+    )
     assert isinstance(found[2], ImageError) and "matches no file" in str(found[2])
 
 
@@ -73,7 +80,9 @@ def test_only_one_chunk_is_read_ahead(folder):
 
 def test_bytes_are_called_by_their_name(folder):
     good = batch.read(("stdin", (folder / "b.png").read_bytes()))
-    assert good.source == "stdin" and np.array_equal(good.image, batch.read(str(folder / "b.png")).image)
+    assert good.source == "stdin" and np.array_equal(
+        good.image, batch.read(str(folder / "b.png")).image
+    )
     bad = batch.read(("stdin", b""))
     assert str(bad.error).startswith("stdin: is empty")
 
@@ -84,6 +93,8 @@ def test_folder_through_the_api(model, folder):
     assert isinstance(found[3][1], ImageError)
     for path, result in found[:3]:
         [alone] = model.transfer(batch.read(str(path)).image, samples=2, seed=5, top=3)
-        assert [c for c, _ in result.candidates] == [c for c, _ in alone.candidates] and len(result.strokes) == 2
+        assert [c for c, _ in result.candidates] == [c for c, _ in alone.candidates] and len(
+            result.strokes
+        ) == 2
     [(path, result)] = model.transfer_files(folder / "b.png", samples=1)
     assert path == folder / "b.png" and len(result.candidates) == 10

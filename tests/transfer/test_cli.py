@@ -1,4 +1,6 @@
-"""`kuzushiji-transfer` as a user runs it: in this process with the shipped weights loaded once, and at the end as a program."""
+"""`kuzushiji-transfer` as a user runs it: in this process with the shipped weights loaded once, and
+at the end as a program."""
+
 import dataclasses
 import errno
 import io
@@ -26,9 +28,12 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture
 def run(model, monkeypatch, capsys, tmp_path):
-    """Run the command line with the model that is already loaded -> (exit code, standard output, standard error)."""
+    """Run the command line with the model that is already loaded -> (exit code, standard output,
+    standard error)."""
     load = arguments.load_model
-    monkeypatch.setattr(arguments, "load_model", lambda folder: model if folder is None else load(folder))
+    monkeypatch.setattr(
+        arguments, "load_model", lambda folder: model if folder is None else load(folder)
+    )
     monkeypatch.setattr(cli, "keep_compiled", lambda: None)
     monkeypatch.chdir(tmp_path)
 
@@ -57,17 +62,37 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-# draw -----------------------------------------------------------------------------------------------------------------
+# draw ---------------------------------------------------------------------------------------------
+
 
 def test_draw_writes_three_files_an_image_and_a_bad_one_stops_nothing(run, tmp_path):
-    done = run("draw", *EXAMPLES, broken(tmp_path), EXAMPLES[0], "--out", "out", "--samples", 2, "--seed", 3, "--top", 4)
+    done = run(
+        "draw",
+        *EXAMPLES,
+        broken(tmp_path),
+        EXAMPLES[0],
+        "--out",
+        "out",
+        "--samples",
+        2,
+        "--seed",
+        3,
+        "--top",
+        4,
+    )
     assert done.code == 2
     assert "broken.png" in one_line(done)
     stems = [p.stem for p in EXAMPLES] + [EXAMPLES[0].stem + "-2"]
-    assert files(tmp_path / "out") == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "json", "png")}
+    assert files(tmp_path / "out") == {
+        f"{stem}.{kind}" for stem in stems for kind in ("svg", "json", "png")
+    }
     for stem, line in zip(stems, done.out.splitlines(), strict=True):
         described = json.loads((tmp_path / "out" / f"{stem}.json").read_text("utf-8"))
-        assert len(described["candidates"]) == 4 and len(described["drawings"]) == 2 and described["seed"] == 3
+        assert (
+            len(described["candidates"]) == 4
+            and len(described["drawings"]) == 2
+            and described["seed"] == 3
+        )
         strokes = described["drawings"][0]["strokes"]
         paths = etree.parse(tmp_path / "out" / f"{stem}.svg").findall(f".//{SVG}path")
         assert len(paths) == len(strokes) > 0
@@ -79,10 +104,23 @@ def test_draw_writes_three_files_an_image_and_a_bad_one_stops_nothing(run, tmp_p
 
 
 def test_all_formats_and_their_options(run, tmp_path):
-    done = run("draw", *EXAMPLES, "--format", "SVG,pdf,npz,ndjson", "--samples", 2, "--animate", "--uncertainty", "--jobs", 3)
+    done = run(
+        "draw",
+        *EXAMPLES,
+        "--format",
+        "SVG,pdf,npz,ndjson",
+        "--samples",
+        2,
+        "--animate",
+        "--uncertainty",
+        "--jobs",
+        3,
+    )
     assert done.code == 0, done.err
     out = tmp_path / "drawings"
-    assert files(out) == {f"{p.stem}.{kind}" for p in EXAMPLES for kind in ("svg", "pdf", "npz")} | {"drawings.ndjson"}
+    assert files(out) == {
+        f"{p.stem}.{kind}" for p in EXAMPLES for kind in ("svg", "pdf", "npz")
+    } | {"drawings.ndjson"}
     svg = (out / f"{EXAMPLES[0].stem}.svg").read_text("utf-8")
     assert "kuzushiji-stroke" in svg and "stroke-opacity" in svg and "kvg:StrokeNumbers_" in svg
     read = convert.read(out / "drawings.ndjson")
@@ -93,9 +131,13 @@ def test_all_formats_and_their_options(run, tmp_path):
 
 def test_number_of_threads_changes_nothing(run, tmp_path):
     for jobs in (1, 4):
-        assert run("draw", *EXAMPLES, "--out", f"out{jobs}", "--samples", 2, "--jobs", jobs).code == 0
+        assert (
+            run("draw", *EXAMPLES, "--out", f"out{jobs}", "--samples", 2, "--jobs", jobs).code == 0
+        )
     for name in files(tmp_path / "out1"):
-        assert (tmp_path / "out1" / name).read_bytes() == (tmp_path / "out4" / name).read_bytes(), name
+        assert (tmp_path / "out1" / name).read_bytes() == (tmp_path / "out4" / name).read_bytes(), (
+            name
+        )
 
 
 def test_folder_pattern_and_standard_input(run, tmp_path, monkeypatch):
@@ -107,9 +149,20 @@ def test_folder_pattern_and_standard_input(run, tmp_path, monkeypatch):
     done = run("draw", scans, "scans/**/ame*.png", "-", "--samples", 1, "--format", "svg")
     assert done.code == 0, done.err
     names = [p.stem for p in EXAMPLES]
-    assert files(tmp_path / "drawings") == {f"{names[0]}.svg", f"{names[1]}.svg", f"{names[0]}-2.svg", "stdin.svg"}
-    assert (tmp_path / "drawings" / "stdin.svg").read_text() == (tmp_path / "drawings" / f"{names[0]}.svg").read_text()
-    for name, says in ((tmp_path / "drawings", "no pictures"), ("scans/*.xyz", "matches no file"), ("missing.png", "no such file")):
+    assert files(tmp_path / "drawings") == {
+        f"{names[0]}.svg",
+        f"{names[1]}.svg",
+        f"{names[0]}-2.svg",
+        "stdin.svg",
+    }
+    assert (tmp_path / "drawings" / "stdin.svg").read_text() == (
+        tmp_path / "drawings" / f"{names[0]}.svg"
+    ).read_text()
+    for name, says in (
+        (tmp_path / "drawings", "no pictures"),
+        ("scans/*.xyz", "matches no file"),
+        ("missing.png", "no such file"),
+    ):
         assert says in one_line(run("draw", name))
 
 
@@ -118,8 +171,12 @@ def test_json_is_one_document_and_nothing_need_be_written(run, tmp_path):
     assert done.code == 2 and "broken.png" in one_line(done)
     document = json.loads(done.out)
     [image], [error] = document["images"], document["errors"]
-    assert image["image"] == str(EXAMPLES[0]) and image["files"] == [] and len(image["drawings"]) == 2
-    assert image["verdict"] in ("sure", "not sure", "not a kanji") and "broken.png" in error["error"]
+    assert (
+        image["image"] == str(EXAMPLES[0]) and image["files"] == [] and len(image["drawings"]) == 2
+    )
+    assert (
+        image["verdict"] in ("sure", "not sure", "not a kanji") and "broken.png" in error["error"]
+    )
     assert files(tmp_path) == {"broken.png"}
     done = run("draw", EXAMPLES[0], "--json", "--format", "svg", "--samples", 2)
     assert json.loads(done.out)["images"][0]["files"] == [f"drawings/{EXAMPLES[0].stem}.svg"]
@@ -128,16 +185,28 @@ def test_json_is_one_document_and_nothing_need_be_written(run, tmp_path):
 def test_verdicts_and_notes_are_said_plainly(run, model, monkeypatch):
     """Whatever the weights make of an example, each verdict has its words."""
     transfer, verdict = model.transfer, ["sure"]
-    monkeypatch.setattr(model, "transfer", lambda *a: [dataclasses.replace(r, verdict=verdict[0]) for r in transfer(*a)])
+    monkeypatch.setattr(
+        model,
+        "transfer",
+        lambda *a: [dataclasses.replace(r, verdict=verdict[0]) for r in transfer(*a)],
+    )
     said = {}
     for verdict[0] in ("sure", "not sure", "not a kanji"):
         done = run("draw", EXAMPLES[0], "--format", "none", "--samples", 1)
         assert done.code == 0
         said[verdict[0]] = done.out
-    assert "not" not in said["sure"] and "not sure: " in said["not sure"] and "not a kanji" in said["not a kanji"]
+    assert (
+        "not" not in said["sure"]
+        and "not sure: " in said["not sure"]
+        and "not a kanji" in said["not a kanji"]
+    )
     from transfer import batch
 
-    monkeypatch.setattr(batch, "read", lambda source, read=batch.read: dataclasses.replace(read(source), note="took the largest"))
+    monkeypatch.setattr(
+        batch,
+        "read",
+        lambda source, read=batch.read: dataclasses.replace(read(source), note="took the largest"),
+    )
     assert "(took the largest)" in run("draw", EXAMPLES[0], "--format", "none", "--samples", 1).out
 
 
@@ -160,12 +229,16 @@ def test_full_disk_is_one_line_and_leaves_nothing_half_written(run, tmp_path, mo
     monkeypatch.setattr(formats, "save", fails)
     done = run("draw", *EXAMPLES, "--format", "svg,json,ndjson", "--samples", 1, "--jobs", 1)
     assert "No space left" in one_line(done) and "--out" in done.err
-    assert "drawings.ndjson" not in files(tmp_path / "drawings") and not any(n.startswith(".") for n in files(tmp_path / "drawings"))
+    assert "drawings.ndjson" not in files(tmp_path / "drawings") and not any(
+        n.startswith(".") for n in files(tmp_path / "drawings")
+    )
 
 
 def test_ctrl_c_gives_130_and_leaves_nothing_half_written(run, model, tmp_path, monkeypatch):
     def transfer(*arguments):
-        assert any(name.endswith(".tmp") for name in files(tmp_path)), "drawings.ndjson is being written"
+        assert any(name.endswith(".tmp") for name in files(tmp_path)), (
+            "drawings.ndjson is being written"
+        )
         raise KeyboardInterrupt
 
     monkeypatch.setattr(model, "transfer", transfer)
@@ -175,10 +248,19 @@ def test_ctrl_c_gives_130_and_leaves_nothing_half_written(run, model, tmp_path, 
 
 
 def test_bad_arguments_are_one_line(run, tmp_path):
-    for words, says in ((("--samples", 0), "--samples"), (("--samples", "ten"), "--samples"), (("--top", 0), "--top"),
-                        (("--temperature", 0), "--temperature"), (("--temperature", "nan"), "--temperature"), (("--seed", -1), "--seed"),
-                        (("--format", "svg,gif"), "gif"), (("--jobs", 0), "--jobs"), (("--nothing",), "--nothing"),
-                        (("-", "-"), "standard input"), (("--quiet", "--verbose"), "--verbose")):
+    for words, says in (
+        (("--samples", 0), "--samples"),
+        (("--samples", "ten"), "--samples"),
+        (("--top", 0), "--top"),
+        (("--temperature", 0), "--temperature"),
+        (("--temperature", "nan"), "--temperature"),
+        (("--seed", -1), "--seed"),
+        (("--format", "svg,gif"), "gif"),
+        (("--jobs", 0), "--jobs"),
+        (("--nothing",), "--nothing"),
+        (("-", "-"), "standard input"),
+        (("--quiet", "--verbose"), "--verbose"),
+    ):
         assert says in one_line(run("draw", EXAMPLES[0], *words)), words
     assert "COMMAND" in one_line(run()) and "paint" in one_line(run("paint"))
     assert "vae_old" in one_line(run("draw", EXAMPLES[0], "--weights", tmp_path, "--out", "out"))
@@ -189,25 +271,45 @@ def test_bad_arguments_are_one_line(run, tmp_path):
 
 def test_names_are_all_different():
     names = draw.Names()
-    assert [names.new(stem) for stem in ("a", "a", "a-2", "A", "b", "a")] == ["a", "a-2", "a-2-2", "A-3", "b", "a-4"]
+    assert [names.new(stem) for stem in ("a", "a", "a-2", "A", "b", "a")] == [
+        "a",
+        "a-2",
+        "a-2-2",
+        "A-3",
+        "b",
+        "a-4",
+    ]
 
 
-# candidates -----------------------------------------------------------------------------------------------------------
+# candidates ---------------------------------------------------------------------------------------
+
 
 def test_candidates_as_a_table_and_as_json(run, tmp_path):
     done = run("candidates", EXAMPLES[0], broken(tmp_path), EXAMPLES[1], "--top", 3, "--json")
     assert done.code == 2 and "broken.png" in one_line(done)
     document = json.loads(done.out)
-    assert [image["image"] for image in document["images"]] == [str(p) for p in EXAMPLES] and len(document["errors"]) == 1
+    assert [image["image"] for image in document["images"]] == [str(p) for p in EXAMPLES] and len(
+        document["errors"]
+    ) == 1
     table = run("candidates", *EXAMPLES, "--top", 3)
     assert table.code == 0 and table.err == ""
-    rows = [line.split() for line in table.out.splitlines() if line.split()[:1] and line.split()[0].isdigit()]
+    rows = [
+        line.split()
+        for line in table.out.splitlines()
+        if line.split()[:1] and line.split()[0].isdigit()
+    ]
     listed = [c for image in document["images"] for c in image["candidates"]]
     assert len(rows) == len(listed) == 6
     for row, c in zip(rows, listed):
-        assert row[1:3] == [c["character"], c["code_point"]] and float(row[3]) == pytest.approx(100 * c["probability"], abs=0.06)
+        assert row[1:3] == [c["character"], c["code_point"]] and float(row[3]) == pytest.approx(
+            100 * c["probability"], abs=0.06
+        )
         aid = reading_aids.aid(c["character"])
-        assert (c["strokes"], c["radical"], c["components"]) == (aid.strokes, aid.radical, aid.components)
+        assert (c["strokes"], c["radical"], c["components"]) == (
+            aid.strokes,
+            aid.radical,
+            aid.components,
+        )
         assert str(aid.strokes) in row and (not aid.components or aid.components in row)
     assert all(image["verdict"] in table.out for image in document["images"])
     assert files(tmp_path) == {"broken.png"}
@@ -218,11 +320,13 @@ def test_candidates_of_bad_input(run, tmp_path):
     assert "missing" in one_line(run("candidates", "missing.png"))
 
 
-# train ----------------------------------------------------------------------------------------------------------------
+# train --------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def trained(monkeypatch):
-    """What `training.train` was asked to do; nothing is trained, and tasks hold their name and configuration only."""
+    """What `training.train` was asked to do; nothing is trained, and tasks hold their name and
+    configuration only."""
     from transfer import stages, training
 
     asked = []
@@ -231,8 +335,14 @@ def trained(monkeypatch):
         stages, "vae_task", lambda config, corpus, domain: task(f"vae_{domain}", config)
     )
     monkeypatch.setattr(stages, "mdn_task", lambda config, corpus, runs, seed: task("mdn", config))
-    monkeypatch.setattr(stages, "decoder_task", lambda config, corpus, runs, seed: task("sketch_rnn", config))
-    monkeypatch.setattr(training, "train", lambda task, folder, seed, seconds: asked.append((task, folder, seed, seconds)))
+    monkeypatch.setattr(
+        stages, "decoder_task", lambda config, corpus, runs, seed: task("sketch_rnn", config)
+    )
+    monkeypatch.setattr(
+        training,
+        "train",
+        lambda task, folder, seed, seconds: asked.append((task, folder, seed, seconds)),
+    )
     monkeypatch.delenv("KUZUSHIJI_DATA", raising=False)
     return asked
 
@@ -240,7 +350,9 @@ def trained(monkeypatch):
 def test_train_runs_every_stage_in_order(run, trained):
     done = run("train", "--seed", 4, "--steps", 7, "--checkpoint-seconds", 3)
     assert done.code == 0, done.err
-    assert [str(folder) for _, folder, _, _ in trained] == [f"runs/tiny/{n}" for n in ("vae_old", "vae_new", "mdn", "sketch_rnn")]
+    assert [str(folder) for _, folder, _, _ in trained] == [
+        f"runs/tiny/{n}" for n in ("vae_old", "vae_new", "mdn", "sketch_rnn")
+    ]
     for task, folder, seed, seconds in trained:
         assert task.name == folder.name and task.config.steps == 7 and seed == 4 and seconds == 3
     assert "--weights runs/tiny" in done.out and "sample corpus" in done.err
@@ -253,7 +365,12 @@ def test_train_keeps_the_presets(run, trained, tmp_path):
 
     assert run("train", "--preset", "paper", "--runs", "here").code == 0
     configs = [task.config for task, *_ in trained]
-    assert configs == [VAEConfig.paper("old"), VAEConfig.paper("new"), MDNConfig.paper(), SketchRNNConfig.paper()]
+    assert configs == [
+        VAEConfig.paper("old"),
+        VAEConfig.paper("new"),
+        MDNConfig.paper(),
+        SketchRNNConfig.paper(),
+    ]
     assert trained[0][1] == Path("here/vae_old")
     trained.clear()
     assert run("train", "--preset", "small").code == 0
@@ -269,17 +386,23 @@ def test_train_stops_at_the_stage_that_was_interrupted_or_failed(run, trained, m
             if task.name == "vae_new":
                 raise error
             trained.append(task.name)
+
         return train
 
-    monkeypatch.setattr(training, "train", raises(training.Interrupted("vae_new: stopped at step 3, saved")))
+    monkeypatch.setattr(
+        training, "train", raises(training.Interrupted("vae_new: stopped at step 3, saved"))
+    )
     done = run("train")
     assert done.code == 130 and "stopped at step 3" in done.err and trained == ["vae_old"]
-    monkeypatch.setattr(training, "train", raises(training.TrainingError("runs/tiny/vae_new: cannot write")))
+    monkeypatch.setattr(
+        training, "train", raises(training.TrainingError("runs/tiny/vae_new: cannot write"))
+    )
     assert "error: runs/tiny/vae_new: cannot write" in run("train").err
     assert "no such folder" in one_line(run("train", "--data", "missing"))
 
 
-# the others -----------------------------------------------------------------------------------------------------------
+# the others ---------------------------------------------------------------------------------------
+
 
 def test_info_tells_where_the_weights_come_from(run, tmp_path):
     from transfer import weights
@@ -288,9 +411,18 @@ def test_info_tells_where_the_weights_come_from(run, tmp_path):
     document = json.loads(run("info", "--json").out)
     assert document["weights"]["shipped"] is True and document["weights"]["gallery"] > 5000
     for name, model in document["weights"]["models"].items():
-        assert model["sha256"] == weights.checksum(PRETRAINED / f"{name}.safetensors") and model["config"]["steps"] > 0
+        assert (
+            model["sha256"] == weights.checksum(PRETRAINED / f"{name}.safetensors")
+            and model["config"]["steps"] > 0
+        )
     text = run("info").out
-    for said in ("KanjiVG", "KMNIST", document["version"], document["jax"], document["weights"]["models"]["mdn"]["sha256"][:12]):
+    for said in (
+        "KanjiVG",
+        "KMNIST",
+        document["version"],
+        document["jax"],
+        document["weights"]["models"]["mdn"]["sha256"][:12],
+    ):
         assert said in text
     assert "vae_old" in one_line(run("info", "--weights", tmp_path))
 
@@ -328,7 +460,9 @@ def test_evaluate_says_what_is_wrong_in_one_line(run, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.delenv("KUZUSHIJI_DATA", raising=False)
     assert "--limit" in one_line(run("evaluate", "--limit", 0))
-    assert "no such folder" in one_line(run("evaluate", "--data", tmp_path / "none", "--out", "out"))
+    assert "no such folder" in one_line(
+        run("evaluate", "--data", tmp_path / "none", "--out", "out")
+    )
 
 
 def test_serve_passes_on_its_arguments_and_names_the_extra(run, monkeypatch):
@@ -336,7 +470,10 @@ def test_serve_passes_on_its_arguments_and_names_the_extra(run, monkeypatch):
 
     asked = []
     monkeypatch.setattr(web, "serve", lambda *given: asked.append(given) or 0)
-    assert run("serve").code == 0 and run("serve", "--host", "0.0.0.0", "--port", 9, "--weights", "runs/x").code == 0
+    assert (
+        run("serve").code == 0
+        and run("serve", "--host", "0.0.0.0", "--port", 9, "--weights", "runs/x").code == 0
+    )
     assert run("serve", "--name", "a.example", "--name", "b.example").code == 0
     assert asked == [
         ("127.0.0.1", 8000, None, ()),
@@ -355,10 +492,15 @@ def test_every_command_has_help_with_examples(run):
         assert done.code == 0 and f"examples:\n  kuzushiji-transfer {name}" in done.out, name
         for line in done.out.partition("examples:\n")[2].splitlines():
             words = line.partition("#")[0].partition("| ")
-            words = (words[2] or words[0]).partition("<")[0].partition(">")[0].replace("'", "").split()
+            words = (
+                (words[2] or words[0]).partition("<")[0].partition(">")[0].replace("'", "").split()
+            )
             if words:
                 cli.parser().parse_args(words[1:])  # what the examples show can be typed
-    assert all(name in run("--help").out for name in ("draw", "candidates", "train", "evaluate", "info", "serve", "completion"))
+    assert all(
+        name in run("--help").out
+        for name in ("draw", "candidates", "train", "evaluate", "info", "serve", "completion")
+    )
     assert run("--version").out.startswith("kuzushiji-transfer ")
 
 
@@ -368,9 +510,13 @@ def test_bash_completes_commands_and_options(run, tmp_path):
 
     def complete(*words):
         line = " ".join(words)
-        script = (f"source ./completion; COMP_WORDS=({' '.join(repr(w) for w in words)}); COMP_CWORD={len(words) - 1}; COMP_LINE='{line}'; "
-                  f"COMP_POINT={len(line)}; $(complete -p ${{COMP_WORDS[0]}} | sed 's/.*-F \\([^ ]*\\).*/\\1/'); echo \"${{COMPREPLY[@]}}\"")
-        done = subprocess.run([bash, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=30)
+        script = (
+            f"source ./completion; COMP_WORDS=({' '.join(repr(w) for w in words)}); COMP_CWORD={len(words) - 1}; COMP_LINE='{line}'; "
+            f"COMP_POINT={len(line)}; $(complete -p ${{COMP_WORDS[0]}} | sed 's/.*-F \\([^ ]*\\).*/\\1/'); echo \"${{COMPREPLY[@]}}\""
+        )
+        done = subprocess.run(
+            [bash, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=30
+        )
         return done.stdout.split()
 
     assert complete("kuzushiji-transfer", "ca") == ["candidates"]
@@ -380,7 +526,8 @@ def test_bash_completes_commands_and_options(run, tmp_path):
     assert "#compdef" in run("completion", "zsh").out
 
 
-# As a program ---------------------------------------------------------------------------------------------------------
+# As a program -------------------------------------------------------------------------------------
+
 
 def program(*words, **options):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
@@ -389,31 +536,63 @@ def program(*words, **options):
 
 
 def test_the_program_draws_what_comes_in_by_a_pipe(tmp_path):
-    done = program("draw", "-", "--json", "--samples", 1, "--format", "svg", cwd=tmp_path, input=EXAMPLES[0].read_bytes())
+    done = program(
+        "draw",
+        "-",
+        "--json",
+        "--samples",
+        1,
+        "--format",
+        "svg",
+        cwd=tmp_path,
+        input=EXAMPLES[0].read_bytes(),
+    )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["images"][0]["image"] == "stdin" and files(tmp_path) == {"drawings/stdin.svg"}
+    assert json.loads(done.stdout)["images"][0]["image"] == "stdin" and files(tmp_path) == {
+        "drawings/stdin.svg"
+    }
 
 
 def test_help_and_errors_do_not_wait_for_jax(tmp_path):
     code = "import sys\nfrom transfer.cli import main\ncode = main(['draw', '--samples', '0', 'x']); sys.exit(9 * ('jax' in sys.modules) or code)"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, timeout=60
+    )
     assert done.returncode == 2, done.stderr
 
 
 @pytest.mark.slow
 def test_train_is_what_the_stage_scripts_are_and_survives_ctrl_c(tmp_path):
-    """Stopped in its second stage and started again, the weights are bitwise those of the three scripts run one after another."""
+    """Stopped in its second stage and started again, the weights are bitwise those of the three
+    scripts run one after another."""
     import signal
     import time
 
     from safetensors.numpy import load_file
 
-    environment = {k: v for k, v in os.environ.items() if k != "KUZUSHIJI_DATA"} | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "transfer", "train", "--steps", "12", "--runs", str(tmp_path / "whole"), "--checkpoint-seconds", "0"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    environment = {k: v for k, v in os.environ.items() if k != "KUZUSHIJI_DATA"} | {
+        "PYTHONPATH": str(ROOT)
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "transfer",
+        "train",
+        "--steps",
+        "12",
+        "--runs",
+        str(tmp_path / "whole"),
+        "--checkpoint-seconds",
+        "0",
+    ]
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     deadline, log = time.monotonic() + 900, tmp_path / "whole" / "vae_new" / "checkpoints"
-    while time.monotonic() < deadline and not [p for p in log.glob("*") if p.name.isdigit() and int(p.name) >= 3]:
+    while time.monotonic() < deadline and not [
+        p for p in log.glob("*") if p.name.isdigit() and int(p.name) >= 3
+    ]:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
@@ -423,17 +602,33 @@ def test_train_is_what_the_stage_scripts_are_and_survives_ctrl_c(tmp_path):
     again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1500)
     assert again.returncode == 0, again.stderr
     for script in ("stage1_vae.py", "stage2_mdn.py", "stage3_sketch_rnn.py"):
-        done = subprocess.run([sys.executable, ROOT / "experiments" / script, "--steps", "12", "--runs", tmp_path / "parts"],
-                              env=environment, capture_output=True, text=True, timeout=1500)
+        done = subprocess.run(
+            [
+                sys.executable,
+                ROOT / "experiments" / script,
+                "--steps",
+                "12",
+                "--runs",
+                tmp_path / "parts",
+            ],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=1500,
+        )
         assert done.returncode == 0, done.stderr
     for stage in ("vae_old", "vae_new", "mdn", "sketch_rnn"):
-        one, other = (load_file(tmp_path / runs / stage / "weights" / f"{stage}.safetensors") for runs in ("whole", "parts"))
+        one, other = (
+            load_file(tmp_path / runs / stage / "weights" / f"{stage}.safetensors")
+            for runs in ("whole", "parts")
+        )
         assert one.keys() == other.keys()
         for name, value in one.items():
             np.testing.assert_array_equal(value, other[name], err_msg=f"{stage} {name}")
 
 
 # Names --------------------------------------------------------------------------------------------
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every file name is text")
 def test_names_that_are_no_text_are_written_and_shown_with_escapes(run, tmp_path):

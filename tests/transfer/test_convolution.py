@@ -1,4 +1,5 @@
 """transfer.convolution: the CPU forms give what flax's layers give, in value and gradient."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,22 +10,29 @@ from transfer import convolution, vae
 
 
 def both(layer, function, x):
-    """Value, and gradients with respect to image, kernel and bias, of flax's layer and of ours, in float64."""
+    """Value, and gradients with respect to image, kernel and bias, of flax's layer and of ours, in
+    float64."""
     with jax.enable_x64(True):
         random = np.random.default_rng(0)
-        kernel, bias = (jnp.asarray(random.normal(0, 1, p.shape)) for p in (layer.kernel, layer.bias))
+        kernel, bias = (
+            jnp.asarray(random.normal(0, 1, p.shape)) for p in (layer.kernel, layer.bias)
+        )
         layer.kernel, layer.bias = nnx.Param(kernel), nnx.Param(bias)
         layer.dtype = layer.param_dtype = jnp.float64
         graph, _ = nnx.split(layer)
 
         def flax(x, kernel, bias):
-            return nnx.merge(graph, nnx.State({"kernel": nnx.Param(kernel), "bias": nnx.Param(bias)}))(x)
+            return nnx.merge(
+                graph, nnx.State({"kernel": nnx.Param(kernel), "bias": nnx.Param(bias)})
+            )(x)
 
         x = jnp.asarray(random.normal(0, 1, x))
         out = []
         for f in (flax, function):
             value, back = jax.vjp(f, x, kernel, bias)
-            out.append((value, *back(jnp.asarray(np.random.default_rng(1).normal(0, 1, value.shape)))))
+            out.append(
+                (value, *back(jnp.asarray(np.random.default_rng(1).normal(0, 1, value.shape))))
+            )
         return out
 
 
@@ -52,12 +60,17 @@ def test_the_papers_layers_have_the_forms_that_were_measured(monkeypatch):
     asked, form = [], convolution.form
     monkeypatch.setattr(convolution, "form", lambda *shape: asked.append(form(*shape)) or asked[-1])
     graph, state = nnx.split(vae.VAE(vae.VAEConfig.paper(), 1, nnx.Rngs(0)))
-    jax.eval_shape(lambda s, x: vae.decode_mean(nnx.merge(graph, s), x), state, jnp.zeros((2, 64, 64)))
+    jax.eval_shape(
+        lambda s, x: vae.decode_mean(nnx.merge(graph, s), x), state, jnp.zeros((2, 64, 64))
+    )
     assert asked == ["gather", "half", "half", "gather"] + ["half", "half", "sum"]
 
 
 def test_other_backends_use_xlas_own(monkeypatch):
-    x, kernel, bias = (jax.random.normal(jax.random.key(i), s) for i, s in enumerate(((2, 9, 9, 3), (4, 4, 3, 5), (5,))))
+    x, kernel, bias = (
+        jax.random.normal(jax.random.key(i), s)
+        for i, s in enumerate(((2, 9, 9, 3), (4, 4, 3, 5), (5,)))
+    )
     ours = convolution.strided(x, kernel, bias), convolution.transposed(x, kernel, bias)
     monkeypatch.setattr(convolution, "on_cpu", lambda: False)
     theirs = convolution.strided(x, kernel, bias), convolution.transposed(x, kernel, bias)
@@ -71,4 +84,6 @@ def test_depth_to_space_undoes_space_to_depth(block):
     deep = convolution.space_to_depth(jnp.asarray(x), block)
     assert deep.shape == (2, 8 // block, 16 // block, 3 * block**2)
     np.testing.assert_array_equal(convolution.depth_to_space(deep, block), x)
-    np.testing.assert_array_equal(deep[1, 1, 2], x[1, block:2 * block, 2 * block:3 * block].reshape(-1))
+    np.testing.assert_array_equal(
+        deep[1, 1, 2], x[1, block : 2 * block, 2 * block : 3 * block].reshape(-1)
+    )

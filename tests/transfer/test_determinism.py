@@ -1,4 +1,5 @@
 """The same seed gives the same strokes, whatever else is asked for at the same time."""
+
 import os
 import subprocess
 import sys
@@ -33,8 +34,14 @@ def same(a, b) -> bool:
 
 def test_the_same_question_gives_the_same_bits(model, images, among_four):
     for one, two in zip(among_four, model.transfer(images[:4], samples=2, seed=3)):
-        assert all(same(a, b) for a, b in zip(one.strokes, two.strokes)) and np.array_equal(one.scores, two.scores)
-        assert one.candidates == two.candidates and np.array_equal(one.pixels, two.pixels) and one.familiarity == two.familiarity
+        assert all(same(a, b) for a, b in zip(one.strokes, two.strokes)) and np.array_equal(
+            one.scores, two.scores
+        )
+        assert (
+            one.candidates == two.candidates
+            and np.array_equal(one.pixels, two.pixels)
+            and one.familiarity == two.familiarity
+        )
 
 
 def test_neighbours_and_places_change_no_bit(model, images, among_four):
@@ -43,11 +50,15 @@ def test_neighbours_and_places_change_no_bit(model, images, among_four):
         position = order.index(2)
         found = model.transfer(images[order], samples=2, seed=3)[position]
         assert all(same(a, b) for a, b in zip(found.strokes, among_four[2].strokes)), place
-        assert found.candidates == among_four[2].candidates and np.array_equal(found.scores, among_four[2].scores)
+        assert found.candidates == among_four[2].candidates and np.array_equal(
+            found.scores, among_four[2].scores
+        )
 
 
 @pytest.mark.parametrize("number, samples", [(1, 1), (1, 2), (1, 12), (8, 2), (8, 5), (40, 1)])
-def test_batch_size_and_number_of_samples_change_no_first_drawing(model, images, among_four, number, samples):
+def test_batch_size_and_number_of_samples_change_no_first_drawing(
+    model, images, among_four, number, samples
+):
     """Up to rounding: other batches are compiled to other sums."""
     others = images[(np.arange(number) + 2) % 8]
     found = model.transfer(others, samples=samples, seed=3)[0]
@@ -57,7 +68,9 @@ def test_batch_size_and_number_of_samples_change_no_first_drawing(model, images,
         assert a.shape == b.shape
         np.testing.assert_allclose(a, b, atol=0.05)
     assert [c for c, _ in found.candidates] == [c for c, _ in among_four[2].candidates]
-    np.testing.assert_allclose([p for _, p in found.candidates], [p for _, p in among_four[2].candidates], atol=1e-4)
+    np.testing.assert_allclose(
+        [p for _, p in found.candidates], [p for _, p in among_four[2].candidates], atol=1e-4
+    )
 
 
 DIGEST = """
@@ -75,7 +88,15 @@ print(jax.device_count(), digest.hexdigest())
 
 @pytest.mark.slow
 def test_one_device_and_eight_draw_the_same_bits():
-    said = [subprocess.run([sys.executable, "-c", DIGEST, *map(str, EXAMPLES[:4])], env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"},
-                           check=True, capture_output=True, text=True).stdout.split() for devices in (1, 8)]
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", DIGEST, *map(str, EXAMPLES[:4])],
+            env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.split()
+        for devices in (1, 8)
+    ]
     assert [int(devices) for devices, _ in said] == [1, 8]
     assert said[0][1] == said[1][1]

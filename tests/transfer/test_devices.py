@@ -1,8 +1,11 @@
-"""Training on eight devices, or in two processes, is training on one: the same losses, and a run may go on with another number of them.
+"""Training on eight devices, or in two processes, is training on one: the same losses, and a run
+may go on with another number of them.
 
-Run as a script (`python test_devices.py FOLDER STEP [COORDINATOR PROCESSES PROCESS]`) this file trains a small VAE on the sample corpus there,
-and stops in the group of steps that begins at STEP (0: not at all).
+Run as a script (`python test_devices.py FOLDER STEP [COORDINATOR PROCESSES PROCESS]`) this file
+trains a small VAE on the sample corpus there, and stops in the group of steps that begins at STEP
+(0: not at all).
 """
+
 import dataclasses
 import json
 import os
@@ -21,15 +24,30 @@ ROOT = Path(__file__).parents[2]
 STEPS = 24
 
 
-def worker(folder: Path, stop: int, coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
+def worker(
+    folder: Path,
+    stop: int,
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+) -> None:
     from data import corpus
     from transfer import devices, stages, training, vae
 
     devices.connect(coordinator, processes and int(processes), process and int(process))
     if coordinator:
         training.GROUP = 1  # several processes agree on a checkpoint once a group: so that there is one at every step
-    config = dataclasses.replace(vae.VAEConfig.tiny("new"), encoder=(8, 8, 16), decoder=(16, 8, 8), hidden=16, steps=STEPS, batch=16, warmup=8,
-                                 learning_rate=1e-3, ema=0.5)
+    config = dataclasses.replace(
+        vae.VAEConfig.tiny("new"),
+        encoder=(8, 8, 16),
+        decoder=(16, 8, 8),
+        hidden=16,
+        steps=STEPS,
+        batch=16,
+        warmup=8,
+        learning_rate=1e-3,
+        ema=0.5,
+    )
     task = stages.vae_task(config, corpus.load(quiet=True), "new")
 
     def variant(group: int) -> int:
@@ -49,10 +67,19 @@ def run(folder: Path, devices: int, stop: int = 0, processes: int = 1) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    together = lambda number: [f"127.0.0.1:{port}", str(processes), str(number)] if processes > 1 else []
-    started = [subprocess.Popen([sys.executable, __file__, str(folder), str(stop), *together(number)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                text=True, env=kept | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices)})
-               for number in range(processes)]
+    together = lambda number: (
+        [f"127.0.0.1:{port}", str(processes), str(number)] if processes > 1 else []
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(folder), str(stop), *together(number)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=kept | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices)},
+        )
+        for number in range(processes)
+    ]
     try:
         said = [process.communicate(timeout=300) for process in started]
     finally:
@@ -113,13 +140,21 @@ def test_a_run_goes_on_from_one_to_eight_devices_and_back(one, tmp_path):
 def test_two_processes_follow_the_losses_of_one_device(one, tmp_path):
     folder = tmp_path / "run"
     run(folder, 1, stop=10, processes=2)
-    assert 10 <= len(losses(folder)) < STEPS  # both have stopped at the same step, though each had its own signal
+    assert (
+        10 <= len(losses(folder)) < STEPS
+    )  # both have stopped at the same step, though each had its own signal
     run(folder, 2, processes=2)
     assert_same(folder, one)
 
 
-@pytest.mark.parametrize("given, wrong", [(["--process-id", "1"], "need --coordinator"), (["--coordinator", "here"], "HOST:PORT"),
-                                          (["--coordinator", "here:1", "--num-processes", "2"], "from 0")])
+@pytest.mark.parametrize(
+    "given, wrong",
+    [
+        (["--process-id", "1"], "need --coordinator"),
+        (["--coordinator", "here"], "HOST:PORT"),
+        (["--coordinator", "here:1", "--num-processes", "2"], "from 0"),
+    ],
+)
 def test_processes_that_are_not_told_enough_say_so(given, wrong, monkeypatch, capsys):
     from transfer import options
     from transfer.vae import VAEConfig

@@ -1,4 +1,5 @@
 """transfer.files: files that appear whole or not at all, and what killed writers leave."""
+
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from transfer.files import sweep, whole
 
 ROOT = Path(__file__).parents[2]
-WRITE = ("import sys, time\nfrom transfer.files import whole\nwith whole(sys.argv[1]) as part:\n    part.write_text('half')\n    print('half', flush=True)\n    time.sleep(600)")
+WRITE = "import sys, time\nfrom transfer.files import whole\nwith whole(sys.argv[1]) as part:\n    part.write_text('half')\n    print('half', flush=True)\n    time.sleep(600)"
 
 
 def test_a_file_takes_its_name_at_the_end_and_a_failure_leaves_the_earlier_one(tmp_path):
@@ -34,7 +35,12 @@ def test_sweeping_takes_what_killed_writers_left_and_nothing_else(tmp_path):
     kept = [".hidden.tmp", ".a.txt.0-1-2.tmp", "a.tmp", ".a.0123456789abcdef0123456789abcdef.tmp"]
     for name in kept:
         (tmp_path / name).touch()
-    with subprocess.Popen([sys.executable, "-c", WRITE, str(tmp_path / "b.txt")], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITE, str(tmp_path / "b.txt")],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as process:
         try:
             assert process.stdout.readline() == "half\n"
             sweep(tmp_path)  # it is at work
@@ -55,7 +61,12 @@ def test_a_living_writer_on_another_host_keeps_its_file(tmp_path):
     for script, left in ((elsewhere, 1), (WRITE, 0)):
         folder = tmp_path / str(left)
         folder.mkdir()
-        with subprocess.Popen([sys.executable, "-c", script, str(folder / "b.txt")], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        with subprocess.Popen(
+            [sys.executable, "-c", script, str(folder / "b.txt")],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        ) as process:
             assert process.stdout.readline() == "half\n"
             process.send_signal(signal.SIGKILL)
             process.wait()

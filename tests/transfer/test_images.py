@@ -1,4 +1,5 @@
-"""transfer.images: whatever file a character comes in, the same 64x64 picture comes out, or one clear line."""
+"""transfer.images: whatever file a character comes in, the same 64x64 picture comes out, or one
+clear line."""
 
 import io
 import os
@@ -24,8 +25,10 @@ def ink() -> np.ndarray:
     big = Image.new("L", (520, 680))
     pen = ImageDraw.Draw(big)
     for line, width in [
-        ([(90, 120), (440, 100)], 40), ([(250, 60), (240, 420), (110, 600)], 36),
-        ([(250, 300), (420, 380), (400, 590), (300, 610)], 30), ([(110, 250), (150, 330)], 44),
+        ([(90, 120), (440, 100)], 40),
+        ([(250, 60), (240, 420), (110, 600)], 36),
+        ([(250, 300), (420, 380), (400, 590), (300, 610)], 30),
+        ([(110, 250), (150, 330)], 44),
     ]:
         pen.line(line, 255, width, joint="curve")
         for x, y in line:
@@ -84,7 +87,10 @@ def animated(ink):
 
 def stained(ink):
     y, x = np.mgrid[: ink.shape[0], : ink.shape[1]] / 170
-    blots = sum(0.3 / (1 + np.exp((np.hypot(x - a, y - b) - r) * 60)) for a, b, r in [(0.1, 0.2, 0.3), (0.6, 0.8, 0.25), (0.7, 0.1, 0.2)])
+    blots = sum(
+        0.3 / (1 + np.exp((np.hypot(x - a, y - b) - r) * 60))
+        for a, b, r in [(0.1, 0.2, 0.3), (0.6, 0.8, 0.25), (0.7, 0.1, 0.2)]
+    )
     return np.uint8((235 - 190 * (ink / 255.0)) * (1 - blots))
 
 
@@ -117,7 +123,9 @@ FORMS = {
     "grey + alpha": lambda ink: np.dstack([np.zeros_like(ink), ink]),
     "black ink alone on alpha": lambda ink: rgba_ink(ink, (0, 0, 0)),
     "white ink alone on alpha": lambda ink: rgba_ink(ink, (255, 255, 255)),
-    "opaque alpha": lambda ink: np.dstack([painted(ink, (255, 255, 255), (0, 0, 0)), np.full_like(ink, 255)]),
+    "opaque alpha": lambda ink: np.dstack(
+        [painted(ink, (255, 255, 255), (0, 0, 0)), np.full_like(ink, 255)]
+    ),
     "card with transparent corners": rounded_card,
     "PIL 1": lambda ink: Image.fromarray(ink < 128),
     "PIL I;16": lambda ink: Image.fromarray(65535 - ink.astype(np.uint16) * 257),
@@ -129,20 +137,32 @@ FORMS = {
     ),
     "palette with transparency": palette_with_transparency,
     "CMYK JPEG": lambda ink: encoded(
-        Image.fromarray(painted(ink, (255, 250, 240), (20, 20, 30))).convert("CMYK"), "JPEG", quality=95
+        Image.fromarray(painted(ink, (255, 250, 240), (20, 20, 30))).convert("CMYK"),
+        "JPEG",
+        quality=95,
     ),
-    "CMYK TIFF": lambda ink: encoded(Image.fromarray(255 - ink).convert("RGB").convert("CMYK"), "TIFF"),
+    "CMYK TIFF": lambda ink: encoded(
+        Image.fromarray(255 - ink).convert("RGB").convert("CMYK"), "TIFF"
+    ),
     "EXIF-rotated JPEG": rotated,
     "TIFF": lambda ink: encoded(Image.fromarray(255 - ink), "TIFF", compression="tiff_lzw"),
     "WebP": lambda ink: encoded(Image.fromarray(255 - ink).convert("RGB"), "WEBP", quality=90),
     "BMP": lambda ink: encoded(Image.fromarray(255 - ink), "BMP"),
     "animated GIF": animated,
     "wide margins": lambda ink: np.pad(255 - ink, ((40, 300), (200, 90)), constant_values=255),
-    "no margins": lambda ink: (255 - ink)[np.ix_(*(np.flatnonzero((ink > 64).any(axis)) for axis in (1, 0)))],
+    "no margins": lambda ink: (255 - ink)[
+        np.ix_(*(np.flatnonzero((ink > 64).any(axis)) for axis in (1, 0)))
+    ],
     "four times as large": lambda ink: np.asarray(Image.fromarray(255 - ink).resize((520, 680))),
-    "large enough to be reduced": lambda ink: np.asarray(Image.fromarray(255 - ink).resize((1560, 2040))),
-    "large 16-bit": lambda ink: np.asarray(Image.fromarray(255 - ink).resize((1560, 2040))).astype(np.uint16) * 257,
-    "large ink alone on alpha": lambda ink: Image.fromarray(rgba_ink(ink, (0, 0, 0))).resize((1560, 2040)),
+    "large enough to be reduced": lambda ink: np.asarray(
+        Image.fromarray(255 - ink).resize((1560, 2040))
+    ),
+    "large 16-bit": lambda ink: (
+        np.asarray(Image.fromarray(255 - ink).resize((1560, 2040))).astype(np.uint16) * 257
+    ),
+    "large ink alone on alpha": lambda ink: Image.fromarray(rgba_ink(ink, (0, 0, 0))).resize(
+        (1560, 2040)
+    ),
     "uneven light": shaded,
     "stains": stained,
     "between ruled lines": lined,
@@ -172,12 +192,15 @@ def test_path_str_and_bytes_are_alike(tmp_path, ink, expected):
 
 
 def test_framing_is_the_data_sets(ink, expected):
-    """Long side fills the frame, aspect ratio is kept, short side is centred, paper is 0 and ink 255."""
+    """Long side fills the frame, aspect ratio is kept, short side is centred, paper is 0 and ink
+    255."""
     rows, cols = np.flatnonzero((expected > 64).any(1)), np.flatnonzero((expected > 64).any(0))
     source_rows, source_cols = np.flatnonzero((ink > 64).any(1)), np.flatnonzero((ink > 64).any(0))
     assert (rows[0], rows[-1]) == (0, 63)
     assert abs(cols[0] - (63 - cols[-1])) <= 1
-    assert np.ptp(cols) + 1 == pytest.approx(64 * (np.ptp(source_cols) + 1) / (np.ptp(source_rows) + 1), abs=1.5)
+    assert np.ptp(cols) + 1 == pytest.approx(
+        64 * (np.ptp(source_cols) + 1) / (np.ptp(source_rows) + 1), abs=1.5
+    )
     assert np.median(expected) == 0 and expected.max() == 255 and (expected == 255).mean() > 0.05
     assert ((expected > 32) & (expected < 224)).any()
 
@@ -202,7 +225,11 @@ def test_published_pictures_pass_unchanged(how, expected, tmp_path):
     rng = np.random.default_rng(0)
     moved = np.zeros((64, 64), np.uint8)
     moved[5:55, 3:53] = expected[:50, 7:57]  # not as load_image would frame it
-    for picture in (expected, moved, np.where(rng.random((64, 64)) < 0.02, 90, moved).astype(np.uint8)):
+    for picture in (
+        expected,
+        moved,
+        np.where(rng.random((64, 64)) < 0.02, 90, moved).astype(np.uint8),
+    ):
         source = {
             "array": lambda: picture,
             "png": lambda: encoded(Image.fromarray(picture), "PNG"),
@@ -232,13 +259,19 @@ def test_examples_are_read():
     for path in EXAMPLES:
         out = load_image(path)
         box = np.ptp(np.argwhere(out > 64), axis=0) + 1
-        assert box.max() >= 62 and 0.05 < (out > 128).mean() < 0.4 and np.median(out) == 0, path.name
+        assert box.max() >= 62 and 0.05 < (out > 128).mean() < 0.4 and np.median(out) == 0, (
+            path.name
+        )
 
 
 def column(*characters, gap):
-    """Characters (H, W) ink 255 under each other, dark on white, `gap` pixels of paper between them."""
+    """Characters (H, W) ink 255 under each other, dark on white, `gap` pixels of paper between
+    them."""
     width = max(c.shape[1] for c in characters)
-    rows = [np.pad(255 - c, ((0, gap), (0, width - c.shape[1])), constant_values=255) for c in characters]
+    rows = [
+        np.pad(255 - c, ((0, gap), (0, width - c.shape[1])), constant_values=255)
+        for c in characters
+    ]
     return np.pad(np.concatenate(rows), 20, constant_values=255)
 
 
@@ -246,7 +279,11 @@ def test_of_several_characters_the_largest_is_used_and_said(ink, expected):
     small = np.asarray(Image.fromarray(ink).resize((78, 102)))
     reading = read_image(column(small, ink, small, gap=30))
     assert_same(reading.image, expected)
-    assert "largest of 3 pieces" in reading.note and "\n" not in reading.note and len(reading.note) < 120
+    assert (
+        "largest of 3 pieces" in reading.note
+        and "\n" not in reading.note
+        and len(reading.note) < 120
+    )
     left, top, right, bottom = reading.box
     assert 20 <= left < right <= 150 and 20 + 102 + 30 <= top < bottom <= 20 + 102 + 30 + 170
 
@@ -258,19 +295,27 @@ def test_a_neighbour_that_the_edge_cuts_off_is_left_out(ink, expected):
     assert reading.note
 
 
-@pytest.mark.parametrize("boxes", [
-    [(20, 10, 180, 30), (10, 90, 190, 112)],  # two bars, as in ni (two)
-    [(30, 20, 170, 36), (40, 80, 160, 96), (10, 140, 190, 160)],  # as in san (three)
-    [(20, 20, 40, 180), (95, 30, 112, 160), (170, 10, 190, 190)],  # as in kawa (river)
-    [(85, 10, 115, 190), (20, 70, 50, 120), (150, 70, 180, 120)],  # as in ko (small)
-])
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [(20, 10, 180, 30), (10, 90, 190, 112)],  # two bars, as in ni (two)
+        [(30, 20, 170, 36), (40, 80, 160, 96), (10, 140, 190, 160)],  # as in san (three)
+        [(20, 20, 40, 180), (95, 30, 112, 160), (170, 10, 190, 190)],  # as in kawa (river)
+        [(85, 10, 115, 190), (20, 70, 50, 120), (150, 70, 180, 120)],  # as in ko (small)
+    ],
+)
 def test_the_parts_of_one_character_stay_together(boxes):
     page = np.full((200, 200), 255, np.uint8)
     for left, top, right, bottom in boxes:
         page[top:bottom, left:right] = 0
     reading = read_image(page)
     assert reading.note == ""
-    assert reading.box == (min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes))
+    assert reading.box == (
+        min(b[0] for b in boxes),
+        min(b[1] for b in boxes),
+        max(b[2] for b in boxes),
+        max(b[3] for b in boxes),
+    )
 
 
 def test_box_is_in_pixels_of_the_picture_as_it_is_shown(ink):
@@ -278,8 +323,15 @@ def test_box_is_in_pixels_of_the_picture_as_it_is_shown(ink):
     expected = np.array(read_image(page).box)
     exif = Image.Exif()
     exif[0x0112] = 6
-    big = Image.fromarray(page).resize((page.shape[1] * 8, page.shape[0] * 8)).transpose(Image.Transpose.ROTATE_90)
-    assert np.abs(np.array(read_image(encoded(big, "JPEG", exif=exif)).box) / 8 - expected).max() <= 1.5
+    big = (
+        Image.fromarray(page)
+        .resize((page.shape[1] * 8, page.shape[0] * 8))
+        .transpose(Image.Transpose.ROTATE_90)
+    )
+    assert (
+        np.abs(np.array(read_image(encoded(big, "JPEG", exif=exif)).box) / 8 - expected).max()
+        <= 1.5
+    )
 
 
 def test_a_published_picture_has_no_note(expected):
@@ -295,15 +347,21 @@ def test_published_characters_are_almost_never_parted(real_data):
     chosen = old.indices("val")[::4]
     parted = 0
     for i in chosen:
-        page = np.asarray(Image.fromarray(255 - old.images[i]).resize((128, 128), Image.Resampling.BICUBIC))
-        parted += ink_box(find_ink(np.pad(page, 16, constant_values=255) / np.float32(255))[0])[1] > 1
+        page = np.asarray(
+            Image.fromarray(255 - old.images[i]).resize((128, 128), Image.Resampling.BICUBIC)
+        )
+        parted += (
+            ink_box(find_ink(np.pad(page, 16, constant_values=255) / np.float32(255))[0])[1] > 1
+        )
     assert parted <= 0.01 * len(chosen) + 1
 
 
 def test_heic(ink, expected):
     pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
     assert images.heif_can_be_read()
-    assert_same(load_image(encoded(Image.fromarray(255 - ink).convert("RGB"), "HEIF", quality=90)), expected)
+    assert_same(
+        load_image(encoded(Image.fromarray(255 - ink).convert("RGB"), "HEIF", quality=90)), expected
+    )
 
 
 def test_heic_without_its_package_is_one_clear_line(monkeypatch):
@@ -314,7 +372,12 @@ def test_heic_without_its_package_is_one_clear_line(monkeypatch):
 
 def png_claiming(width: int, height: int, rows: bytes = bytes(10)) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+        return (
+            len(content).to_bytes(4, "big")
+            + kind
+            + content
+            + zlib.crc32(kind + content).to_bytes(4, "big")
+        )
 
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
@@ -322,13 +385,18 @@ def png_claiming(width: int, height: int, rows: bytes = bytes(10)) -> bytes:
 
 
 def noise_png() -> bytes:
-    return encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 80), np.uint8)), "PNG")
+    return encoded(
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 80), np.uint8)), "PNG"
+    )
 
 
 BAD = {
     "empty": (b"", "0 bytes"),
     "text": (b"hello, this is no picture", "not a picture"),
-    "svg": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG is not supported"),
+    "svg": (
+        b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
+        "SVG is not supported",
+    ),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture"),
     "truncated png": (noise_png()[:2000], "damaged or cut short"),
     "broken png": (noise_png()[:60] + b"\x00" * 3000, "damaged or cut short"),
@@ -366,7 +434,11 @@ def test_bad_files_give_one_line(case, tmp_path):
 
 
 def test_bad_paths_give_one_line(tmp_path):
-    for path, says in [(tmp_path, "folder"), (tmp_path / "none.png", "no such file"), ("a\0b.png", "cannot be read")]:
+    for path, says in [
+        (tmp_path, "folder"),
+        (tmp_path / "none.png", "no such file"),
+        ("a\0b.png", "cannot be read"),
+    ]:
         with pytest.raises(ImageError, match=says) as caught:
             load_image(path)
         assert "\n" not in str(caught.value)
@@ -393,9 +465,15 @@ def test_a_pipe_is_refused_instead_of_waited_for(tmp_path):
 
 
 BAD_ARRAYS = {
-    "one dimension": np.zeros(10), "five channels": np.zeros((9, 9, 5)), "no pixels": np.zeros((0, 9)),
-    "not a number": np.full((9, 9), np.nan), "negative": np.full((9, 9), -1), "complex": np.zeros((9, 9), complex),
-    "blank": np.full((90, 90), 7, np.uint8), "noise": None, "None": None,
+    "one dimension": np.zeros(10),
+    "five channels": np.zeros((9, 9, 5)),
+    "no pixels": np.zeros((0, 9)),
+    "not a number": np.full((9, 9), np.nan),
+    "negative": np.full((9, 9), -1),
+    "complex": np.zeros((9, 9), complex),
+    "blank": np.full((90, 90), 7, np.uint8),
+    "noise": None,
+    "None": None,
 }
 
 
@@ -403,7 +481,9 @@ BAD_ARRAYS = {
 def test_bad_arrays(case):
     array = BAD_ARRAYS[case]
     if case == "noise":  # paper grain without a stroke
-        array = np.clip(np.random.default_rng(0).normal(200, 4, (200, 200)), 0, 255).astype(np.uint8)
+        array = np.clip(np.random.default_rng(0).normal(200, 4, (200, 200)), 0, 255).astype(
+            np.uint8
+        )
     with pytest.raises(ImageError) as caught:
         load_image(array)
     assert "\n" not in str(caught.value)
@@ -545,7 +625,7 @@ def test_a_jpeg_that_lacks_its_end_marker_only_is_read(form, mode, ink, expected
         )
     for share in (0.02, 0.1, 0.5):
         with pytest.raises(ImageError, match="damaged or cut short"):
-            load_image(content[:-round(share * len(content))])
+            load_image(content[: -round(share * len(content))])
 
 
 def test_other_files_without_their_end(ink):
@@ -561,7 +641,7 @@ def test_other_files_without_their_end(ink):
                 and "lacks its end" in reading.note
             )
         with pytest.raises(ImageError, match="damaged or cut short"):
-            load_image(content[:-len(content) // 10])
+            load_image(content[: -len(content) // 10])
     broken = encoded(page, "JPEG2000")
     with pytest.raises(ImageError, match="damaged or cut short"):
         load_image(broken[:-40])

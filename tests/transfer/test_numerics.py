@@ -1,5 +1,6 @@
-"""Losses against closed forms and, in float64, against finite differences of themselves. (Those of the VAE, the density and the stroke decoder
-are with their own tests.)"""
+"""Losses against closed forms and, in float64, against finite differences of themselves. (Those of
+the VAE, the density and the stroke decoder are with their own tests.)"""
+
 import dataclasses
 
 import jax
@@ -30,7 +31,9 @@ def random_params(make, seed: int = 0):
     """(graph, float64 params) of a module, drawn so that no part of it is silent."""
     graph, state = nnx.split(nnx.eval_shape(make))
     random = np.random.default_rng(seed)
-    start = lambda p: jnp.asarray(random.normal(0, max(1, np.prod(p.shape[:-1])) ** -0.5, p.shape), jnp.float64)
+    start = lambda p: jnp.asarray(
+        random.normal(0, max(1, np.prod(p.shape[:-1])) ** -0.5, p.shape), jnp.float64
+    )
     return graph, jax.tree.map(start, nnx.to_pure_dict(state))
 
 
@@ -42,7 +45,10 @@ def slopes(value, params, directions: int = 3, step: float = 1e-6):
     for _ in range(directions):
         direction = jax.tree.map(lambda p: jnp.asarray(random.standard_normal(p.shape)), params)
         at = lambda by: float(value(jax.tree.map(lambda p, d: p + by * d, params, direction))[0])
-        along = sum(float((g * d).sum()) for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction)))
+        along = sum(
+            float((g * d).sum())
+            for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction))
+        )
         yield (at(step) - at(-step)) / (2 * step), along
 
 
@@ -55,9 +61,11 @@ def test_gradient_of_the_drawing_loss(name):
         rows = np.zeros((2, 8, 3))
         for row, lines in zip(rows, (LINES, LINES[1:])):
             stroke3 = to_stroke3(lines)
-            row[:len(stroke3)] = stroke3
+            row[: len(stroke3)] = stroke3
         condition = {"z": jnp.asarray(random.normal(0, 1, (2, 3)))}
-        loss = lambda p: sketch_rnn.loss(nnx.merge(graph, p), jnp.asarray(rows), jnp.array([5, 2]), condition, jax.random.key(0))[0]
+        loss = lambda p: sketch_rnn.loss(
+            nnx.merge(graph, p), jnp.asarray(rows), jnp.array([5, 2]), condition, jax.random.key(0)
+        )[0]
         for slope, along in slopes(loss, params):
             np.testing.assert_allclose(along, slope, rtol=1e-5, atol=1e-8)
 
@@ -75,7 +83,10 @@ def test_gradient_of_the_plan_and_its_value():
     )
     with jax.enable_x64(True):
         graph, params = random_params(lambda: stroke_rnn.StrokeRNN(config, nnx.Rngs(0)))
-        z, strokes = jnp.asarray(np.random.default_rng(3).normal(0, 1, (4, 3))), jnp.array([1, 2, 5, 9])
+        z, strokes = (
+            jnp.asarray(np.random.default_rng(3).normal(0, 1, (4, 3))),
+            jnp.array([1, 2, 5, 9]),
+        )
         loss = lambda p: stroke_rnn.plan_loss(nnx.merge(graph, p), z, strokes)[0]
         for slope, along in slopes(loss, params):
             np.testing.assert_allclose(along, slope, rtol=1e-5, atol=1e-8)
@@ -84,11 +95,18 @@ def test_gradient_of_the_plan_and_its_value():
 
 
 def test_gradient_of_the_classifiers_loss():
-    config = ClassifierConfig(encoder=(4, 5, 6), encoder_blocks=(0, 1, 1), hidden=7, label_smoothing=0.1)
+    config = ClassifierConfig(
+        encoder=(4, 5, 6), encoder_blocks=(0, 1, 1), hidden=7, label_smoothing=0.1
+    )
     with jax.enable_x64(True):
         graph, params = random_params(lambda: classifier.Classifier(config, 5, nnx.Rngs(0)))
-        images, labels = jnp.asarray(np.random.default_rng(4).random((3, 64, 64))), jnp.array([0, 3, 4])
-        for slope, along in slopes(lambda p: classifier.loss(nnx.merge(graph, p), config, images, labels)[0], params):
+        images, labels = (
+            jnp.asarray(np.random.default_rng(4).random((3, 64, 64))),
+            jnp.array([0, 3, 4]),
+        )
+        for slope, along in slopes(
+            lambda p: classifier.loss(nnx.merge(graph, p), config, images, labels)[0], params
+        ):
             np.testing.assert_allclose(along, slope, rtol=1e-4, atol=1e-8)
 
 
@@ -107,32 +125,47 @@ class Known:
 
 @pytest.mark.parametrize("floor", [0.0, 3.0, 1e6])
 def test_the_papers_kl_floor_in_value_and_gradient(floor):
-    """BCE of a half-and-half picture is ln 2 a pixel whatever is shown; max(KL, floor) an example; below the floor nothing pulls at the posterior."""
+    """BCE of a half-and-half picture is ln 2 a pixel whatever is shown; max(KL, floor) an example;
+    below the floor nothing pulls at the posterior."""
     random = np.random.default_rng(5)
-    mean, log_variance = random.normal(0, 1, (6, 4)) * np.arange(6)[:, None] / 2, random.normal(0, 0.5, (6, 4)) * np.arange(6)[:, None] / 2
+    mean, log_variance = (
+        random.normal(0, 1, (6, 4)) * np.arange(6)[:, None] / 2,
+        random.normal(0, 0.5, (6, 4)) * np.arange(6)[:, None] / 2,
+    )
     kl = 0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance).sum(1)
     assert kl[0] == 0 and (floor in (0.0, 1e6) or (kl < floor).any() and (kl > floor).any())
     config, images = dataclasses.replace(VAEConfig.paper(), kl_floor=floor), jnp.zeros((6, 64, 64))
     with jax.enable_x64(True):
         value = lambda m, v: vae.elbo(Known(m, v), config, images, jax.random.key(0))[0]
-        found, (by_mean, by_log_variance) = jax.value_and_grad(value, (0, 1))(jnp.asarray(mean), jnp.asarray(log_variance))
+        found, (by_mean, by_log_variance) = jax.value_and_grad(value, (0, 1))(
+            jnp.asarray(mean), jnp.asarray(log_variance)
+        )
     np.testing.assert_allclose(found, 64 * 64 * np.log(2) + np.maximum(kl, floor).mean(), rtol=1e-6)
     pulled = (kl > floor)[:, None]
     np.testing.assert_allclose(by_mean, np.where(pulled, mean, 0) / 6, atol=1e-7)
-    np.testing.assert_allclose(by_log_variance, np.where(pulled, 0.5 * (np.exp(log_variance) - 1), 0) / 6, atol=1e-7)
+    np.testing.assert_allclose(
+        by_log_variance, np.where(pulled, 0.5 * (np.exp(log_variance) - 1), 0) / 6, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("density", ["factorised", "joint"])
 def test_a_mixture_of_one_is_a_normal_in_value_and_gradient(density):
-    """-log N(z; m, s) a dimension; its gradient by m is (m - z) / s², by log s it is 1 - ((z - m) / s)²."""
+    """-log N(z; m, s) a dimension; its gradient by m is (m - z) / s², by log s it is 1 - ((z - m) /
+    s)²."""
     random = np.random.default_rng(6)
     z, mean, log_scale = (random.normal(0, 1, (5, 64)) for _ in range(3))
     logits = jnp.zeros((5, 1, 64 if density == "factorised" else 1))
     with jax.enable_x64(True):
-        value = lambda m, s: -mdn.mixture_log_prob(logits, m[:, None], s[:, None], jnp.asarray(z)).sum()
-        found, (by_mean, by_scale) = jax.value_and_grad(value, (0, 1))(jnp.asarray(mean), jnp.asarray(log_scale))
+        value = lambda m, s: (
+            -mdn.mixture_log_prob(logits, m[:, None], s[:, None], jnp.asarray(z)).sum()
+        )
+        found, (by_mean, by_scale) = jax.value_and_grad(value, (0, 1))(
+            jnp.asarray(mean), jnp.asarray(log_scale)
+        )
     unit = (z - mean) / np.exp(log_scale)
-    np.testing.assert_allclose(found, (0.5 * unit**2 + log_scale + 0.5 * np.log(2 * np.pi)).sum(), rtol=1e-8)
+    np.testing.assert_allclose(
+        found, (0.5 * unit**2 + log_scale + 0.5 * np.log(2 * np.pi)).sum(), rtol=1e-8
+    )
     np.testing.assert_allclose(by_mean, -unit / np.exp(log_scale), rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(by_scale, 1 - unit**2, rtol=1e-6, atol=1e-8)
 
@@ -148,8 +181,20 @@ def test_extreme_pictures_give_finite_losses_and_gradients_all_the_way(picture, 
     gallery = mdn.Gallery(jnp.zeros((2, 64)), jnp.zeros((2, 64)), jnp.ones(2, bool))
 
     def value(z_old):
-        return mdn.loss(mdn.build(config, 2, nnx.Rngs(1)), z_old, 1e3 * jnp.ones((1, 64)), jnp.array([0]), gallery, jax.random.key(0))[0]
+        return mdn.loss(
+            mdn.build(config, 2, nnx.Rngs(1)),
+            z_old,
+            1e3 * jnp.ones((1, 64)),
+            jnp.array([0]),
+            gallery,
+            jax.random.key(0),
+        )[0]
 
     mean, log_variance = coder.encode(jnp.asarray(image))
     loss, slope = jax.value_and_grad(value)(mean * 1e3)
-    assert np.isfinite(loss) and np.isfinite(slope).all() and np.isfinite(mean).all() and np.isfinite(log_variance).all()
+    assert (
+        np.isfinite(loss)
+        and np.isfinite(slope).all()
+        and np.isfinite(mean).all()
+        and np.isfinite(log_variance).all()
+    )

@@ -64,9 +64,21 @@ def script(monkeypatch):
 def test_a_setting_that_is_given_is_used_though_another_preset_has_it_too(script):
     """5,000 steps are what the old domain's preset has, 3,600 the new one's."""
     for domain in ("new", "both"):
-        code, trained = script("stage1_vae", "--domain", domain, "--preset", "small", "--steps", 5000, "--recognition", 1500)
+        code, trained = script(
+            "stage1_vae",
+            "--domain",
+            domain,
+            "--preset",
+            "small",
+            "--steps",
+            5000,
+            "--recognition",
+            1500,
+        )
         assert code == 0
-        assert trained["vae_new"] == dataclasses.replace(VAEConfig.small("new"), steps=5000, recognition=1500.0)
+        assert trained["vae_new"] == dataclasses.replace(
+            VAEConfig.small("new"), steps=5000, recognition=1500.0
+        )
     assert trained["vae_old"] == VAEConfig.small("old")
     _, trained = script("train_judges", "--preset", "small", "--steps", 3200, "--warp", 0.5)
     assert trained["baseline"] == dataclasses.replace(
@@ -130,7 +142,6 @@ def test_help_has_every_setting_with_what_it_means(script, capsys):
     assert stop.value.code == 0
     assert (
         "--stroke-points INT Points of a stroke, closer where it turns (`data.strokes.resample`). "
-        "(small: 12)"
-        in shown
+        "(small: 12)" in shown
     )
     assert "--layers INT (paper: 3)" in shown

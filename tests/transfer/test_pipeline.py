@@ -1,4 +1,5 @@
 """The shipped weights through the public API."""
+
 import copy
 import dataclasses
 from pathlib import Path
@@ -41,27 +42,44 @@ def test_result_has_the_promised_shapes_and_types(results, images):
         for drawing in result.strokes:
             assert len(drawing) >= 1
             for stroke in drawing:
-                assert stroke.dtype == np.float32 and stroke.ndim == 2 and stroke.shape[1] == 2 and np.isfinite(stroke).all()
+                assert (
+                    stroke.dtype == np.float32
+                    and stroke.ndim == 2
+                    and stroke.shape[1] == 2
+                    and np.isfinite(stroke).all()
+                )
         assert (np.diff(result.scores) <= 0).all()
         for picture in (result.pixels, result.old_reconstruction, result.new_reconstruction):
-            assert picture.shape == (64, 64) and picture.dtype == np.float32 and 0 <= picture.min() and picture.max() <= 1
+            assert (
+                picture.shape == (64, 64)
+                and picture.dtype == np.float32
+                and 0 <= picture.min()
+                and picture.max() <= 1
+            )
         probabilities = [p for _, p in result.candidates]
         assert len(probabilities) == 10 and sorted(probabilities, reverse=True) == probabilities
         assert 0 < sum(probabilities) <= 1 + 1e-5
         assert result.z_old.shape == result.z_new.shape == (64,)
-        assert result.uncertainty.shape == (64, 64) and 0 <= result.uncertainty.min() and result.uncertainty.max() <= 0.5
+        assert (
+            result.uncertainty.shape == (64, 64)
+            and 0 <= result.uncertainty.min()
+            and result.uncertainty.max() <= 0.5
+        )
         assert sorted(result.order.tolist()) == [0, 1, 2]
 
 
 def test_sample_zero_is_what_one_sample_draws(model, images, results):
     for one, three in zip(model.transfer(images, samples=1, seed=0), results):
         same = three.strokes[int(np.argmin(three.order))]
-        assert len(same) == len(one.strokes[0]) and all(np.abs(a - b).max() < 0.1 for a, b in zip(same, one.strokes[0]))
+        assert len(same) == len(one.strokes[0]) and all(
+            np.abs(a - b).max() < 0.1 for a, b in zip(same, one.strokes[0])
+        )
         np.testing.assert_allclose(one.uncertainty, three.uncertainty, atol=1e-5)
 
 
 def test_numbers_of_samples_share_what_is_compiled(model, images):
-    """A program for each would take some 45 MB and seconds each, and a server's memory would grow for hours."""
+    """A program for each would take some 45 MB and seconds each, and a server's memory would grow
+    for hours."""
     model.transfer(images[:1], samples=2)
     compiled = model._read._cache_size()
     for samples in (3, 7, 10):
@@ -71,18 +89,21 @@ def test_numbers_of_samples_share_what_is_compiled(model, images):
 
 
 def test_uncertainty_is_where_the_likely_kanji_differ(results):
-    """Nearly none where one candidate has all the probability, and more, the more candidates share it."""
+    """Nearly none where one candidate has all the probability, and more, the more candidates share
+    it."""
     best = np.array([r.candidates[0][1] for r in results])
     spread = np.array([r.uncertainty.mean() for r in results])
     assert all(r.uncertainty.max() > 0 for r in results)
     order = np.argsort(best)
-    assert spread[order[: len(order) // 2]].mean() > spread[order[len(order) // 2:]].mean()
+    assert spread[order[: len(order) // 2]].mean() > spread[order[len(order) // 2 :]].mean()
 
 
 def test_read_gives_what_transfer_gives_without_the_drawings(model, images, results):
     for read, drawn in zip(model.read(images), results):
         assert [c for c, _ in read.candidates] == [c for c, _ in drawn.candidates]
-        np.testing.assert_allclose([p for _, p in read.candidates], [p for _, p in drawn.candidates], rtol=1e-4)
+        np.testing.assert_allclose(
+            [p for _, p in read.candidates], [p for _, p in drawn.candidates], rtol=1e-4
+        )
         np.testing.assert_allclose(read.pixels, drawn.pixels, atol=1e-5)
         assert read.verdict == drawn.verdict and read.note == drawn.note == ""
         assert read.strokes == read.written == [] and len(read.scores) == len(read.order) == 0
@@ -95,7 +116,9 @@ def test_verdict_goes_by_the_level_that_is_asked_for(model, images):
         for before, after in zip(plain, model.read(images, sure=at_least)):
             assert (after.verdict == "not a kanji") == (before.verdict == "not a kanji")
             if after.verdict != "not a kanji":
-                assert after.verdict == ("sure" if after.candidates[0][1] >= at_least else "not sure")
+                assert after.verdict == (
+                    "sure" if after.candidates[0][1] >= at_least else "not sure"
+                )
 
 
 def test_blank_and_full_images_are_no_kanji(model):
@@ -185,8 +208,12 @@ def test_same_seed_same_drawings_other_seed_others(model, images, results):
     for a, b in zip(results, again):
         assert all(np.array_equal(s, t) for d, e in zip(a.strokes, b.strokes) for s, t in zip(d, e))
     other = model.transfer(images, samples=3, seed=1)
-    assert any(len(s) != len(t) or not np.array_equal(s, t)
-               for a, b in zip(results, other) for d, e in zip(a.strokes, b.strokes) for s, t in zip(d, e))
+    assert any(
+        len(s) != len(t) or not np.array_equal(s, t)
+        for a, b in zip(results, other)
+        for d, e in zip(a.strokes, b.strokes)
+        for s, t in zip(d, e)
+    )
 
 
 def test_an_image_alone_gives_what_it_gives_among_others(model, images, results):
@@ -201,17 +228,26 @@ def test_extreme_images_stay_finite(model):
     one_pixel[30, 30] = 255
     images = np.stack([np.zeros((64, 64), np.uint8), np.full((64, 64), 255, np.uint8), one_pixel])
     for result in model.transfer(images, samples=1):
-        assert np.isfinite(result.pixels).all() and np.isfinite([p for _, p in result.candidates]).all()
+        assert (
+            np.isfinite(result.pixels).all()
+            and np.isfinite([p for _, p in result.candidates]).all()
+        )
         assert all(np.isfinite(s).all() for s in result.strokes[0])
 
 
-@pytest.mark.parametrize("bad", [np.zeros((2, 32, 64), np.uint8), np.zeros((64, 64), np.float32), np.zeros((64,), np.uint8)])
+@pytest.mark.parametrize(
+    "bad",
+    [np.zeros((2, 32, 64), np.uint8), np.zeros((64, 64), np.float32), np.zeros((64,), np.uint8)],
+)
 def test_wrong_arrays_are_refused(model, bad):
     with pytest.raises(ValueError, match="give"):
         model.transfer(bad)
 
 
-@pytest.mark.parametrize("argument", [{"samples": 0}, {"temperature": 0.0}, {"temperature": 2.0}, {"sure": 0.0}, {"sure": 1.5}])
+@pytest.mark.parametrize(
+    "argument",
+    [{"samples": 0}, {"temperature": 0.0}, {"temperature": 2.0}, {"sure": 0.0}, {"sure": 1.5}],
+)
 def test_wrong_numbers_are_refused(model, argument):
     with pytest.raises(ValueError, match="give"):
         model.transfer(np.zeros((64, 64), np.uint8), **argument)
@@ -226,17 +262,33 @@ def test_write_draws_a_latent_as_transfer_does_and_what_lies_between_two(model, 
     results = model.transfer(images, samples=1, seed=0)
     written = model.write(np.stack([r.z_new for r in results]), seed=0)
     assert [len(w) for w in written] == [1] * len(results)
-    # The picture comes from another compiled function: a rounding may turn one of its drawings another way.
-    same = [len(w[0]) == len(r.strokes[0]) and all(a.shape == b.shape and np.abs(a - b).max() < 0.1 for a, b in zip(w[0], r.strokes[0]))
-            for w, r in zip(written, results)]
+    # The picture comes from another compiled function: a rounding may turn one of its drawings
+    # another way.
+    same = [
+        len(w[0]) == len(r.strokes[0])
+        and all(
+            a.shape == b.shape and np.abs(a - b).max() < 0.1 for a, b in zip(w[0], r.strokes[0])
+        )
+        for w, r in zip(written, results)
+    ]
     assert np.mean(same) > 0.8, same
     [three] = model.write((results[0].z_new + results[1].z_new) / 2, samples=3)
-    assert len(three) == 3 and all(s.dtype == np.float32 and s.shape[1] == 2 and np.isfinite(s).all() for d in three for s in d)
+    assert len(three) == 3 and all(
+        s.dtype == np.float32 and s.shape[1] == 2 and np.isfinite(s).all() for d in three for s in d
+    )
     assert model.write(np.zeros((0, 64))) == []
 
 
-@pytest.mark.parametrize("z_new, arguments", [(np.zeros(32), {}), (np.zeros((1, 1, 64)), {}), (np.full(64, np.nan), {}),
-                                              (np.zeros(64), {"samples": 0}), (np.zeros(64), {"temperature": 2.0})])
+@pytest.mark.parametrize(
+    "z_new, arguments",
+    [
+        (np.zeros(32), {}),
+        (np.zeros((1, 1, 64)), {}),
+        (np.full(64, np.nan), {}),
+        (np.zeros(64), {"samples": 0}),
+        (np.zeros(64), {"temperature": 2.0}),
+    ],
+)
 def test_write_refuses_other_arrays_and_numbers(model, z_new, arguments):
     with pytest.raises(ValueError, match="give"):
         model.write(z_new, **arguments)

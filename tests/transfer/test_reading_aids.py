@@ -1,4 +1,5 @@
 """The shipped table of stroke counts, radicals and components."""
+
 import re
 import runpy
 from pathlib import Path
@@ -16,7 +17,12 @@ def test_table_is_whole_and_small():
     table = reading_aids.table()
     assert len(table) > 6000 and reading_aids.FILE.stat().st_size < 400_000
     for kanji, aid in table.items():
-        assert len(kanji) == 1 and is_kanji(ord(kanji)) and 1 <= aid.strokes < 40 and len(aid.radical) <= 1
+        assert (
+            len(kanji) == 1
+            and is_kanji(ord(kanji))
+            and 1 <= aid.strokes < 40
+            and len(aid.radical) <= 1
+        )
         assert aid.components.count("(") == aid.components.count(")") and "()" not in aid.components
     assert "CC BY-SA 3.0" in reading_aids.FILE.read_text("utf-8").splitlines()[0]
     assert "Ulrich Apel" in (reading_aids.FILE.parent / "README.md").read_text("utf-8")
@@ -24,7 +30,9 @@ def test_table_is_whole_and_small():
 
 def test_known_kanji():
     assert reading_aids.aid("花") == reading_aids.Aid(7, "艹", "艹化(亻匕)")
-    assert reading_aids.aid("国") == reading_aids.Aid(8, "囗", "囗玉(王丶)"), "a part in two pieces is named once"
+    assert reading_aids.aid("国") == reading_aids.Aid(8, "囗", "囗玉(王丶)"), (
+        "a part in two pieces is named once"
+    )
     assert reading_aids.aid("a") is None
 
 
@@ -69,10 +77,17 @@ def test_script_makes_the_table_that_is_shipped(real_data, tmp_path, monkeypatch
     import sys
 
     out = tmp_path / "kanji.tsv"
-    monkeypatch.setattr(sys, "argv", ["make_reading_aids.py", "--data", str(real_data), "--out", str(out)])
+    monkeypatch.setattr(
+        sys, "argv", ["make_reading_aids.py", "--data", str(real_data), "--out", str(out)]
+    )
     with pytest.raises(SystemExit) as finished:
         runpy.run_path(str(ROOT / "experiments" / "make_reading_aids.py"), run_name="__main__")
     assert finished.value.code == 0
-    rows = [[line for line in path.read_text("utf-8").splitlines() if not line.startswith("#")] for path in (out, reading_aids.FILE)]
+    rows = [
+        [line for line in path.read_text("utf-8").splitlines() if not line.startswith("#")]
+        for path in (out, reading_aids.FILE)
+    ]
     made, shipped = rows
-    assert len(np.setdiff1d(made, shipped)) < 0.02 * len(shipped), "another release of KanjiVG may differ a little"
+    assert len(np.setdiff1d(made, shipped)) < 0.02 * len(shipped), (
+        "another release of KanjiVG may differ a little"
+    )

@@ -1,4 +1,5 @@
 """The shipped weights on held-out published images."""
+
 import numpy as np
 import pytest
 

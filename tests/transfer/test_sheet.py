@@ -1,4 +1,5 @@
-"""transfer.sheet: every picture of a Result stands in its panel, and the file is written whole or not at all."""
+"""transfer.sheet: every picture of a Result stands in its panel, and the file is written whole or
+not at all."""
 
 from types import SimpleNamespace
 
@@ -15,11 +16,20 @@ def result(samples: int = 3, candidates: int = 4):
     half = np.full((64, 64), 0.5, np.float32)
     edge = np.zeros((64, 64), np.float32)
     edge[:, :4] = 1
-    strokes = [np.array([(10, 20), (100, 20)], np.float32), np.array([(54, 10), (54, 100)], np.float32)]
+    strokes = [
+        np.array([(10, 20), (100, 20)], np.float32),
+        np.array([(54, 10), (54, 100)], np.float32),
+    ]
     return SimpleNamespace(
-        image=image, old_reconstruction=half, pixels=edge, new_reconstruction=1 - edge, strokes=[strokes] * samples,
-        candidates=[("花", 0.5), ("𠀋", 0.25), ("一", 0.2), ("二", 0.05)][:candidates], scores=np.zeros(samples),
-        uncertainty=0.5 * edge[:, ::-1], verdict="not sure",
+        image=image,
+        old_reconstruction=half,
+        pixels=edge,
+        new_reconstruction=1 - edge,
+        strokes=[strokes] * samples,
+        candidates=[("花", 0.5), ("𠀋", 0.25), ("一", 0.2), ("二", 0.05)][:candidates],
+        scores=np.zeros(samples),
+        uncertainty=0.5 * edge[:, ::-1],
+        verdict="not sure",
     )
 
 
@@ -32,12 +42,22 @@ def test_first_row_holds_the_pictures_as_black_on_white():
     given = result()
     page = sheet(given)
     assert page.mode == "RGB"
-    wanted = (255 - given.image, np.full((64, 64), 127), 255 * (given.pixels < 0.5), None, 255 * (given.pixels > 0.5))
+    wanted = (
+        255 - given.image,
+        np.full((64, 64), 127),
+        255 * (given.pixels < 0.5),
+        None,
+        255 * (given.pixels > 0.5),
+    )
     for column, picture in enumerate(wanted):
         if picture is None:  # the heat-map, in colour
             shown = panel(page, 0, column)
             red, _, blue = shown[PANEL // 2, -3].astype(int)
-            assert red > blue + 40 and (shown[PANEL // 2, PANEL // 2] == 255).all() and 90 < shown[PANEL // 2, 3, 0] < 120
+            assert (
+                red > blue + 40
+                and (shown[PANEL // 2, PANEL // 2] == 255).all()
+                and 90 < shown[PANEL // 2, 3, 0] < 120
+            )
             continue
         shown = panel(page, 0, column)
         assert np.abs(shown[1::3, 1::3, 0].astype(int) - picture).max() <= 1

@@ -12,7 +12,20 @@ from scipy import special, stats
 from transfer import stroke_rnn
 from transfer.stroke_rnn import Axes, StrokeRNN, StrokeRNNConfig
 
-TINY = StrokeRNNConfig(stroke_points=4, latent=6, units=12, embed=10, width=16, blocks=1, heads=2, channels=24, mixtures=3, plan_hidden=8, most=5, fit_steps=0)
+TINY = StrokeRNNConfig(
+    stroke_points=4,
+    latent=6,
+    units=12,
+    embed=10,
+    width=16,
+    blocks=1,
+    heads=2,
+    channels=24,
+    mixtures=3,
+    plan_hidden=8,
+    most=5,
+    fit_steps=0,
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +34,10 @@ def tiny():
     start = random.uniform(10, 100, (4, 5, 1, 2))
     strokes = np.float32(start + np.cumsum(random.normal(0, 8, (4, 5, 4, 2)), 2))
     count = np.array([5, 3, 1, 4], np.int32)
-    condition = {"z": np.float32(random.normal(size=(4, 6))), "picture": np.float32(random.random((4, 64, 64)))}
+    condition = {
+        "z": np.float32(random.normal(size=(4, 6))),
+        "picture": np.float32(random.random((4, 64, 64))),
+    }
     axes = Axes.of(np.concatenate([s[:n] for s, n in zip(strokes, count)]))
     # The scales are sigmoids: a model from scratch is smooth enough for differences.
     graph, state = nnx.split(StrokeRNN(TINY, nnx.Rngs(0)))
@@ -30,12 +46,22 @@ def tiny():
 
 @partial(jax.jit, static_argnums=0)
 def likelihood(graph, params, axes, strokes, count, condition, key):
-    return stroke_rnn.negative_log_likelihood(nnx.merge(graph, params), axes, strokes, count, condition, key)
+    return stroke_rnn.negative_log_likelihood(
+        nnx.merge(graph, params), axes, strokes, count, condition, key
+    )
 
 
 def nll(tiny, strokes=None, count=None, key=None):
     graph, params, axes, its, many, condition = tiny
-    return likelihood(graph, params, axes, its if strokes is None else strokes, many if count is None else count, condition, key)
+    return likelihood(
+        graph,
+        params,
+        axes,
+        its if strokes is None else strokes,
+        many if count is None else count,
+        condition,
+        key,
+    )
 
 
 def test_codes_lead_back_to_the_strokes_and_are_standardised():
@@ -51,9 +77,18 @@ def test_mixture_is_scipys(tiny):
     out = np.random.default_rng(2).normal(size=(3, 3 * 17)).astype(np.float32)
     codes = np.random.default_rng(3).normal(size=(3, 8)).astype(np.float32)
     weights, means, log_scales = parameters = stroke_rnn.mixture(TINY, axes, jnp.asarray(out))
-    expected = [np.logaddexp.reduce([w + stats.multivariate_normal.logpdf(x, m, np.diag(np.exp(2 * s))) for w, m, s in zip(*row)])
-                for x, row in zip(codes, zip(*map(np.asarray, (weights, means, log_scales))))]
-    np.testing.assert_allclose(stroke_rnn.log_prob(parameters, jnp.asarray(codes)), expected, rtol=1e-4)
+    expected = [
+        np.logaddexp.reduce(
+            [
+                w + stats.multivariate_normal.logpdf(x, m, np.diag(np.exp(2 * s)))
+                for w, m, s in zip(*row)
+            ]
+        )
+        for x, row in zip(codes, zip(*map(np.asarray, (weights, means, log_scales))))
+    ]
+    np.testing.assert_allclose(
+        stroke_rnn.log_prob(parameters, jnp.asarray(codes)), expected, rtol=1e-4
+    )
     np.testing.assert_allclose(np.exp(weights).sum(-1), 1, rtol=1e-5)
     # Never finer than `finest` box units, where the strokes differ by more than that.
     wide = axes.deviation > TINY.finest * 2
@@ -62,38 +97,69 @@ def test_mixture_is_scipys(tiny):
 
 @pytest.mark.parametrize("temperature", [1.0, 0.3])
 def test_codes_are_drawn_from_the_mixture_at_its_temperature(tiny, temperature):
-    """Kolmogorov-Smirnov, along each axis and along a slanted one, where components that were mixed up would show."""
+    """Kolmogorov-Smirnov, along each axis and along a slanted one, where components that were mixed
+    up would show."""
     out = np.random.default_rng(4).normal(size=(1, 3 * 17)).astype(np.float32)
-    weights, means, log_scales = (np.asarray(a[0], np.float64) for a in stroke_rnn.mixture(TINY, tiny[2], jnp.asarray(out)))
+    weights, means, log_scales = (
+        np.asarray(a[0], np.float64) for a in stroke_rnn.mixture(TINY, tiny[2], jnp.asarray(out))
+    )
     given = tuple(jnp.asarray(a, jnp.float32) for a in (weights, means, log_scales))
-    codes = np.asarray(jax.vmap(lambda key: stroke_rnn.sample(given, key, temperature))(jax.random.split(jax.random.key(5), 4000)))
+    codes = np.asarray(
+        jax.vmap(lambda key: stroke_rnn.sample(given, key, temperature))(
+            jax.random.split(jax.random.key(5), 4000)
+        )
+    )
     share, scale = special.softmax(weights / temperature), np.sqrt(temperature) * np.exp(log_scales)
     for direction in [*np.eye(8), np.random.default_rng(6).normal(size=8)]:
         middle, spread = means @ direction, np.sqrt(scale**2 @ direction**2)
-        assert stats.kstest(codes @ direction, lambda x: (share * stats.norm.cdf((x[:, None] - middle) / spread)).sum(1)).pvalue > 1e-3
+        assert (
+            stats.kstest(
+                codes @ direction,
+                lambda x: (share * stats.norm.cdf((x[:, None] - middle) / spread)).sum(1),
+            ).pvalue
+            > 1e-3
+        )
 
 
 def test_gradient_is_that_of_finite_differences(tiny):
     graph, state, axes, strokes, count, condition = tiny
     with jax.enable_x64():
-        wide = lambda tree: jax.tree.map(lambda a: jnp.asarray(a, jnp.float64) if np.issubdtype(np.asarray(a).dtype, np.floating) else a, tree)
+        wide = lambda tree: jax.tree.map(
+            lambda a: (
+                jnp.asarray(a, jnp.float64)
+                if np.issubdtype(np.asarray(a).dtype, np.floating)
+                else a
+            ),
+            tree,
+        )
         params, axes, strokes, condition = wide(state), wide(axes), wide(strokes), wide(condition)
-        value = jax.jit(lambda p: stroke_rnn.loss(nnx.merge(graph, p), axes, strokes, count, condition, jax.random.key(0))[0])
+        value = jax.jit(
+            lambda p: stroke_rnn.loss(
+                nnx.merge(graph, p), axes, strokes, count, condition, jax.random.key(0)
+            )[0]
+        )
         gradient = jax.grad(value)(params)
         for seed in range(3):
             leaves, tree = jax.tree.flatten(params)
             random = np.random.default_rng(seed)
-            direction = tree.unflatten([jnp.asarray(random.normal(size=leaf.shape)) for leaf in leaves])
+            direction = tree.unflatten(
+                [jnp.asarray(random.normal(size=leaf.shape)) for leaf in leaves]
+            )
             moved = lambda by: value(jax.tree.map(lambda p, d: p + by * d, params, direction))
-            along = sum(jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), gradient, direction)))
-            # The plan's layers take no part in this loss, and the rectifiers are smooth almost everywhere.
+            along = sum(
+                jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), gradient, direction))
+            )
+            # The plan's layers take no part in this loss, and the rectifiers are smooth almost
+            # everywhere.
             assert float(along) == pytest.approx(float(moved(1e-6) - moved(-1e-6)) / 2e-6, rel=2e-4)
 
 
 def test_strokes_beyond_the_count_do_not_matter(tiny):
     strokes = tiny[3].copy()
     strokes[1, 3:] = 77.0
-    np.testing.assert_array_equal(nll(tiny), nll(tiny, strokes))  # the same program: to the last bit
+    np.testing.assert_array_equal(
+        nll(tiny), nll(tiny, strokes)
+    )  # the same program: to the last bit
     longer = np.concatenate([tiny[3], np.full((4, 2, 4, 2), 50, np.float32)], 1)
     np.testing.assert_allclose(nll(tiny, longer), nll(tiny), rtol=1e-5)
 
@@ -106,13 +172,17 @@ def test_a_stroke_depends_on_those_before_it_and_not_on_those_after(tiny):
     strokes = tiny[3].copy()
     before = added(strokes, 1)
     strokes[0, 3] += 5
-    assert added(strokes, 1) == before and added(strokes, 4) != stroke_by_stroke(tiny, tiny[3])[0, 4]
+    assert (
+        added(strokes, 1) == before and added(strokes, 4) != stroke_by_stroke(tiny, tiny[3])[0, 4]
+    )
 
 
 def stroke_by_stroke(tiny, strokes):
     graph, state, axes, _, _, condition = tiny
     model = nnx.merge(graph, state)
-    one = lambda strokes: jax.jacfwd(lambda on: _masked(model, axes, strokes, on, condition))(jnp.ones(5))
+    one = lambda strokes: jax.jacfwd(lambda on: _masked(model, axes, strokes, on, condition))(
+        jnp.ones(5)
+    )
     return np.asarray(one(jnp.asarray(strokes)))
 
 
@@ -121,7 +191,9 @@ def _masked(model, axes, strokes, on, condition):
     config, original = model.config, stroke_rnn.log_prob
     stroke_rnn.log_prob = lambda parameters, codes: original(parameters, codes) * on
     try:
-        return stroke_rnn.negative_log_likelihood(model, axes, strokes, jnp.full(len(strokes), config.most), condition)
+        return stroke_rnn.negative_log_likelihood(
+            model, axes, strokes, jnp.full(len(strokes), config.most), condition
+        )
     finally:
         stroke_rnn.log_prob = original
 
@@ -136,7 +208,9 @@ def test_noise_changes_what_is_told_and_never_the_target(tiny):
 def test_ink_is_length_times_width():
     line = jnp.asarray([[[20.0, 30.0], [60.0, 30.0], [60.0, 70.0]]])
     cell = (109 / 16) ** 2
-    assert float(stroke_rnn.ink_of(line).sum() * cell) == pytest.approx(80 * stroke_rnn.INK_WIDTH, rel=1e-3)
+    assert float(stroke_rnn.ink_of(line).sum() * cell) == pytest.approx(
+        80 * stroke_rnn.INK_WIDTH, rel=1e-3
+    )
     assert float(stroke_rnn.ink_of(jnp.zeros((1, 4, 2))).sum()) < 1e-4
 
 
@@ -174,9 +248,16 @@ def test_the_plan_is_learned_by_its_likelihood(tiny):
 
 def test_likeness_is_1_for_the_same_ink_and_0_without_common_ink():
     drawing = jnp.asarray([[[[20.0, 20.0], [20.0, 90.0]], [[20.0, 50.0], [90.0, 50.0]]]])
-    page = np.minimum(np.asarray(stroke_rnn.ink_of(drawing, samples=22, grid=32)).sum(1), 1).reshape(1, 32, 32).repeat(2, 1).repeat(2, 2)
+    page = (
+        np.minimum(np.asarray(stroke_rnn.ink_of(drawing, samples=22, grid=32)).sum(1), 1)
+        .reshape(1, 32, 32)
+        .repeat(2, 1)
+        .repeat(2, 2)
+    )
     assert float(stroke_rnn.likeness(drawing, jnp.asarray(page))[0]) == pytest.approx(1, abs=1e-3)
-    assert float(stroke_rnn.likeness(drawing, jnp.asarray(page[:, :, ::-1] * (page == 0)))[0]) < 0.35
+    assert (
+        float(stroke_rnn.likeness(drawing, jnp.asarray(page[:, :, ::-1] * (page == 0)))[0]) < 0.35
+    )
     assert np.isfinite(stroke_rnn.likeness(drawing * 0, jnp.zeros((1, 64, 64)))).all()
 
 
@@ -184,12 +265,24 @@ def draw(tiny, index, temperature=0.5, seed=0):
     graph, state, axes, _, _, condition = tiny
     index = np.asarray(index)
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(jnp.asarray(index))
-    return [np.asarray(a) for a in stroke_rnn.draw(graph, state, axes, {k: v[index] for k, v in condition.items()}, keys, jnp.float32(temperature))]
+    return [
+        np.asarray(a)
+        for a in stroke_rnn.draw(
+            graph,
+            state,
+            axes,
+            {k: v[index] for k, v in condition.items()},
+            keys,
+            jnp.float32(temperature),
+        )
+    ]
 
 
 def test_a_drawing_has_the_planned_strokes_and_does_not_depend_on_its_neighbours(tiny):
     strokes, count, score, alike = draw(tiny, [0, 1, 2, 3])
-    assert strokes.shape == (4, 5, 4, 2) and all((s[n:] == 0).all() and np.isfinite(s).all() for s, n in zip(strokes, count))
+    assert strokes.shape == (4, 5, 4, 2) and all(
+        (s[n:] == 0).all() and np.isfinite(s).all() for s, n in zip(strokes, count)
+    )
     np.testing.assert_allclose(draw(tiny, [2, 1, 0, 3])[0][0], strokes[2], atol=1e-4)
     np.testing.assert_array_equal(draw(tiny, [0, 1, 2, 3])[0], strokes)
     assert (draw(tiny, [0, 1, 2, 3], seed=1)[0] != strokes).any()
@@ -197,11 +290,16 @@ def test_a_drawing_has_the_planned_strokes_and_does_not_depend_on_its_neighbours
 
 
 def test_as_many_strokes_are_written_as_the_plan_reads_off_z(tiny):
-    """A plan set by hand: two strokes where z begins below 0; where above, seven, of which the five that there may be are written; and
-    none where it is 0, of which one is."""
+    """A plan set by hand: two strokes where z begins below 0; where above, seven, of which the five
+    that there may be are written; and none where it is 0, of which one is."""
     graph, params, *rest, condition = tiny
-    plan = {"plan_hidden": jax.tree.map(jnp.zeros_like, params["plan_hidden"]), "plan_out": jax.tree.map(jnp.zeros_like, params["plan_out"])}
-    plan["plan_hidden"]["kernel"] = plan["plan_hidden"]["kernel"].at[0, :2].set(jnp.array([1.0, -1.0]))
+    plan = {
+        "plan_hidden": jax.tree.map(jnp.zeros_like, params["plan_hidden"]),
+        "plan_out": jax.tree.map(jnp.zeros_like, params["plan_out"]),
+    }
+    plan["plan_hidden"]["kernel"] = (
+        plan["plan_hidden"]["kernel"].at[0, :2].set(jnp.array([1.0, -1.0]))
+    )
     plan["plan_out"]["kernel"] = plan["plan_out"]["kernel"].at[0, 7].set(9.0).at[1, 2].set(9.0)
     z = condition["z"].copy()
     z[:, 0] = [0.5, -1.0, 0.0, -0.1]
@@ -213,12 +311,19 @@ def test_as_many_strokes_are_written_as_the_plan_reads_off_z(tiny):
 
 
 def test_of_several_ways_the_one_most_like_the_picture_is_kept(tiny):
-    """The first of four ways is what one way alone draws: each more can only better the likeness, and for some drawing does."""
+    """The first of four ways is what one way alone draws: each more can only better the likeness,
+    and for some drawing does."""
     alike = []
     for ways in (1, 2, 4, 8):
-        graph, _ = nnx.split(nnx.eval_shape(lambda: StrokeRNN(dataclasses.replace(TINY, ways=ways), nnx.Rngs(0))))
+        graph, _ = nnx.split(
+            nnx.eval_shape(lambda: StrokeRNN(dataclasses.replace(TINY, ways=ways), nnx.Rngs(0)))
+        )
         strokes, *_, told = draw((graph, *tiny[1:]), [0, 1, 2, 3], temperature=1.0)
-        np.testing.assert_allclose(stroke_rnn.likeness(jnp.asarray(strokes), jnp.asarray(tiny[5]["picture"])), told, atol=1e-5)
+        np.testing.assert_allclose(
+            stroke_rnn.likeness(jnp.asarray(strokes), jnp.asarray(tiny[5]["picture"])),
+            told,
+            atol=1e-5,
+        )
         alike.append(told)
     gain = np.diff(alike, axis=0)
     assert (gain > -1e-5).all() and (gain.sum(0) > 1e-3).any()
@@ -226,18 +331,33 @@ def test_of_several_ways_the_one_most_like_the_picture_is_kept(tiny):
 
 def test_drawing_scores_are_the_likelihood_that_training_sees(tiny):
     strokes, count, score, _ = draw(tiny, [0, 1, 2, 3])
-    np.testing.assert_allclose(-nll(tiny, strokes[:, :max(count)], count), score, rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(
+        -nll(tiny, strokes[:, : max(count)], count), score, rtol=1e-3, atol=1e-2
+    )
 
 
 def test_it_learns_to_write_what_z_says(tiny):
     """Two drawings told apart by z and picture: written again after a few hundred steps."""
-    config = dataclasses.replace(TINY, units=32, embed=32, width=48, mixtures=1, plan_hidden=32, noise=0.2)
+    config = dataclasses.replace(
+        TINY, units=32, embed=32, width=48, mixtures=1, plan_hidden=32, noise=0.2
+    )
     random = np.random.default_rng(5)
     strokes = np.float32(random.uniform(15, 95, (2, 3, 1, 2)) + np.array([0, 9, 18, 27])[:, None])
-    count, axes = np.array([3, 2], np.int32), Axes.of(np.float32(random.uniform(0, 109, (200, 4, 2))))
-    condition = {"z": np.float32([[1] * 6, [-1] * 6]), "picture": np.float32(random.random((2, 64, 64)))}
+    count, axes = (
+        np.array([3, 2], np.int32),
+        Axes.of(np.float32(random.uniform(0, 109, (200, 4, 2)))),
+    )
+    condition = {
+        "z": np.float32([[1] * 6, [-1] * 6]),
+        "picture": np.float32(random.random((2, 64, 64))),
+    }
     graph, state = nnx.split(StrokeRNN(config, nnx.Rngs(1)))
-    params, optimizer = nnx.to_pure_dict(state), optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(3e-3, 600)))
+    params, optimizer = (
+        nnx.to_pure_dict(state),
+        optax.chain(
+            optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(3e-3, 600))
+        ),
+    )
 
     @jax.jit
     def step(params, state, key):
@@ -254,17 +374,25 @@ def test_it_learns_to_write_what_z_says(tiny):
     state = optimizer.init(params)
     for number in range(600):
         params, state = step(params, state, jax.random.key(number))
-    drawn, many, *_ = stroke_rnn.draw(graph, params, axes, condition, jax.random.split(jax.random.key(0), 2), jnp.float32(0.01))
+    drawn, many, *_ = stroke_rnn.draw(
+        graph, params, axes, condition, jax.random.split(jax.random.key(0), 2), jnp.float32(0.01)
+    )
     np.testing.assert_array_equal(many, count)
     for written, true, n in zip(np.asarray(drawn), strokes, count):
         assert abs(written[:n] - true[:n]).mean() < 2.5
 
 
-# Fitting --------------------------------------------------------------------------------------------------------------
+# Fitting ------------------------------------------------------------------------------------------
+
 
 def page_of_strokes(strokes):
     """The picture (B, 64, 64) of strokes (B, T, P, 2): their ink on the page, doubled in size."""
-    return jnp.minimum(jnp.repeat(jnp.repeat(stroke_rnn.ink_of(strokes, 8, 32).sum(1).reshape(-1, 32, 32), 2, 1), 2, 2), 1.0)
+    return jnp.minimum(
+        jnp.repeat(
+            jnp.repeat(stroke_rnn.ink_of(strokes, 8, 32).sum(1).reshape(-1, 32, 32), 2, 1), 2, 2
+        ),
+        1.0,
+    )
 
 
 def curves(seed=0, batch=3):
@@ -279,11 +407,16 @@ def curves(seed=0, batch=3):
 def test_gradient_of_the_misfit_is_the_differentiated_one():
     axes, strokes, count = curves()
     there = (np.arange(4) < count[:, None])[..., None]
-    codes, page = axes.encode(jnp.asarray(strokes)), stroke_rnn.page_of(page_of_strokes(jnp.asarray(strokes[::-1].copy())))
+    codes, page = (
+        axes.encode(jnp.asarray(strokes)),
+        stroke_rnn.page_of(page_of_strokes(jnp.asarray(strokes[::-1].copy()))),
+    )
     wanted = jax.jit(jax.grad(lambda c: stroke_rnn.misfit(axes, c, there, page).sum()))(codes)
     got = jax.jit(stroke_rnn.misfit_gradient)(axes, codes, there, page)
     assert np.abs(wanted)[there[..., 0]].min() > 0 or np.abs(wanted).max() > 0
-    np.testing.assert_allclose(np.where(there, got, 0), wanted, rtol=1e-3, atol=1e-5 * float(np.abs(wanted).max()))
+    np.testing.assert_allclose(
+        np.where(there, got, 0), wanted, rtol=1e-3, atol=1e-5 * float(np.abs(wanted).max())
+    )
 
 
 def test_a_displaced_drawing_is_fitted_to_its_picture():
@@ -297,11 +430,17 @@ def test_a_displaced_drawing_is_fitted_to_its_picture():
     off = lambda s: np.sqrt(((s - true) ** 2).sum(-1)).mean(-1)[there]
     assert off(fitted).mean() < 0.4 * off(displaced).mean()
     assert (fitted[~there] == 0).all()
-    before, after = (np.asarray(stroke_rnn.likeness(jnp.asarray(s), picture)) for s in (displaced, fitted))
+    before, after = (
+        np.asarray(stroke_rnn.likeness(jnp.asarray(s), picture)) for s in (displaced, fitted)
+    )
     assert (after > before).all() and after.mean() > 0.95
     # No ink at all, or a page full of it: finite.
     for value in (0.0, 1.0):
-        assert np.isfinite(stroke_rnn.fit(axes, jnp.asarray(displaced), count, jnp.full((3, 64, 64), value), 5, 0.2)).all()
+        assert np.isfinite(
+            stroke_rnn.fit(
+                axes, jnp.asarray(displaced), count, jnp.full((3, 64, 64), value), 5, 0.2
+            )
+        ).all()
     # What becomes of a drawing does not depend on its neighbours.
     alone = stroke_rnn.fit(axes, jnp.asarray(displaced[1:2]), count[1:2], picture[1:2], 40, 0.2)
     np.testing.assert_allclose(alone[0], fitted[1], atol=0.01)
@@ -309,16 +448,24 @@ def test_a_displaced_drawing_is_fitted_to_its_picture():
 
 @pytest.fixture
 def pushed(monkeypatch):
-    """A function that fits one stroke that is pushed by a force, a function of how far it was moved, instead of by ink. How far along it
-    goes, in codes; axes are those of the page."""
+    """A function that fits one stroke that is pushed by a force, a function of how far it was
+    moved, instead of by ink. How far along it goes, in codes; axes are those of the page."""
     axes = Axes(*(jnp.asarray(a, jnp.float32) for a in (np.zeros(8), np.eye(8), np.ones(8))))
     strokes, direction = jnp.full((1, 1, 4, 2), 50.0), jnp.ones(8) / np.sqrt(8)
 
     def fitted(force, steps: int, rate: float) -> float:
-        monkeypatch.setattr(stroke_rnn, "misfit_gradient", lambda axes, codes, there, page: -direction * force((codes - 50.0) @ direction)[..., None])
+        monkeypatch.setattr(
+            stroke_rnn,
+            "misfit_gradient",
+            lambda axes, codes, there, page: (
+                -direction * force((codes - 50.0) @ direction)[..., None]
+            ),
+        )
         found = stroke_rnn.fit(axes, strokes, jnp.array([1]), jnp.zeros((1, 64, 64)), steps, rate)
         moved = np.asarray(found - strokes).reshape(8)
-        np.testing.assert_allclose(moved, moved @ np.asarray(direction) * np.asarray(direction), atol=1e-4)
+        np.testing.assert_allclose(
+            moved, moved @ np.asarray(direction) * np.asarray(direction), atol=1e-4
+        )
         return float(moved @ np.asarray(direction))
 
     return fitted
@@ -332,5 +479,8 @@ def test_a_push_goes_on_for_the_steps_after_it_by_85_percent_each(pushed):
 
 
 def test_what_is_pushed_weakly_stays_near_where_it_was_written(pushed):
-    """The pull is 0.002 times the way: it holds a force of 0.001 at half a deviation, where 400 steps alone go ten deviations."""
-    assert pushed(lambda moved: jnp.full_like(moved, 0.001), 400, 0.05) == pytest.approx(0.5, abs=0.1)
+    """The pull is 0.002 times the way: it holds a force of 0.001 at half a deviation, where 400
+    steps alone go ten deviations."""
+    assert pushed(lambda moved: jnp.full_like(moved, 0.001), 400, 0.05) == pytest.approx(
+        0.5, abs=0.1
+    )

@@ -17,8 +17,10 @@ SVG, KVG = "{http://www.w3.org/2000/svg}", "{http://kanjivg.tagaini.net}"
 FLOWER = [
     np.array(stroke, np.float32)
     for stroke in (
-        [(17, 29.77), (26, 30), (60, 26.5), (90, 25.8)], [(32, 16), (35, 19), (39.75, 39.5)],
-        [(71, 12.5), (71, 17), (64.5, 37.75)], [(58, 43.75), (59.7, 48), (59.5, 90), (64, 94), (92, 93), (95, 83)],
+        [(17, 29.77), (26, 30), (60, 26.5), (90, 25.8)],
+        [(32, 16), (35, 19), (39.75, 39.5)],
+        [(71, 12.5), (71, 17), (64.5, 37.75)],
+        [(58, 43.75), (59.7, 48), (59.5, 90), (64, 94), (92, 93), (95, 83)],
     )
 ]
 
@@ -39,7 +41,10 @@ def deviation(curves: np.ndarray, polyline: np.ndarray) -> float:
 
 def smooth(rng) -> np.ndarray:
     t = np.linspace(0, 1, rng.integers(8, 40))[:, None]
-    waves = sum(rng.normal(0, 18 / k, (1, 2)) * np.sin(np.pi * k * t + rng.uniform(0, 6, (1, 2))) for k in (1, 2, 3))
+    waves = sum(
+        rng.normal(0, 18 / k, (1, 2)) * np.sin(np.pi * k * t + rng.uniform(0, 6, (1, 2)))
+        for k in (1, 2, 3)
+    )
     return 54 + 40 * t * rng.normal(0, 1, (1, 2)) + waves
 
 
@@ -88,7 +93,10 @@ def test_straight_and_degenerate_strokes():
     assert len(line) == 1 and deviation(line, np.array([(10.0, 10), (90, 50)])) < 1e-6
     for points in ([(5, 6)], [(5, 6), (5, 6)], [(5, 6)] * 4):
         assert fit(np.array(points, float)).tolist() == [[[5, 6]] * 4]
-    assert deviation(fit(np.array([(1, 1), (1, 1), (9, 1), (9, 1)])), np.array([(1.0, 1), (9, 1)])) < 1e-6
+    assert (
+        deviation(fit(np.array([(1, 1), (1, 1), (9, 1), (9, 1)])), np.array([(1.0, 1), (9, 1)]))
+        < 1e-6
+    )
     assert np.isfinite(fit(np.array([(0, 0), (1e-7, 0), (0, 1e-7)]))).all()
     assert np.isfinite(fit(np.array([(0, 0), (1e6, 3e5), (-1e6, 0)]))).all()
 
@@ -100,7 +108,11 @@ def test_structure_is_kanjivgs():
     outer = root.find(SVG + "g")
     assert (outer.get("id"), outer.get("style")) == ("kvg:StrokePaths_082b1", STYLE)
     (inner,) = outer
-    assert (inner.tag, inner.get("id"), inner.get(KVG + "element")) == (SVG + "g", "kvg:082b1", "花")
+    assert (inner.tag, inner.get("id"), inner.get(KVG + "element")) == (
+        SVG + "g",
+        "kvg:082b1",
+        "花",
+    )
     assert [p.tag for p in inner] == [SVG + "path"] * 4
     assert [p.get("id") for p in inner] == [f"kvg:082b1-s{i}" for i in (1, 2, 3, 4)]
 
@@ -136,8 +148,11 @@ def test_no_negative_zero():
 @pytest.mark.parametrize(
     "stroke, says",
     [
-        (np.array([(1, 2), (np.nan, 3)]), "finite"), (np.array([(1, 2), (np.inf, 3)]), "finite"),
-        (np.zeros((3, 3)), "shape"), (np.zeros(4), "shape"), (np.zeros((0, 2)), "shape"),
+        (np.array([(1, 2), (np.nan, 3)]), "finite"),
+        (np.array([(1, 2), (np.inf, 3)]), "finite"),
+        (np.zeros((3, 3)), "shape"),
+        (np.zeros(4), "shape"),
+        (np.zeros((0, 2)), "shape"),
     ],
 )
 def test_bad_strokes_are_named(stroke, says):
@@ -145,13 +160,18 @@ def test_bad_strokes_are_named(stroke, says):
         drawing_to_svg([FLOWER[0], stroke], 0x82B1)
 
 
-# Stroke numbers, animation, opacity -----------------------------------------------------------------------------------
+# Stroke numbers, animation, opacity ---------------------------------------------------------------
+
 
 def shape(root) -> list:
     """An SVG's tree as far as KanjiVG's format fixes it: tags, ids, kinds of attributes, text."""
     kept = []
     for element in root.iter(etree.Element):
-        fixed = {k: v for k, v in element.attrib.items() if k in ("id", "style", "width", "height", "viewBox") or k == KVG + "element"}
+        fixed = {
+            k: v
+            for k, v in element.attrib.items()
+            if k in ("id", "style", "width", "height", "viewBox") or k == KVG + "element"
+        }
         if element.get("transform"):
             fixed["transform"] = re.sub(r"-?\d+\.\d\d", "N", element.get("transform"))
         kept.append((element.tag, fixed, (element.text or "").strip()))
@@ -179,7 +199,7 @@ def test_same_structure_as_a_published_file(real_data, code_point):
     for group in list(theirs.iter(SVG + "g"))[::-1]:
         if "-g" in group.get("id"):
             parent, at = group.getparent(), group.getparent().index(group)
-            parent[at:at + 1] = list(group)
+            parent[at : at + 1] = list(group)
     assert shape(ours) == shape(theirs)
 
 
@@ -190,12 +210,21 @@ def test_numbers_stand_where_kanjivg_would_put_them(real_data):
     for name in ("082b1", "0795e", "09053", "056fd", "06625", "09b31"):
         theirs = published(real_data, name)
         drawn = [kanjivg.flatten(path.get("d")) for path in theirs.iter(SVG + "path")]
-        places = np.array([[float(v) for v in t.get("transform")[7:-1].split()[4:]] for t in theirs.iter(SVG + "text")])
-        ink = np.concatenate([np.linspace(a, b, 8) for line in drawn for a, b in zip(line[:-1], line[1:])])
+        places = np.array(
+            [
+                [float(v) for v in t.get("transform")[7:-1].split()[4:]]
+                for t in theirs.iter(SVG + "text")
+            ]
+        )
+        ink = np.concatenate(
+            [np.linspace(a, b, 8) for line in drawn for a, b in zip(line[:-1], line[1:])]
+        )
         for found in (np.array(number_places(drawn)), places):
             middle = found + [(2.3 * len(str(n)), -3.0) for n in range(1, len(found) + 1)]
             far.append(np.hypot(*(middle - [line[0] for line in drawn]).T).mean())
-            covered.append((np.hypot(*np.moveaxis(middle[:, None] - ink, -1, 0)).min(1) < 2.5).mean())
+            covered.append(
+                (np.hypot(*np.moveaxis(middle[:, None] - ink, -1, 0)).min(1) < 2.5).mean()
+            )
     assert np.mean(far[::2]) < np.mean(far[1::2]) + 1
     assert np.mean(covered[::2]) <= np.mean(covered[1::2]) + 0.02
 
@@ -205,14 +234,24 @@ def test_numbers_are_near_their_starts_apart_and_in_the_box():
     drawing = [rng.uniform(0, 109, (5, 2)) for _ in range(12)]
     places = np.array(number_places(drawing))
     assert np.hypot(*(places - [stroke[0] for stroke in drawing]).T).max() < 18
-    assert (places[:, 0] >= 0).all() and (places[:, 0] < 105).all() and (places[:, 1] > 5).all() and (places[:, 1] < 109).all()
+    assert (
+        (places[:, 0] >= 0).all()
+        and (places[:, 0] < 105).all()
+        and (places[:, 1] > 5).all()
+        and (places[:, 1] < 109).all()
+    )
     same = np.array(number_places([np.array([(50.0, 50), (60, 60)])] * 4))
-    assert min(np.hypot(*(a - b)) for i, a in enumerate(same) for b in same[:i]) > 4, "numbers of one start do not lie on each other"
+    assert min(np.hypot(*(a - b)) for i, a in enumerate(same) for b in same[:i]) > 4, (
+        "numbers of one start do not lie on each other"
+    )
     assert "<text" not in drawing_to_svg(drawing, numbers=False) and number_places([]) == []
 
 
 def test_animated_svg_is_the_same_drawing_with_times_in_order():
-    still, moving = (etree.fromstring(drawing_to_svg(FLOWER, 0x82B1, animate=animate)) for animate in (False, True))
+    still, moving = (
+        etree.fromstring(drawing_to_svg(FLOWER, 0x82B1, animate=animate))
+        for animate in (False, True)
+    )
     paths = list(moving.iter(SVG + "path"))
     assert [p.get("d") for p in paths] == [p.get("d") for p in still.iter(SVG + "path")]
     assert [p.get("id") for p in paths] == [p.get("id") for p in still.iter(SVG + "path")]
@@ -224,14 +263,29 @@ def test_animated_svg_is_the_same_drawing_with_times_in_order():
     style = moving.find(SVG + "style").text
     assert "prefers-reduced-motion: no-preference" in style
     outside = re.sub(r"@media[^{]*\{(?:[^{}]*\{[^{}]*\})*\s*\}", "", style)
-    assert "animation" not in outside and "dasharray" not in outside, "who wants no motion gets the drawing as it is"
+    assert "animation" not in outside and "dasharray" not in outside, (
+        "who wants no motion gets the drawing as it is"
+    )
 
 
 def test_nothing_active_in_the_file():
-    for text in (drawing_to_svg(FLOWER, 0x82B1, animate=True, opacity=[1, 0.5, 0.2, 1]), drawing_to_svg(FLOWER)):
+    for text in (
+        drawing_to_svg(FLOWER, 0x82B1, animate=True, opacity=[1, 0.5, 0.2, 1]),
+        drawing_to_svg(FLOWER),
+    ):
         root = etree.fromstring(text)
-        assert {etree.QName(e).localname for e in root.iter(etree.Element)} <= {"svg", "g", "path", "text", "style"}
-        assert not any(name.lower().startswith("on") or "href" in name for e in root.iter(etree.Element) for name in e.attrib)
+        assert {etree.QName(e).localname for e in root.iter(etree.Element)} <= {
+            "svg",
+            "g",
+            "path",
+            "text",
+            "style",
+        }
+        assert not any(
+            name.lower().startswith("on") or "href" in name
+            for e in root.iter(etree.Element)
+            for name in e.attrib
+        )
         assert "url(" not in text and "@import" not in text and "<!" not in text
 
 
@@ -239,7 +293,11 @@ def test_still_viewers_show_the_whole_animated_drawing_and_its_opacity():
     resvg = pytest.importorskip("resvg_py")
 
     def ink(text):
-        png = bytes(resvg.svg_to_bytes(svg_string=text, background="white", width=218, height=218, skip_system_fonts=True))
+        png = bytes(
+            resvg.svg_to_bytes(
+                svg_string=text, background="white", width=218, height=218, skip_system_fonts=True
+            )
+        )
         return 255 - np.asarray(Image.open(io.BytesIO(png)).convert("L")).astype(int)
 
     still = ink(drawing_to_svg(FLOWER, 0x82B1, numbers=False))
@@ -248,4 +306,6 @@ def test_still_viewers_show_the_whole_animated_drawing_and_its_opacity():
     faint = ink(drawing_to_svg(FLOWER, 0x82B1, numbers=False, opacity=[0.2, 1, 1, 1]))
     x, y = 2 * 60, round(2 * 26.5)  # on the first stroke
     assert still[y, x] > 250 and 40 < faint[y, x] < 62
-    assert faint[2 * 60, round(2 * 59.6)] == still[2 * 60, round(2 * 59.6)], "the other strokes stay as they are"
+    assert faint[2 * 60, round(2 * 59.6)] == still[2 * 60, round(2 * 59.6)], (
+        "the other strokes stay as they are"
+    )

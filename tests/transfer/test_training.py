@@ -1,7 +1,10 @@
-"""transfer.training: tasks reach their optimum, and a run that was stopped in any way ends as one that was not.
+"""transfer.training: tasks reach their optimum, and a run that was stopped in any way ends as one
+that was not.
 
-Run as a script (`python test_training.py FOLDER`) this file trains the small task there, for the test that kills it.
+Run as a script (`python test_training.py FOLDER`) this file trains the small task there, for the
+test that kills it.
 """
+
 import dataclasses
 import json
 import os
@@ -48,9 +51,19 @@ def quadratic(config: Config = Config(), **fields) -> Task:
         value = ((params["at"][0] - batch) ** 2).sum(1).mean()
         return value, {"distance": jnp.sqrt(value)}
 
-    return Task(**{"name": "quadratic", "config": config, "init": lambda key: {"at": {0: jax.random.normal(key, (3,))}}, "loss": loss,
-                   "data": {"wanted": WANTED}, "evaluate": lambda params: {"error": float(np.abs(params["at"][0] - WANTED).max())},
-                   "export": lambda params: {"seen": np.array([True])}, "provenance": {"data": {"a.tar": "0" * 64}}} | fields)
+    return Task(
+        **{
+            "name": "quadratic",
+            "config": config,
+            "init": lambda key: {"at": {0: jax.random.normal(key, (3,))}},
+            "loss": loss,
+            "data": {"wanted": WANTED},
+            "evaluate": lambda params: {"error": float(np.abs(params["at"][0] - WANTED).max())},
+            "export": lambda params: {"seen": np.array([True])},
+            "provenance": {"data": {"a.tar": "0" * 64}},
+        }
+        | fields
+    )
 
 
 EACH_STEP = -1.0  # seconds between checkpoints
@@ -61,7 +74,9 @@ def one_step_a_dispatch():
     """As on a CPU, whatever the tests run on: they stop runs at single steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "default_backend", lambda: "cpu")
-        patch.setattr(stopping, "PATIENCE", 600.0)  # a slow machine must not end the tests' own process
+        patch.setattr(
+            stopping, "PATIENCE", 600.0
+        )  # a slow machine must not end the tests' own process
         yield
 
 
@@ -103,8 +118,14 @@ def test_a_run_reaches_the_optimum_and_leaves_a_run_folder(tmp_path):
     np.testing.assert_allclose(params["at"][0], WANTED, atol=0.05)
     assert arrays["seen"].tolist() == [True]
     assert described == json.loads((tmp_path / "run" / "config.json").read_text())
-    assert described["seed"] == 0 and described["config"]["learning_rate"] == 0.1 and described["data"] == {"a.tar": "0" * 64}
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert (
+        described["seed"] == 0
+        and described["config"]["learning_rate"] == 0.1
+        and described["data"] == {"a.tar": "0" * 64}
+    )
+    lines = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     losses = {line["step"]: line["loss"] for line in lines if "loss" in line}
     assert losses[320] < 0.1 < losses[min(losses)]
     assert [line["step"] for line in lines if "val/error" in line] == list(range(40, 321, 40))
@@ -120,16 +141,23 @@ def test_the_seed_decides_the_weights(tmp_path, unbroken):
 
 def test_without_averaging_the_raw_weights_are_exported(tmp_path):
     config = Config(steps=60, ema=0.0, warmup=-1, learning_rate=0.2)
-    np.testing.assert_allclose(weights.load(train(quadratic(config), tmp_path / "run"))[0]["at"][0], WANTED, atol=0.2)
+    np.testing.assert_allclose(
+        weights.load(train(quadratic(config), tmp_path / "run"))[0]["at"][0], WANTED, atol=0.2
+    )
 
 
 def rolling(config: Config, value=lambda at: at * 0) -> Task:
     """Each weight falls from 0 by 1 a step, whatever the loss, a function of the weight, is."""
+
     def loss(params, data, key, variant):
         at = params["at"][0].mean()
-        return value(jax.lax.stop_gradient(at)) + (params["at"][0] - jax.lax.stop_gradient(params["at"][0])).sum(), {}
+        return value(jax.lax.stop_gradient(at)) + (
+            params["at"][0] - jax.lax.stop_gradient(params["at"][0])
+        ).sum(), {}
 
-    return quadratic(config, loss=loss, init=lambda key: {"at": {0: jnp.zeros(3)}}, optimizer=optax.sgd(1.0))
+    return quadratic(
+        config, loss=loss, init=lambda key: {"at": {0: jnp.zeros(3)}}, optimizer=optax.sgd(1.0)
+    )
 
 
 @pytest.mark.parametrize("steps, ema", [(1, 0.8), (5, 0.8), (70, 0.8), (70, 0.99)])
@@ -145,7 +173,9 @@ def test_the_average_follows_quickly_at_first_and_then_by_its_decay(tmp_path, st
 @pytest.mark.parametrize("height, stops", [(10.0, False), (13.0, True), (100.0, True)])
 def test_a_run_has_diverged_when_its_loss_has_grown_by_ten_times_its_first(tmp_path, height, stops):
     """A loss of 1 for the first window, and of `height` after it: the bound lies at 1 + 10."""
-    task = rolling(Config(steps=140, ema=0.0), lambda at: jnp.where(at > -training.WINDOW, 1.0, height))
+    task = rolling(
+        Config(steps=140, ema=0.0), lambda at: jnp.where(at > -training.WINDOW, 1.0, height)
+    )
     if not stops:
         assert train(task, tmp_path / "run").is_file()
         return
@@ -157,7 +187,9 @@ def test_a_run_has_diverged_when_its_loss_has_grown_by_ten_times_its_first(tmp_p
 def test_a_tasks_own_optimizer_is_used(tmp_path):
     still = quadratic(Config(steps=10, ema=0.0), optimizer=optax.sgd(0.0))
     start = jax.jit(still.init)(jax.random.fold_in(jax.random.key(0), 0))
-    np.testing.assert_array_equal(weights.load(train(still, tmp_path / "run"))[0]["at"][0], start["at"][0])
+    np.testing.assert_array_equal(
+        weights.load(train(still, tmp_path / "run"))[0]["at"][0], start["at"][0]
+    )
 
 
 def test_a_run_that_crashed_ends_as_an_unbroken_one(tmp_path, unbroken):
@@ -167,9 +199,13 @@ def test_a_run_that_crashed_ends_as_an_unbroken_one(tmp_path, unbroken):
             train(stopped_at(step, raising), folder, checkpoint_seconds=EACH_STEP)
         assert not (folder / "weights").exists()
     assert steps_in(folder)[-1] == 9
-    metrics = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    metrics = [
+        json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
     assert train(quadratic(), folder).read_bytes() == unbroken
-    metrics = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    metrics = [
+        json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
     assert metrics == sorted(metrics) and metrics[-1] == 60
 
 
@@ -200,12 +236,22 @@ def test_a_run_asked_to_stop_saves_and_goes_on_later(tmp_path, unbroken, number)
 def test_a_killed_process_ends_as_an_unbroken_one(tmp_path, unbroken):
     folder = tmp_path / "run"
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen([sys.executable, __file__, str(folder)], stdout=log, stderr=log,
-                                   env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])})
+        process = subprocess.Popen(
+            [sys.executable, __file__, str(folder)],
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        )
     try:
         patience = time.monotonic() + 120
-        while not (folder / "checkpoints").is_dir() or not steps_in(folder) or steps_in(folder)[-1] < 8:
-            assert process.poll() is None and time.monotonic() < patience, (tmp_path / "log").read_text()[-2000:]
+        while (
+            not (folder / "checkpoints").is_dir()
+            or not steps_in(folder)
+            or steps_in(folder)[-1] < 8
+        ):
+            assert process.poll() is None and time.monotonic() < patience, (
+                tmp_path / "log"
+            ).read_text()[-2000:]
             time.sleep(0.02)
     finally:
         process.kill()
@@ -257,12 +303,20 @@ def test_a_damaged_checkpoint_gives_way_to_an_older_one(tmp_path, unbroken, caps
 
 def test_a_flipped_byte_in_a_checkpoint_gives_way_to_an_older_one(tmp_path, capsys):
     """In an array so large that Orbax keeps it apart, where it looks at no checksum."""
-    heavy = {"init": lambda key: {"at": {0: jax.random.normal(key, (3,))}, "ballast": jax.random.normal(key, (200, 200))}}
+    heavy = {
+        "init": lambda key: {
+            "at": {0: jax.random.normal(key, (3,))},
+            "ballast": jax.random.normal(key, (200, 200)),
+        }
+    }
     unbroken = train(quadratic(**heavy), tmp_path / "unbroken").read_bytes()
     folder = tmp_path / "run"
     with pytest.raises(Stop):
         train(stopped_at(6, raising, **heavy), folder, checkpoint_seconds=EACH_STEP)
-    largest = max((p for p in (folder / "checkpoints" / "6").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    largest = max(
+        (p for p in (folder / "checkpoints" / "6").rglob("*") if p.is_file()),
+        key=lambda p: p.stat().st_size,
+    )
     content = bytearray(largest.read_bytes())
     assert len(content) > 100_000
     content[len(content) // 2] ^= 4
@@ -292,7 +346,9 @@ def test_a_run_folder_has_one_trainer(tmp_path, unbroken):
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of its own, and a function to change it: "size=…", "ro", "rw"."""
-    mounts = lambda *arguments: subprocess.run(["mount", *arguments, tmp_path], capture_output=True, text=True)
+    mounts = lambda *arguments: subprocess.run(
+        ["mount", *arguments, tmp_path], capture_output=True, text=True
+    )
     if not hasattr(os, "getuid") or os.getuid() != 0:
         pytest.skip("only root mounts file systems")
     if (done := mounts("-t", "tmpfs", "-o", "size=64k", "tmpfs")).returncode:
@@ -304,7 +360,12 @@ def small_disk(tmp_path):
 
 
 def test_a_full_and_a_read_only_disk_are_one_line_and_lose_nothing(tmp_path, unbroken, small_disk):
-    heavy = quadratic(init=lambda key: {"at": {0: jax.random.normal(key, (3,))}, "ballast": jax.random.normal(key, (200, 200))})
+    heavy = quadratic(
+        init=lambda key: {
+            "at": {0: jax.random.normal(key, (3,))},
+            "ballast": jax.random.normal(key, (200, 200)),
+        }
+    )
     folder = tmp_path / "run"
     with pytest.raises(TrainingError) as error:
         train(heavy, folder)
@@ -318,7 +379,9 @@ def test_a_full_and_a_read_only_disk_are_one_line_and_lose_nothing(tmp_path, unb
         train(quadratic(), folder)
     assert "Read-only" in one_line(error) and str(folder) in str(error.value)
     small_disk("rw")
-    (tmp_path / "filling").write_bytes(bytes(os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize))
+    (tmp_path / "filling").write_bytes(
+        bytes(os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize)
+    )
     with pytest.raises(TrainingError) as error:
         train(quadratic(), folder, checkpoint_seconds=EACH_STEP)
     assert "No space left" in one_line(error)
@@ -341,24 +404,35 @@ def test_a_long_evaluation_does_not_keep_a_run_from_stopping(tmp_path, unbroken,
     assert "step 7" in one_line(error) and steps_in(folder) == [7] and len(begun) == 1
     assert train(quadratic(), folder).read_bytes() == unbroken
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if "val/error" in line] == list(range(7, 57, 7)) + [60]  # made up for
+    assert [line["step"] for line in lines if "val/error" in line] == list(range(7, 57, 7)) + [
+        60
+    ]  # made up for
     assert [line["step"] for line in lines if "loss" in line] == [7, 57, 60]
 
 
 def test_a_busy_process_is_ended_and_goes_on_from_its_checkpoint(tmp_path, unbroken):
     """As while XLA compiles, when Python runs no handlers."""
     folder = tmp_path / "run"
-    program = ("import sys, time\nfrom pathlib import Path\nsys.path.insert(0, str(Path(sys.argv[1]).parent))\nimport test_training as t\n"
-               "busy = lambda: (print('busy', flush=True), time.sleep(100))\n"
-               "t.train(t.stopped_at(9, busy), Path(sys.argv[2]), checkpoint_seconds=-1)")
-    with subprocess.Popen([sys.executable, "-c", program, __file__, folder], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}) as process:
+    program = (
+        "import sys, time\nfrom pathlib import Path\nsys.path.insert(0, str(Path(sys.argv[1]).parent))\nimport test_training as t\n"
+        "busy = lambda: (print('busy', flush=True), time.sleep(100))\n"
+        "t.train(t.stopped_at(9, busy), Path(sys.argv[2]), checkpoint_seconds=-1)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, __file__, folder],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    ) as process:
         try:
             assert process.stdout.readline() == "busy\n", process.stderr.read()
             begun = time.monotonic()
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 130
-            assert stopping.PATIENCE <= 600 and time.monotonic() - begun < 30, "less than five on an idle machine"
+            assert stopping.PATIENCE <= 600 and time.monotonic() - begun < 30, (
+                "less than five on an idle machine"
+            )
             assert "go on from the last checkpoint" in process.stderr.read()
         finally:
             process.kill()
@@ -412,8 +486,12 @@ def test_seconds_go_on_from_where_a_run_stood(tmp_path):
 def test_other_data_another_seed_or_stage_are_refused(tmp_path):
     with pytest.raises(Stop):
         train(stopped_at(1, raising), tmp_path / "run")
-    for task, seed, name in ((quadratic(provenance={"data": {"a.tar": "1" * 64}}), 0, "data.a.tar"), (quadratic(), 1, "seed"),
-                             (quadratic(name="other"), 0, "stage"), (quadratic(provenance={}), 0, "data.a.tar")):
+    for task, seed, name in (
+        (quadratic(provenance={"data": {"a.tar": "1" * 64}}), 0, "data.a.tar"),
+        (quadratic(), 1, "seed"),
+        (quadratic(name="other"), 0, "stage"),
+        (quadratic(provenance={}), 0, "data.a.tar"),
+    ):
         with pytest.raises(TrainingError) as error:
             train(task, tmp_path / "run", seed)
         assert name in one_line(error)
@@ -436,19 +514,26 @@ def test_a_loss_that_is_not_finite_ends_the_run_without_weights(tmp_path, often)
 
     for _ in range(2):  # a second try must not take NaN weights for a finished run
         with pytest.raises(TrainingError) as error:
-            train(quadratic(loss=loss, variant=lambda group: int(group >= 1)), folder, checkpoint_seconds=EACH_STEP if often else 90)
+            train(
+                quadratic(loss=loss, variant=lambda group: int(group >= 1)),
+                folder,
+                checkpoint_seconds=EACH_STEP if often else 90,
+            )
         assert "not finite" in one_line(error) and str(folder) in str(error.value)
         assert not (folder / "weights").exists()
         assert steps_in(folder) == ([9, 10] if often else [])
 
 
 def test_a_loss_that_is_not_finite_can_be_seen_again(tmp_path):
-    """failure.json has the step and its random key; with the checkpoint before it, that is all the step was made of."""
+    """failure.json has the step and its random key; with the checkpoint before it, that is all the
+    step was made of."""
     folder = tmp_path / "run"
 
     def loss(params, data, key, variant):
         batch = jax.random.normal(key, (3,))
-        return jnp.where(jax.random.uniform(key) < 0.05, jnp.inf, 1.0) * ((params["at"][0] - batch) ** 2).sum(), {"first": batch[0]}
+        return jnp.where(jax.random.uniform(key) < 0.05, jnp.inf, 1.0) * (
+            (params["at"][0] - batch) ** 2
+        ).sum(), {"first": batch[0]}
 
     task = quadratic(Config(steps=400), loss=loss)
     with pytest.raises(TrainingError) as error:
@@ -458,7 +543,9 @@ def test_a_loss_that_is_not_finite_can_be_seen_again(tmp_path):
     assert steps_in(folder)[-1] == found["step"] - 1 == found["last good checkpoint"]
     key = jax.random.wrap_key_data(jnp.array(found["key"], jnp.uint32))
     assert not np.isfinite(loss({"at": {0: jnp.zeros(3)}}, None, key, 0)[0])
-    assert float(found["losses up to where it was noticed"][-1]["first"]) == pytest.approx(float(jax.random.normal(key, (3,))[0]), rel=1e-5)
+    assert float(found["losses up to where it was noticed"][-1]["first"]) == pytest.approx(
+        float(jax.random.normal(key, (3,))[0]), rel=1e-5
+    )
     with pytest.raises(TrainingError) as again:
         train(task, folder)
     assert str(again.value) == str(error.value)
@@ -478,7 +565,11 @@ def test_however_often_it_is_saved_a_run_that_diverges_is_stopped(tmp_path):
     huge = lambda params, data, key, variant: (params["at"][0].sum() * 0 + 1e6, {})
     with pytest.raises(TrainingError) as error:
         train(quadratic(loss=huge), tmp_path / "run", checkpoint_seconds=EACH_STEP)
-    assert "diverged" in one_line(error) and json.loads((tmp_path / "run" / "failure.json").read_text())["step"] == 3 + training.WINDOW
+    assert (
+        "diverged" in one_line(error)
+        and json.loads((tmp_path / "run" / "failure.json").read_text())["step"]
+        == 3 + training.WINDOW
+    )
 
 
 def test_weights_that_turned_nan_in_the_last_step_are_not_exported(tmp_path):
@@ -496,7 +587,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
         with pytest.raises(TrainingError) as error:
             train(quadratic(), folder)
         assert str(folder) in one_line(error)
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    monkeypatch.setattr(
+        os, "replace", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+    )
     with pytest.raises(TrainingError) as error:
         train(quadratic(), tmp_path / "run")
     assert re.search(r"run: cannot write .*Permission denied", one_line(error))
@@ -546,9 +639,16 @@ def test_a_finished_run_is_not_trained_again(tmp_path, capsys):
 
 def test_warm_up_and_cosine_decay_end_at_one_percent():
     """The size of an Adam step under a constant gradient is the learning rate."""
-    optimizer = training.adamw(SimpleNamespace(warmup=5, steps=50, learning_rate=0.1, weight_decay=0.0))
+    optimizer = training.adamw(
+        SimpleNamespace(warmup=5, steps=50, learning_rate=0.1, weight_decay=0.0)
+    )
     params = jnp.zeros(1)
-    _, steps = jax.lax.scan(lambda state, _: optimizer.update(jnp.ones(1), state, params)[::-1], optimizer.init(params), None, 51)
+    _, steps = jax.lax.scan(
+        lambda state, _: optimizer.update(jnp.ones(1), state, params)[::-1],
+        optimizer.init(params),
+        None,
+        51,
+    )
     steps = -np.asarray(steps)[:, 0]
     np.testing.assert_allclose(steps[:6], np.arange(6) / 50, atol=1e-4)
     np.testing.assert_allclose(steps[-1], 0.001, rtol=1e-2)
@@ -556,9 +656,12 @@ def test_warm_up_and_cosine_decay_end_at_one_percent():
 
 
 def test_weights_decay_by_their_share_of_the_learning_rate():
-    """Without a gradient a step is learning rate x decay x weight; the paper's plain Adam has no decay."""
+    """Without a gradient a step is learning rate x decay x weight; the paper's plain Adam has no
+    decay."""
     for warmup, share in ((5, 0.3), (-1, 0.0)):
-        optimizer = training.adamw(SimpleNamespace(warmup=warmup, steps=50, learning_rate=0.1, weight_decay=0.3))
+        optimizer = training.adamw(
+            SimpleNamespace(warmup=warmup, steps=50, learning_rate=0.1, weight_decay=0.3)
+        )
         params = jnp.array([2.0, -4.0])
         state = optimizer.init(params)
         for _ in range(6):  # the last of them at the full learning rate
@@ -570,7 +673,11 @@ def test_a_tasks_weight_decay_is_the_one_that_trains_it(tmp_path):
     still = lambda params, data, key, variant: (params["at"][0].sum() * 0.0, {})
     sizes = []
     for decay in (0.0, 0.5):
-        task = quadratic(Config(steps=20, ema=0.0, weight_decay=decay), loss=still, init=lambda key: {"at": {0: jnp.ones(3)}})
+        task = quadratic(
+            Config(steps=20, ema=0.0, weight_decay=decay),
+            loss=still,
+            init=lambda key: {"at": {0: jnp.ones(3)}},
+        )
         sizes.append(weights.load(train(task, tmp_path / str(decay)))[0]["at"][0][0])
     assert sizes[0] == 1 and 0.4 < sizes[1] < 0.7  # a loss of nothing: about (1 - 0.05)^11
 

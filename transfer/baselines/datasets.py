@@ -1,4 +1,5 @@
 """MNIST, Kuzushiji-MNIST, -49 or -Kanji as labelled images to learn from and to be asked."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -15,7 +16,8 @@ DATASETS = ("mnist", "kmnist", "k49", "kkanji")
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
-    """train and test: images (N, S, S) uint8, ink 255, and labels (N,) int32; names: the C classes' characters; about: what was split how."""
+    """train and test: images (N, S, S) uint8, ink 255, and labels (N,) int32; names: the C classes'
+    characters; about: what was split how."""
 
     name: str
     train_images: np.ndarray
@@ -33,40 +35,91 @@ class Labelled:
 
 
 def load(name: str, data=None, split: str = "") -> Labelled:
-    """One of DATASETS from the data folder; kkanji falls back on the built-in sample corpus where no folder is named.
+    """One of DATASETS from the data folder; kkanji falls back on the built-in sample corpus where
+    no folder is named.
 
-    split: of kkanji, "val" or "test"; the others are asked with their published test images. Where Kuzushiji-MNIST's training images are not there but its
-    test images are, 8,000 of these are learned from and 2,000 asked, `about` says so. Raises DataError.
+    split: of kkanji, "val" or "test"; the others are asked with their published test images. Where
+    Kuzushiji-MNIST's training images are not there but its test images are, 8,000 of these are
+    learned from and 2,000 asked, `about` says so. Raises DataError.
     """
     if name == "kkanji":
         return _kanji(corpora.load(data), split or "val")
-    if name == "kmnist" and not kmnist.present("kmnist", "train", data) and kmnist.present("kmnist", "test", data):
+    if (
+        name == "kmnist"
+        and not kmnist.present("kmnist", "train", data)
+        and kmnist.present("kmnist", "test", data)
+    ):
         kana = kmnist.load("kmnist", "test", data)
         chosen, asked = kmnist.divided(len(kana.images))
-        return _kana(name, kana.images[chosen], kana.labels[chosen], kana.images[asked], kana.labels[asked], kana.characters,
-                     f"**not the published split**: the training images are not in the data folder, so {len(chosen):,} of the published test "
-                     f"images (by index, numpy's default_rng(0)) are learned from and the other {len(asked):,} asked")
+        return _kana(
+            name,
+            kana.images[chosen],
+            kana.labels[chosen],
+            kana.images[asked],
+            kana.labels[asked],
+            kana.characters,
+            f"**not the published split**: the training images are not in the data folder, so {len(chosen):,} of the published test "
+            f"images (by index, numpy's default_rng(0)) are learned from and the other {len(asked):,} asked",
+        )
     read = mnist.load if name == "mnist" else lambda split, data: kmnist.load(name, split, data)
     train, test = read("train", data), read("test", data)
-    return _kana(name, train.images, train.labels, test.images, test.labels, test.characters, "the published split")
+    return _kana(
+        name,
+        train.images,
+        train.labels,
+        test.images,
+        test.labels,
+        test.characters,
+        "the published split",
+    )
 
 
-def _kana(name, train_images, train_labels, test_images, test_labels, characters, about) -> Labelled:
-    sums = {part: hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
-            for part, array in (("train", train_images), ("train labels", train_labels), ("test", test_images), ("test labels", test_labels))}
-    return Labelled(name, train_images, train_labels.astype(np.int32), test_images, test_labels.astype(np.int32), list(characters), about,
-                    {"data": {"dataset": name, "sample": False, "sha256 of the arrays": sums}})
+def _kana(
+    name, train_images, train_labels, test_images, test_labels, characters, about
+) -> Labelled:
+    sums = {
+        part: hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+        for part, array in (
+            ("train", train_images),
+            ("train labels", train_labels),
+            ("test", test_images),
+            ("test labels", test_labels),
+        )
+    }
+    return Labelled(
+        name,
+        train_images,
+        train_labels.astype(np.int32),
+        test_images,
+        test_labels.astype(np.int32),
+        list(characters),
+        about,
+        {"data": {"dataset": name, "sample": False, "sha256 of the arrays": sums}},
+    )
 
 
 def _kanji(corpus: corpora.Corpus, split: str) -> Labelled:
-    """Classes are those of the train split; held-out images of others cannot be named and are left out."""
+    """Classes are those of the train split; held-out images of others cannot be named and are left
+    out."""
     chosen, points = old_examples(corpus, "train")
     classes, labels = np.unique(points, return_inverse=True)
     asked, asked_points = old_examples(corpus, split)
     known = np.isin(asked_points, classes)
-    about = (f"this project's split {split}, {known.sum():,} images of {len(np.unique(asked_points[known])):,} of the {len(classes):,} classes of train"
-             + (" (the built-in sample corpus)" if corpus.is_sample else ""))
+    about = (
+        f"this project's split {split}, {known.sum():,} images of {len(np.unique(asked_points[known])):,} of the {len(classes):,} classes of train"
+        + (" (the built-in sample corpus)" if corpus.is_sample else "")
+    )
     if not known.any():
-        raise corpora.DataError(f"{corpus.folder}: holds no images of the split {split!r}; choose another, or get the files that are missing")
-    return Labelled("kkanji", corpus.old.images[chosen], labels.astype(np.int32), corpus.old.images[asked[known]],
-                    np.searchsorted(classes, asked_points[known]).astype(np.int32), [chr(c) for c in classes], about, corpus_provenance(corpus))
+        raise corpora.DataError(
+            f"{corpus.folder}: holds no images of the split {split!r}; choose another, or get the files that are missing"
+        )
+    return Labelled(
+        "kkanji",
+        corpus.old.images[chosen],
+        labels.astype(np.int32),
+        corpus.old.images[asked[known]],
+        np.searchsorted(classes, asked_points[known]).astype(np.int32),
+        [chr(c) for c in classes],
+        about,
+        corpus_provenance(corpus),
+    )

@@ -1,12 +1,16 @@
-"""Exact nearest neighbours of byte images: matrix products find candidates and a bound, integer arithmetic decides.
+"""Exact nearest neighbours of byte images: matrix products find candidates and a bound, integer
+arithmetic decides.
 
     |t - x|^2 / 2 = |t|^2 / 2 + |x|^2 / 2 - t.x
 
-is one matrix product a block of test and a block of training images. Training images are grouped, of each group only the least value is kept, and the
-groups of the least values so far are merged block by block, so that memory depends on the blocks and not on the data set. Distances to
-all members of these groups are then computed again in integers. A member of any other group cannot be nearer than the
-greatest kept value less the product's rounding error; a test image for which that does not settle it is compared with everything.
+is one matrix product a block of test and a block of training images. Training images are grouped,
+of each group only the least value is kept, and the groups of the least values so far are merged
+block by block, so that memory depends on the blocks and not on the data set. Distances to all
+members of these groups are then computed again in integers. A member of any other group cannot be
+nearer than the greatest kept value less the product's rounding error; a test image for which that
+does not settle it is compared with everything.
 """
+
 from __future__ import annotations
 
 import functools
@@ -21,45 +25,68 @@ from transfer.devices import multiplies_bfloat16
 GROUP = 16
 """Training images that share one kept value."""
 SPARE = 8
-"""Groups kept beyond one a neighbour: each makes it less likely that an image must be compared with everything."""
+"""Groups kept beyond one a neighbour: each makes it less likely that an image must be compared with
+everything."""
 TEST_BLOCK, TRAIN_BLOCK = 2048, 2048
 """Their products stay in a cache."""
 PIECES = 4
 """Bytes of |x|^2."""
 
 
-def neighbours(train: np.ndarray, test: np.ndarray, k: int = 4, test_block: int = TEST_BLOCK, train_block: int = TRAIN_BLOCK,
-               progress: str = "") -> tuple[np.ndarray, np.ndarray]:
-    """The k training images nearest to each test image, exactly: squared distances (N, k) int64, ascending, and indices (N, k) int64.
+def neighbours(
+    train: np.ndarray,
+    test: np.ndarray,
+    k: int = 4,
+    test_block: int = TEST_BLOCK,
+    train_block: int = TRAIN_BLOCK,
+    progress: str = "",
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k training images nearest to each test image, exactly: squared distances (N, k) int64,
+    ascending, and indices (N, k) int64.
 
-    train (M, ...) and test (N, ...) uint8, of one shape an image with at most 33,025 pixels. Of equally near ones that with the lower index comes first.
-    Raises ValueError where shapes do not fit, arrays are not uint8, or k is not in 1..M.
+    train (M, ...) and test (N, ...) uint8, of one shape an image with at most 33,025 pixels. Of
+    equally near ones that with the lower index comes first. Raises ValueError where shapes do not
+    fit, arrays are not uint8, or k is not in 1..M.
     """
     train, test = (np.ascontiguousarray(a).reshape(len(a), -1) for a in (train, test))
     pixels = train.shape[1]
-    if train.dtype != np.uint8 or test.dtype != np.uint8 or test.shape[1] != pixels or pixels * 255**2 >= 2**31:
-        raise ValueError(f"train {train.dtype} {train.shape} and test {test.dtype} {test.shape}: give uint8 images of one, not too large shape")
+    if (
+        train.dtype != np.uint8
+        or test.dtype != np.uint8
+        or test.shape[1] != pixels
+        or pixels * 255**2 >= 2**31
+    ):
+        raise ValueError(
+            f"train {train.dtype} {train.shape} and test {test.dtype} {test.shape}: give uint8 images of one, not too large shape"
+        )
     if not 1 <= k <= len(train):
         raise ValueError(f"k = {k}: there are {len(train)} training images")
     train_block = -(-min(train_block, len(train)) // GROUP) * GROUP
     blocks = -(-len(train) // train_block)
     padded = np.zeros((blocks * train_block, pixels), np.uint8)
-    padded[:len(train)] = train
+    padded[: len(train)] = train
     padded = jax.device_put(padded.reshape(blocks, train_block, pixels))
     distances, indices = np.empty((len(test), k), np.int64), np.empty((len(test), k), np.int64)
     unsettled = []
-    with tqdm(total=len(test), desc=progress, unit="image", disable=None if progress else True) as bar:
+    with tqdm(
+        total=len(test), desc=progress, unit="image", disable=None if progress else True
+    ) as bar:
         for at in range(0, len(test), test_block):
-            part = test[at:at + test_block]
+            part = test[at : at + test_block]
             filled = np.zeros((min(test_block, -(-len(test) // 8) * 8), pixels), np.uint8)
-            filled[:len(part)] = part
+            filled[: len(part)] = part
             found = _nearest(jnp.asarray(filled), padded, len(train), k)
-            square, index, settled = (np.asarray(a)[:len(part)] for a in found)
-            distances[at:at + len(part)], indices[at:at + len(part)] = square, index
+            square, index, settled = (np.asarray(a)[: len(part)] for a in found)
+            distances[at : at + len(part)], indices[at : at + len(part)] = square, index
             unsettled.append(at + np.flatnonzero(~settled))
             bar.update(len(part))
     for at in np.concatenate(unsettled):
-        square = np.concatenate([((train[of:of + 8192].astype(np.int32) - test[at].astype(np.int32)) ** 2).sum(1) for of in range(0, len(train), 8192)])
+        square = np.concatenate(
+            [
+                ((train[of : of + 8192].astype(np.int32) - test[at].astype(np.int32)) ** 2).sum(1)
+                for of in range(0, len(train), 8192)
+            ]
+        )
         indices[at] = np.argsort(square, kind="stable")[:k]
         distances[at] = square[indices[at]]
     return distances, indices
@@ -67,7 +94,8 @@ def neighbours(train: np.ndarray, test: np.ndarray, k: int = 4, test_block: int 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _nearest(test, train, count: int, k: int):
-    """(B, D) uint8, (blocks, M, D) uint8 of which `count` are real -> squares (B, k) int32, indices (B, k), settled (B,)."""
+    """(B, D) uint8, (blocks, M, D) uint8 of which `count` are real -> squares (B, k) int32, indices
+    (B, k), settled (B,)."""
     blocks, members, pixels = train.shape
     groups = members // GROUP
     kept = min(k + SPARE, blocks * groups)
@@ -79,20 +107,38 @@ def _nearest(test, train, count: int, k: int):
     def merge(best, block):
         at, images = block
         # What fills up the last block is farther away than any image can be.
-        twice = jnp.where(at * members + jnp.arange(members) < count, jnp.square(images.astype(jnp.int32)).sum(1), 2**31 - 1)
-        pieces = jnp.stack([(twice >> (8 * i) & 255).astype(jnp.float32) * 2.0 ** (8 * i - 1) for i in range(PIECES)], 1)
-        likeness = jax.lax.dot_general(left, jnp.concatenate([images.astype(number), pieces.astype(number)], 1), (((1,), (1,)), ((), ())),
-                                       preferred_element_type=jnp.float32)
+        twice = jnp.where(
+            at * members + jnp.arange(members) < count,
+            jnp.square(images.astype(jnp.int32)).sum(1),
+            2**31 - 1,
+        )
+        pieces = jnp.stack(
+            [
+                (twice >> (8 * i) & 255).astype(jnp.float32) * 2.0 ** (8 * i - 1)
+                for i in range(PIECES)
+            ],
+            1,
+        )
+        likeness = jax.lax.dot_general(
+            left,
+            jnp.concatenate([images.astype(number), pieces.astype(number)], 1),
+            (((1,), (1,)), ((), ())),
+            preferred_element_type=jnp.float32,
+        )
         # Group g of a block: its members g, g + groups, g + 2 groups, ...
         least = -likeness.reshape(-1, GROUP, groups).max(1)
         values = jnp.concatenate([best[0], least], 1)
-        numbers = jnp.concatenate([best[1], jnp.broadcast_to(at * groups + jnp.arange(groups), least.shape)], 1)
+        numbers = jnp.concatenate(
+            [best[1], jnp.broadcast_to(at * groups + jnp.arange(groups), least.shape)], 1
+        )
         top, place = jax.lax.top_k(-values, kept)
         return (-top, jnp.take_along_axis(numbers, place, 1)), None
 
     start = jnp.full((len(test), kept), jnp.inf), jnp.zeros((len(test), kept), jnp.int32)
     (values, numbers), _ = jax.lax.scan(merge, start, (jnp.arange(blocks), train))
-    member = (numbers // groups * members + numbers % groups)[..., None] + groups * jnp.arange(GROUP)
+    member = (numbers // groups * members + numbers % groups)[..., None] + groups * jnp.arange(
+        GROUP
+    )
     flat = train.reshape(-1, pixels)
 
     def compare(pair):
@@ -103,22 +149,26 @@ def _nearest(test, train, count: int, k: int):
         return square[order], index[order]
 
     square, index = jax.lax.map(compare, (test, member.reshape(len(test), -1)), batch_size=8)
-    # A sum of D products is rounded by at most D u times the sum of their magnitudes (Higham, Accuracy and Stability, 3.1), here
-    # |t||x| + |x|^2 / 2, with u = 2^-23 for units that truncate. An image that is nearer than the last one found has |x| <= |t| + its distance.
+    # A sum of D products is rounded by at most D u times the sum of their magnitudes (Higham,
+    # Accuracy and Stability, 3.1), here |t||x| + |x|^2 / 2, with u = 2^-23 for units that truncate.
+    # An image that is nearer than the last one found has |x| <= |t| + its distance.
     own = jnp.square(test.astype(jnp.int32)).sum(-1).astype(jnp.float32)
     last, length = square[:, -1].astype(jnp.float32), jnp.sqrt(own)
     reach = length + jnp.sqrt(last)
     error = (pixels + PIECES) * 2.0**-23 * reach * (2 * length + reach)
     beyond = 2 * values[:, -1]
-    settled = (last + error + 2.0**-20 * (own + last + jnp.abs(beyond)) < own + beyond) | (kept == blocks * groups)
+    settled = (last + error + 2.0**-20 * (own + last + jnp.abs(beyond)) < own + beyond) | (
+        kept == blocks * groups
+    )
     return square, index, settled
 
 
 def vote(distances: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Shares of the vote, weighted by 1 / distance: (N, classes) float64, rows of sum 1.
 
-    distances (N, k): squared, ascending; labels (N, k) of the neighbours. Where neighbours have distance 0, they alone vote.
-    As scikit-learn's `KNeighborsClassifier(weights="distance")`: its answer is the argmax, of equal shares the lowest class.
+    distances (N, k): squared, ascending; labels (N, k) of the neighbours. Where neighbours have
+    distance 0, they alone vote. As scikit-learn's `KNeighborsClassifier(weights="distance")`: its
+    answer is the argmax, of equal shares the lowest class.
     """
     with np.errstate(divide="ignore"):
         weights = 1.0 / np.sqrt(np.asarray(distances, np.float64))

@@ -1,14 +1,19 @@
 """The paper's classifiers: images (B, H, W) float32 in [0, 1], ink 1, become logits (B, classes).
 
-- ``logistic``: multinomial logistic regression on the pixels; ``mlp``: one hidden layer of rectified units.
+- ``logistic``: multinomial logistic regression on the pixels; ``mlp``: one hidden layer of
+  rectified units.
 - ``cnn``: Keras' example for MNIST (two 3x3 convolutions, max-pooling, dropout, a dense layer).
-- ``preact_resnet18``, ``-34``: pre-activation residual networks (He et al. 2016, arXiv 1603.05027) in the form that the programs of mixup and
-  manifold mixup train on CIFAR: a 3x3 stem without pooling, four stages of 1, 2, 4 and 8 times `width` channels, the mean over the map.
+- ``preact_resnet18``, ``-34``: pre-activation residual networks (He et al. 2016, arXiv 1603.05027)
+  in the form that the programs of mixup and
+  manifold mixup train on CIFAR: a 3x3 stem without pooling, four stages of 1, 2, 4 and 8 times
+  `width` channels, the mean over the map.
 
-A network is called as ``model(images, train, key, mix)``; `mix` mixes the activations of one depth with another image's: 0 the input,
-1 and 2 behind the first and second stage. In training, batch normalisation uses the batch and leaves the batch's statistics in the
-model's `nnx.BatchStat`; else it uses what stands there.
+A network is called as ``model(images, train, key, mix)``; `mix` mixes the activations of one depth
+with another image's: 0 the input, 1 and 2 behind the first and second stage. In training, batch
+normalisation uses the batch and leaves the batch's statistics in the model's `nnx.BatchStat`; else
+it uses what stands there.
 """
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -25,7 +30,8 @@ TORCH_INIT = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class Mix(NamedTuple):
-    """Which depth to mix, () int32; the own share, () float32; and every image's partner, (B,) int32."""
+    """Which depth to mix, () int32; the own share, () float32; and every image's partner, (B,)
+    int32."""
 
     depth: jax.Array
     share: jax.Array
@@ -41,7 +47,8 @@ def mixed(x: jax.Array, mix: Mix | None, depth: int) -> jax.Array:
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Each number zero with chance `rate`, else scaled up to keep the mean; x itself without a key."""
+    """Each number zero with chance `rate`, else scaled up to keep the mean; x itself without a
+    key."""
     if key is None or not rate:
         return x
     return jnp.where(jax.random.bernoulli(key, 1.0 - rate, x.shape), x / (1.0 - rate), 0.0)
@@ -52,7 +59,9 @@ class MLP(nnx.Module):
 
     def __init__(self, pixels: int, hidden: int, classes: int, rngs: nnx.Rngs):
         self.dense = nnx.Linear(pixels, hidden, rngs=rngs) if hidden else None
-        kernel = nnx.initializers.lecun_normal() if hidden else nnx.initializers.zeros  # a convex problem needs no luck
+        kernel = (
+            nnx.initializers.lecun_normal() if hidden else nnx.initializers.zeros
+        )  # a convex problem needs no luck
         self.out = nnx.Linear(hidden or pixels, classes, kernel_init=kernel, rngs=rngs)
 
     def features(self, images, train=False, key=None, mix=None):
@@ -66,7 +75,9 @@ class MLP(nnx.Module):
 class CNN(nnx.Module):
     """Keras' mnist_cnn.py; `width` 32 gives its 32 and 64 channels and 128 units."""
 
-    def __init__(self, size: int, width: int, classes: int, rates: tuple[float, float], rngs: nnx.Rngs):
+    def __init__(
+        self, size: int, width: int, classes: int, rates: tuple[float, float], rngs: nnx.Rngs
+    ):
         init = {"kernel_init": nnx.initializers.glorot_uniform(), "rngs": rngs}
         self.rates = rates
         self.first = nnx.Conv(1, width, (3, 3), padding="VALID", **init)
@@ -79,7 +90,7 @@ class CNN(nnx.Module):
         x = nnx.relu(self.second(nnx.relu(self.first(mixed(images, mix, 0)[..., None]))))
         b, h, w, c = x.shape
         # Windows do not overlap: a reshape is all of pooling.
-        x = x[:, :h // 2 * 2, :w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c).max((2, 4))
+        x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c).max((2, 4))
         x = mixed(dropout(x, self.rates[0], keys[0]), mix, 1).reshape(b, -1)
         return mixed(dropout(nnx.relu(self.dense(x)), self.rates[1], keys[1]), mix, 2)
 
@@ -88,10 +99,13 @@ class CNN(nnx.Module):
 
 
 class PreActBlock(nnx.Module):
-    """(B, H, W, before) -> (B, H / stride, W / stride, channels): norm, ReLU, 3x3, norm, ReLU, 3x3, plus the input or a 1x1 of it."""
+    """(B, H, W, before) -> (B, H / stride, W / stride, channels): norm, ReLU, 3x3, norm, ReLU, 3x3,
+    plus the input or a 1x1 of it."""
 
     def __init__(self, before: int, channels: int, stride: int, rngs: nnx.Rngs):
-        conv = lambda a, size: nnx.Conv(a, channels, (size, size), use_bias=False, kernel_init=TORCH_INIT, rngs=rngs)
+        conv = lambda a, size: nnx.Conv(
+            a, channels, (size, size), use_bias=False, kernel_init=TORCH_INIT, rngs=rngs
+        )
         # Momentum 0: what a step leaves in the statistics is the batch's own.
         norm = lambda width: nnx.BatchNorm(width, momentum=0.0, rngs=rngs)
         self.stride = stride
@@ -102,20 +116,35 @@ class PreActBlock(nnx.Module):
     def __call__(self, x, train):
         y = nnx.relu(self.norms[0](x, use_running_average=not train))
         if self.shortcut is not None:
-            x = self.shortcut(y[:, ::self.stride, ::self.stride])
+            x = self.shortcut(y[:, :: self.stride, :: self.stride])
         y = halved(y, self.convs[0].kernel[...]) if self.stride == 2 else self.convs[0](y)
         return x + self.convs[1](nnx.relu(self.norms[1](y, use_running_average=not train)))
 
 
 class PreActResNet(nnx.Module):
-    def __init__(self, blocks: tuple[int, ...], width: int, stride: int, classes: int, rngs: nnx.Rngs):
+    def __init__(
+        self, blocks: tuple[int, ...], width: int, stride: int, classes: int, rngs: nnx.Rngs
+    ):
         """stride: of the stem; 1 for images of about 32x32 pixels, 2 for 64x64."""
         self.stride = stride
         self.stem = nnx.Conv(1, width, (3, 3), use_bias=False, kernel_init=TORCH_INIT, rngs=rngs)
         widths = [width] + [width * 2**stage for stage in range(len(blocks))]
-        self.stages = nnx.List([nnx.List([PreActBlock(before if first == 0 else after, after, 2 if stage and first == 0 else 1, rngs)
-                                          for first in range(count)])
-                                for stage, (before, after, count) in enumerate(zip(widths, widths[1:], blocks))])
+        self.stages = nnx.List(
+            [
+                nnx.List(
+                    [
+                        PreActBlock(
+                            before if first == 0 else after,
+                            after,
+                            2 if stage and first == 0 else 1,
+                            rngs,
+                        )
+                        for first in range(count)
+                    ]
+                )
+                for stage, (before, after, count) in enumerate(zip(widths, widths[1:], blocks))
+            ]
+        )
         self.out = nnx.Linear(widths[-1], classes, kernel_init=TORCH_INIT, rngs=rngs)
 
     def features(self, images, train=False, key=None, mix=None):
@@ -141,19 +170,30 @@ def build(config, size: int, classes: int, rngs: nnx.Rngs) -> nnx.Module:
 
 
 def flop(config, size: int, classes: int) -> int:
-    """Floating-point operations of one image's forward pass, by the layers' matrix products (a multiplication and an addition are two)."""
+    """Floating-point operations of one image's forward pass, by the layers' matrix products (a
+    multiplication and an addition are two)."""
     if config.model == "logistic":
         return 2 * size * size * classes
     if config.model == "mlp":
         return 2 * config.width * (size * size + classes)
     if config.model == "cnn":
         w, a, b = config.width, size - 2, size - 4
-        return 2 * (a * a * 9 * w + b * b * 9 * w * 2 * w + (b // 2) ** 2 * 2 * w * 4 * w + 4 * w * classes)
+        return 2 * (
+            a * a * 9 * w + b * b * 9 * w * 2 * w + (b // 2) ** 2 * 2 * w * 4 * w + 4 * w * classes
+        )
     side, total, before = -(-size // config.stem_stride), 0, config.width
     total += side * side * 9 * before
     for stage, count in enumerate(BLOCKS[config.model]):
         after = config.width * 2**stage
         side = -(-side // 2) if stage else side
-        total += side * side * (9 * before * after + (before * after if stage else 0) + (2 * count - 1) * 9 * after * after)
+        total += (
+            side
+            * side
+            * (
+                9 * before * after
+                + (before * after if stage else 0)
+                + (2 * count - 1) * 9 * after * after
+            )
+        )
         before = after
     return 2 * (total + before * classes)

@@ -1,4 +1,5 @@
 """What several commands have in common: their arguments, and how they say what is wrong."""
+
 from __future__ import annotations
 
 import argparse
@@ -19,45 +20,77 @@ class Help(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, **{"max_help_position": 30, "width": 120} | settings)
 
 
-def add(commands, name: str, run: Callable, help: str, description: str, examples: str) -> argparse.ArgumentParser:
+def add(
+    commands, name: str, run: Callable, help: str, description: str, examples: str
+) -> argparse.ArgumentParser:
     """A command's parser, with `examples` at the end of its help."""
-    parser = commands.add_parser(name, help=help, description=description, epilog=f"examples:\n{examples}", allow_abbrev=False,
-                                 formatter_class=Help)
+    parser = commands.add_parser(
+        name,
+        help=help,
+        description=description,
+        epilog=f"examples:\n{examples}",
+        allow_abbrev=False,
+        formatter_class=Help,
+    )
     parser.set_defaults(run=run)
     return parser
 
 
 def images(parser) -> None:
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files, folders of them, patterns such as 'scans/**/*.png', "
-                        "or - for a picture on standard input; one character each, dark on light or light on dark").complete = shtab.FILE
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="picture files, folders of them, patterns such as 'scans/**/*.png', "
+        "or - for a picture on standard input; one character each, dark on light or light on dark",
+    ).complete = shtab.FILE
 
 
 def weights(parser) -> None:
-    parser.add_argument("--weights", type=Path, metavar="DIR",
-                        help="runs or weights folder [the shipped weights]").complete = shtab.DIRECTORY
+    parser.add_argument(
+        "--weights", type=Path, metavar="DIR", help="runs or weights folder [the shipped weights]"
+    ).complete = shtab.DIRECTORY
 
 
 def data(parser) -> None:
-    parser.add_argument("--data", type=Path, metavar="DIR", help="data folder [$KUZUSHIJI_DATA, the user's cache, else the built-in "
-                        "sample]").complete = shtab.DIRECTORY
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="data folder [$KUZUSHIJI_DATA, the user's cache, else the built-in sample]",
+    ).complete = shtab.DIRECTORY
 
 
 def top(parser) -> None:
-    parser.add_argument("--top", type=whole(1, 10_000), default=10, metavar="N", help="candidates listed [%(default)s]")
+    parser.add_argument(
+        "--top",
+        type=whole(1, 10_000),
+        default=10,
+        metavar="N",
+        help="candidates listed [%(default)s]",
+    )
 
 
 def jobs(parser) -> None:
-    parser.add_argument("--jobs", type=whole(1, 256), metavar="N", help="threads that read and write files [one a core]")
+    parser.add_argument(
+        "--jobs",
+        type=whole(1, 256),
+        metavar="N",
+        help="threads that read and write files [one a core]",
+    )
 
 
 def loudness(parser) -> None:
     loud = parser.add_mutually_exclusive_group()
     loud.add_argument("-q", "--quiet", action="store_true", help="errors only")
-    loud.add_argument("-v", "--verbose", action="store_true", help="also what is used, and how long it takes")
+    loud.add_argument(
+        "-v", "--verbose", action="store_true", help="also what is used, and how long it takes"
+    )
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
     """An argument's type: a whole number from low to high."""
+
     def parse(text: str) -> int:
         try:
             number = int(text)
@@ -107,11 +140,18 @@ def judgement(result) -> str:
     """A Result in a few words: what it is read as, and how sure that is."""
     best = "  ".join(f"{character} {100 * p:.0f}%" for character, p in result.candidates[:5])
     note = f"   ({result.note})" if result.note else ""
-    return {"sure": "", "not sure": "not sure: ", "not a kanji": "not a kanji; at best: "}[result.verdict] + best + note
+    return (
+        {"sure": "", "not sure": "not sure: ", "not a kanji": "not a kanji; at best: "}[
+            result.verdict
+        ]
+        + best
+        + note
+    )
 
 
 def make_folder(path: Path) -> str:
-    """Make an output folder, without what killed writers left in it; returns what is wrong with it, or ""."""
+    """Make an output folder, without what killed writers left in it; returns what is wrong with it,
+    or ""."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):

@@ -1,4 +1,6 @@
-"""`kuzushiji-transfer candidates`: what an image may be read as, with probabilities and reading aids, as a table."""
+"""`kuzushiji-transfer candidates`: what an image may be read as, with probabilities and reading
+aids, as a table."""
+
 from __future__ import annotations
 
 import json
@@ -14,9 +16,14 @@ EXAMPLES = """  kuzushiji-transfer candidates page.jpg
 
 def add(commands) -> None:
     parser = arguments.add(
-        commands, "candidates", run, "list what images may be read as",
+        commands,
+        "candidates",
+        run,
+        "list what images may be read as",
         "List the likeliest kanji of each image of one character: code point, calibrated probability, stroke count, radical and\n"
-        "components (each with its own in brackets; from KanjiVG, (c) Ulrich Apel, CC BY-SA 3.0). Nothing is written.", EXAMPLES)
+        "components (each with its own in brackets; from KanjiVG, (c) Ulrich Apel, CC BY-SA 3.0). Nothing is written.",
+        EXAMPLES,
+    )
     arguments.images(parser)
     arguments.weights(parser)
     arguments.top(parser)
@@ -39,14 +46,29 @@ def run(chosen) -> int:
                 model = arguments.load_model(chosen.weights)
             except WeightsError as error:
                 return fail(str(error))
-        for picture, result in zip(pictures, batch.transfer_pictures(model, pictures, samples=0, top=chosen.top)):
+        for picture, result in zip(
+            pictures, batch.transfer_pictures(model, pictures, samples=0, top=chosen.top)
+        ):
             if picture.error is not None:
                 fail(str(picture.error))
                 errors.append({"image": picture.source, "error": str(picture.error)})
                 continue
-            listed = [{**c, "strokes": a and a.strokes, "radical": a and a.radical, "components": a and a.components}
-                      for c in candidates(result) for a in [aid(c["character"])]]
-            described = {"image": picture.source, "verdict": result.verdict, "note": result.note, "candidates": listed}
+            listed = [
+                {
+                    **c,
+                    "strokes": a and a.strokes,
+                    "radical": a and a.radical,
+                    "components": a and a.components,
+                }
+                for c in candidates(result)
+                for a in [aid(c["character"])]
+            ]
+            described = {
+                "image": picture.source,
+                "verdict": result.verdict,
+                "note": result.note,
+                "candidates": listed,
+            }
             images.append(described)
             if not chosen.json:
                 show(described)
@@ -67,8 +89,15 @@ def show(described: dict) -> None:
         console = Console(width=120)
     note = f" ({described['note']})" if described["note"] else ""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, justify in (("rank", "right"), ("kanji", "left"), ("code point", "left"), ("probability", "right"), ("strokes", "right"),
-                          ("radical", "left"), ("components", "left")):
+    for name, justify in (
+        ("rank", "right"),
+        ("kanji", "left"),
+        ("code point", "left"),
+        ("probability", "right"),
+        ("strokes", "right"),
+        ("radical", "left"),
+        ("components", "left"),
+    ):
         table.add_column(name, justify=justify)
     for rank, c in enumerate(described["candidates"], 1):
         kanji, radical, components = (

@@ -1,4 +1,5 @@
 """`kuzushiji-transfer completion`: a script with which a shell completes this command line."""
+
 from __future__ import annotations
 
 import shtab
@@ -11,8 +12,14 @@ EXAMPLES = """  kuzushiji-transfer completion bash > ~/.local/share/bash-complet
 
 
 def add(commands) -> None:
-    parser = arguments.add(commands, "completion", run, "print a script for the shell's completion",
-                           "Print a script with which the shell completes commands, options and file names.", EXAMPLES)
+    parser = arguments.add(
+        commands,
+        "completion",
+        run,
+        "print a script for the shell's completion",
+        "Print a script with which the shell completes commands, options and file names.",
+        EXAMPLES,
+    )
     parser.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
 
 

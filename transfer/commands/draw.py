@@ -1,4 +1,6 @@
-"""`kuzushiji-transfer draw`: pictures of characters -> drawings, candidates and sheets, as files."""
+"""`kuzushiji-transfer draw`: pictures of characters -> drawings, candidates and sheets, as
+files."""
+
 from __future__ import annotations
 
 import argparse
@@ -16,8 +18,8 @@ from data.entry import ESCAPED
 from transfer import formats
 from transfer.commands import arguments
 from transfer.commands.arguments import fail
-from transfer.formats import FORMATS, describe, quickdraw_lines
 from transfer.files import whole
+from transfer.formats import FORMATS, describe, quickdraw_lines
 
 EXAMPLES = """  kuzushiji-transfer draw examples/*.png --out drawings
   kuzushiji-transfer draw page.jpg --samples 20 --seed 7 --weights runs/small
@@ -29,24 +31,66 @@ EXAMPLES = """  kuzushiji-transfer draw examples/*.png --out drawings
 
 def add(commands) -> None:
     parser = arguments.add(
-        commands, "draw", run, "draw the modern kanji of images",
+        commands,
+        "draw",
+        run,
+        "draw the modern kanji of images",
         "Write for each image of one character <stem>.svg (the best drawing, in KanjiVG's structure), <stem>.json (candidates and all\n"
         "drawings) and <stem>.png (a sheet of every step), and on request <stem>.pdf (the drawing as a page), <stem>.npz (all arrays) and\n"
-        "one drawings.ndjson (all drawings of all images, as QuickDraw has them).", EXAMPLES)
+        "one drawings.ndjson (all drawings of all images, as QuickDraw has them).",
+        EXAMPLES,
+    )
     arguments.images(parser)
-    parser.add_argument("--out", type=Path, default=Path("drawings"), metavar="DIR",
-                        help="folder for the results [%(default)s]").complete = shtab.DIRECTORY
-    parser.add_argument("--format", type=chosen_formats, default=("svg", "json", "png"), metavar="LIST",
-                        help=f"of {','.join(FORMATS)}; none writes no files [svg,json,png]")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("drawings"),
+        metavar="DIR",
+        help="folder for the results [%(default)s]",
+    ).complete = shtab.DIRECTORY
+    parser.add_argument(
+        "--format",
+        type=chosen_formats,
+        default=("svg", "json", "png"),
+        metavar="LIST",
+        help=f"of {','.join(FORMATS)}; none writes no files [svg,json,png]",
+    )
     arguments.weights(parser)
-    parser.add_argument("--samples", type=arguments.whole(1, 1000), default=10, metavar="N", help="drawings an image [%(default)s]")
-    parser.add_argument("--seed", type=arguments.whole(0, 2**31 - 1), default=0, metavar="N", help="same seed, same drawings [%(default)s]")
-    parser.add_argument("--temperature", type=arguments.temperature, metavar="T", help="of the pen, above 0 to 1 [the model's own]")
+    parser.add_argument(
+        "--samples",
+        type=arguments.whole(1, 1000),
+        default=10,
+        metavar="N",
+        help="drawings an image [%(default)s]",
+    )
+    parser.add_argument(
+        "--seed",
+        type=arguments.whole(0, 2**31 - 1),
+        default=0,
+        metavar="N",
+        help="same seed, same drawings [%(default)s]",
+    )
+    parser.add_argument(
+        "--temperature",
+        type=arguments.temperature,
+        metavar="T",
+        help="of the pen, above 0 to 1 [the model's own]",
+    )
     arguments.top(parser)
-    parser.add_argument("--animate", action="store_true", help="SVGs write themselves in stroke order")
-    parser.add_argument("--uncertainty", action="store_true", help="strokes are fainter where plausible readings differ (SVG, PDF)")
+    parser.add_argument(
+        "--animate", action="store_true", help="SVGs write themselves in stroke order"
+    )
+    parser.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help="strokes are fainter where plausible readings differ (SVG, PDF)",
+    )
     arguments.jobs(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON document about everything instead of a line an image")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON document about everything instead of a line an image",
+    )
     arguments.loudness(parser)
 
 
@@ -74,13 +118,19 @@ def run(chosen) -> int:
     except Stopped as stopped:
         return fail(str(stopped))
     if chosen.json:
-        document = {"images": images, "errors": errors, "seed": chosen.seed, "samples": chosen.samples}
+        document = {
+            "images": images,
+            "errors": errors,
+            "seed": chosen.seed,
+            "samples": chosen.samples,
+        }
         print(json.dumps(document, ensure_ascii=False, indent=1))
     return 2 if errors else 0
 
 
 def work(chosen, bar) -> tuple[list[dict], list[dict]]:
-    """Read, draw and write everything; returns what --json tells of the images and of those that cannot be used. Raises Stopped."""
+    """Read, draw and write everything; returns what --json tells of the images and of those that
+    cannot be used. Raises Stopped."""
     from transfer import batch
 
     started, model, lines, images, errors = time.monotonic(), None, None, [], []
@@ -98,15 +148,22 @@ def work(chosen, bar) -> tuple[list[dict], list[dict]]:
             if model is None:
                 model = ready(chosen)
                 if chosen.verbose:
-                    bar.write(f"weights: {model.folder}; ready after {time.monotonic() - started:.1f} s", file=sys.stderr)
+                    bar.write(
+                        f"weights: {model.folder}; ready after {time.monotonic() - started:.1f} s",
+                        file=sys.stderr,
+                    )
                 if "ndjson" in chosen.format:
                     part = stack.enter_context(whole(chosen.out / "drawings.ndjson"))
                     lines = stack.enter_context(part.open("w", encoding="utf-8", errors=ESCAPED))
-            results = batch.transfer_pictures(model, pictures, chosen.samples, chosen.seed, chosen.temperature, chosen.top)
+            results = batch.transfer_pictures(
+                model, pictures, chosen.samples, chosen.seed, chosen.temperature, chosen.top
+            )
             about = {"seed": chosen.seed, "temperature": chosen.temperature or model.temperature}
             bases = [chosen.out / names.new(Path(picture.source).stem) for picture in pictures]
-            tasks = [writers.submit(save, result, base, {"image": picture.source} | about, chosen)
-                     for picture, base, result in zip(pictures, bases, results)]
+            tasks = [
+                writers.submit(save, result, base, {"image": picture.source} | about, chosen)
+                for picture, base, result in zip(pictures, bases, results)
+            ]
             for picture, base, result, task in zip(pictures, bases, results, tasks):
                 try:
                     files = task.result()
@@ -115,18 +172,28 @@ def work(chosen, bar) -> tuple[list[dict], list[dict]]:
                 except OSError as error:
                     for other in tasks:
                         other.cancel()
-                    raise Stopped(f"{base}: cannot be written ({error.strerror or error}); free some space or choose another "
-                                  f"--out") from None
+                    raise Stopped(
+                        f"{base}: cannot be written ({error.strerror or error}); free some space or choose another "
+                        f"--out"
+                    ) from None
                 counts[result.verdict] += 1
                 if chosen.json:
-                    images.append({"image": picture.source, "files": [str(file) for file in files]} | describe(result))
+                    images.append(
+                        {"image": picture.source, "files": [str(file) for file in files]}
+                        | describe(result)
+                    )
                 elif not chosen.quiet:
-                    bar.write(f"{picture.source}{f' -> {files[0]}' if files else ''}   {arguments.judgement(result)}", file=sys.stdout)
+                    bar.write(
+                        f"{picture.source}{f' -> {files[0]}' if files else ''}   {arguments.judgement(result)}",
+                        file=sys.stdout,
+                    )
                 bar.update()
     if chosen.verbose:
         said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-        print(f"{sum(counts.values())} images ({said}), {len(errors)} that cannot be used, in {time.monotonic() - started:.1f} s",
-              file=sys.stderr)
+        print(
+            f"{sum(counts.values())} images ({said}), {len(errors)} that cannot be used, in {time.monotonic() - started:.1f} s",
+            file=sys.stderr,
+        )
     return images, errors
 
 
@@ -147,8 +214,15 @@ def progress(chosen):
     """The bar: for a terminal, and where there is something to wait for."""
     from tqdm import tqdm
 
-    several = len(chosen.images) > 8 or any(name != "-" and (Path(name).is_dir() or "*" in name) for name in chosen.images)
-    return tqdm(total=0, unit="image", disable=None if several and not chosen.quiet else True, file=sys.stderr)
+    several = len(chosen.images) > 8 or any(
+        name != "-" and (Path(name).is_dir() or "*" in name) for name in chosen.images
+    )
+    return tqdm(
+        total=0,
+        unit="image",
+        disable=None if several and not chosen.quiet else True,
+        file=sys.stderr,
+    )
 
 
 def counted(names: list[str], bar) -> Iterator:
@@ -160,12 +234,18 @@ def counted(names: list[str], bar) -> Iterator:
 
 def save(result, base: Path, about: dict, chosen) -> list[Path]:
     """Write base.svg, base.json, …, each whole or not at all; runs in a thread."""
-    return [formats.save(result, base.with_name(f"{base.name}.{kind}"), chosen.animate, chosen.uncertainty, about)
-            for kind in chosen.format if kind != "ndjson"]
+    return [
+        formats.save(
+            result, base.with_name(f"{base.name}.{kind}"), chosen.animate, chosen.uncertainty, about
+        )
+        for kind in chosen.format
+        if kind != "ndjson"
+    ]
 
 
 class Names:
-    """Stems for the results, all different, on file systems too that hold a and A for one: a.png, b/a.png -> a, a-2."""
+    """Stems for the results, all different, on file systems too that hold a and A for one: a.png,
+    b/a.png -> a, a-2."""
 
     def __init__(self):
         self.used: set[str] = set()

@@ -1,4 +1,5 @@
 """`kuzushiji-transfer evaluate`: weights on a split -> evaluation.json, report.md and figures."""
+
 from __future__ import annotations
 
 import importlib
@@ -20,18 +21,43 @@ EXAMPLES = """  kuzushiji-transfer evaluate --data DIR                          
 def add(commands) -> None:
     from data.splits import SPLITS
 
-    parser = arguments.add(commands, "evaluate", run, "measure weights on a split",
-                           "Evaluate weights on a split: evaluation.json, report.md and figures. Needs the extra: "
-                           'python -m pip install ".[evaluate]"', EXAMPLES)
+    parser = arguments.add(
+        commands,
+        "evaluate",
+        run,
+        "measure weights on a split",
+        "Evaluate weights on a split: evaluation.json, report.md and figures. Needs the extra: "
+        'python -m pip install ".[evaluate]"',
+        EXAMPLES,
+    )
     arguments.weights(parser)
-    parser.add_argument("--judges", type=Path, metavar="DIR",
-                        help="weights or runs folder of recogniser and baseline [shipped]").complete = shtab.DIRECTORY
+    parser.add_argument(
+        "--judges",
+        type=Path,
+        metavar="DIR",
+        help="weights or runs folder of recogniser and baseline [shipped]",
+    ).complete = shtab.DIRECTORY
     arguments.data(parser)
     parser.add_argument("--split", choices=SPLITS, default="val", help="[%(default)s]")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the report [evaluation/SPLIT]").complete = shtab.DIRECTORY
-    parser.add_argument("--samples", type=arguments.whole(1, 1000), default=10, metavar="N", help="drawings an image [%(default)s]")
-    parser.add_argument("--seed", type=arguments.whole(0, 2**31 - 1), default=0, metavar="N", help="[%(default)s]")
-    parser.add_argument("--limit", type=arguments.whole(1, 10**9), metavar="N", help="evaluate so many images, chosen by seed [all]")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the report [evaluation/SPLIT]"
+    ).complete = shtab.DIRECTORY
+    parser.add_argument(
+        "--samples",
+        type=arguments.whole(1, 1000),
+        default=10,
+        metavar="N",
+        help="drawings an image [%(default)s]",
+    )
+    parser.add_argument(
+        "--seed", type=arguments.whole(0, 2**31 - 1), default=0, metavar="N", help="[%(default)s]"
+    )
+    parser.add_argument(
+        "--limit",
+        type=arguments.whole(1, 10**9),
+        metavar="N",
+        help="evaluate so many images, chosen by seed [all]",
+    )
 
 
 def run(chosen) -> int:
@@ -54,13 +80,28 @@ def run(chosen) -> int:
     from transfer.weights import WeightsError
 
     devices.connect(None)
-    out, begin, folder = chosen.out or Path("evaluation") / chosen.split, time.time(), chosen.weights or PRETRAINED
+    out, begin, folder = (
+        chosen.out or Path("evaluation") / chosen.split,
+        time.time(),
+        chosen.weights or PRETRAINED,
+    )
     try:
         out.mkdir(parents=True, exist_ok=True)
         sweep(out)
         corpus = corpora.load(chosen.data)
-        found = cases.gather(folder, chosen.judges or judges.PRETRAINED, corpus, chosen.split, chosen.samples, chosen.seed, chosen.limit)
-        measured = [importlib.import_module(f"transfer.evaluation.{name}").measure(found) for name in EVALUATORS]
+        found = cases.gather(
+            folder,
+            chosen.judges or judges.PRETRAINED,
+            corpus,
+            chosen.split,
+            chosen.samples,
+            chosen.seed,
+            chosen.limit,
+        )
+        measured = [
+            importlib.import_module(f"transfer.evaluation.{name}").measure(found)
+            for name in EVALUATORS
+        ]
         drawn = figures.write(found, out)
         about = {
             "weights": "the shipped weights" if folder == PRETRAINED else str(folder),
@@ -84,6 +125,8 @@ def run(chosen) -> int:
     except (DataError, WeightsError, ValueError) as error:
         return fail(str(error))
     except OSError as error:
-        return fail(f"{out}: the report cannot be written ({error.strerror or error}); choose another folder with --out")
+        return fail(
+            f"{out}: the report cannot be written ({error.strerror or error}); choose another folder with --out"
+        )
     print(f"{out / 'report.md'}: {len(found.images):,} images in {about['seconds']:.0f} s")
     return 0

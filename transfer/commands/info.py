@@ -1,4 +1,5 @@
 """`kuzushiji-transfer info`: versions, devices, and what the weights are and come from."""
+
 from __future__ import annotations
 
 import json
@@ -13,7 +14,7 @@ from transfer.commands.arguments import fail
 STAGES = ("vae_old", "vae_new", "mdn", "sketch_rnn")
 ATTRIBUTION = (
     '"KMNIST Dataset" (created by CODH), adapted from "Kuzushiji Dataset" (created by NIJL and others), '
-    'doi:10.20676/00000341, CC BY-SA 4.0',
+    "doi:10.20676/00000341, CC BY-SA 4.0",
     "KanjiVG, (c) Ulrich Apel, https://kanjivg.tagaini.net, CC BY-SA 3.0",
 )
 EXAMPLES = """  kuzushiji-transfer info
@@ -34,7 +35,9 @@ def add(commands) -> None:
         EXAMPLES,
     )
     arguments.weights(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON document, with all settings of every model")
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON document, with all settings of every model"
+    )
 
 
 def run(chosen) -> int:
@@ -47,12 +50,18 @@ def run(chosen) -> int:
     if chosen.json:
         print(json.dumps(described, ensure_ascii=False, indent=1))
         return 0
-    print(f"kuzushiji-transfer {described['version']}, Python {described['python']}, JAX {described['jax']} on "
-          f"{', '.join(described['devices'])}")
-    print(f"weights: {described['weights']['folder']}{' (shipped)' if described['weights']['shipped'] else ''}")
+    print(
+        f"kuzushiji-transfer {described['version']}, Python {described['python']}, JAX {described['jax']} on "
+        f"{', '.join(described['devices'])}"
+    )
+    print(
+        f"weights: {described['weights']['folder']}{' (shipped)' if described['weights']['shipped'] else ''}"
+    )
     for name, model in described["weights"]["models"].items():
         size = f"{model['bytes'] / 1e6:.1f} MB, {model['parameters']:,} parameters"
-        print(f"  {name:<11}{size}, {model['config'].get('steps', 0):,} steps, seed {model['seed']}, sha256 {model['sha256'][:12]}…")
+        print(
+            f"  {name:<11}{size}, {model['config'].get('steps', 0):,} steps, seed {model['seed']}, sha256 {model['sha256'][:12]}…"
+        )
         if "minutes" in model:
             measured = ", ".join(
                 f"{key.replace('_', ' ')} {value:.4g}" for key, value in model["held_out"].items()
@@ -68,7 +77,8 @@ def run(chosen) -> int:
 
 
 def describe(folder: Path | None = None) -> dict:
-    """What `info --json` prints: version, python, jax, devices, weights (folder, shipped, models, gallery, data), attribution.
+    """What `info --json` prints: version, python, jax, devices, weights (folder, shipped, models,
+    gallery, data), attribution.
 
     Models of a runs folder come with the minutes that they were trained and their last measurement
     on held-out data. Raises WeightsError for a folder without the models.
@@ -83,9 +93,14 @@ def describe(folder: Path | None = None) -> dict:
     for name in STAGES:
         path = weights.find(folder or PRETRAINED, name)
         params, arrays, described = weights.load(path)
-        models[name] = {"file": str(path), "bytes": path.stat().st_size, "sha256": weights.checksum(path),
-                        "parameters": int(sum(np.size(leaf) for leaf in jax.tree.leaves(params))), "seed": described.get("seed"),
-                        "config": described["config"]}
+        models[name] = {
+            "file": str(path),
+            "bytes": path.stat().st_size,
+            "sha256": weights.checksum(path),
+            "parameters": int(sum(np.size(leaf) for leaf in jax.tree.leaves(params))),
+            "seed": described.get("seed"),
+            "config": described["config"],
+        }
         log = path.parent.parent / "metrics.jsonl"
         if path.parent.name == "weights" and log.is_file():
             told = training.history(log)
@@ -94,9 +109,21 @@ def describe(folder: Path | None = None) -> dict:
         sample = sample or described.get("data", {}).get("sample", False)
         gallery = len(arrays["code_points"]) if "code_points" in arrays else gallery
     return {
-        "version": metadata.version("kuzushiji-transfer"), "python": platform.python_version(), "platform": sys.platform,
+        "version": metadata.version("kuzushiji-transfer"),
+        "python": platform.python_version(),
+        "platform": sys.platform,
         "jax": jax.__version__,
-        "devices": [f"{device.platform} {device.id} ({device.device_kind})" for device in jax.devices()],
-        "weights": {"folder": str(folder or PRETRAINED), "shipped": folder is None, "models": models, "gallery": gallery, "data": data},
-        "attribution": ["the built-in sample corpus of this project"] if sample else list(ATTRIBUTION),
+        "devices": [
+            f"{device.platform} {device.id} ({device.device_kind})" for device in jax.devices()
+        ],
+        "weights": {
+            "folder": str(folder or PRETRAINED),
+            "shipped": folder is None,
+            "models": models,
+            "gallery": gallery,
+            "data": data,
+        },
+        "attribution": ["the built-in sample corpus of this project"]
+        if sample
+        else list(ATTRIBUTION),
     }

@@ -1,4 +1,5 @@
 """`kuzushiji-transfer serve`: the web page (transfer.web)."""
+
 from __future__ import annotations
 
 from transfer.commands import arguments
@@ -10,10 +11,26 @@ EXAMPLES = """  kuzushiji-transfer serve
 
 
 def add(commands) -> None:
-    parser = arguments.add(commands, "serve", run, "serve the web page",
-                           'Serve a web page that draws images, until Ctrl-C. Needs the extra: python -m pip install ".[serve]"', EXAMPLES)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in [%(default)s]")
-    parser.add_argument("--port", type=arguments.whole(0, 65535), default=8000, metavar="N", help="0 takes any free one [%(default)s]")
+    parser = arguments.add(
+        commands,
+        "serve",
+        run,
+        "serve the web page",
+        'Serve a web page that draws images, until Ctrl-C. Needs the extra: python -m pip install ".[serve]"',
+        EXAMPLES,
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0 lets other machines in [%(default)s]",
+    )
+    parser.add_argument(
+        "--port",
+        type=arguments.whole(0, 65535),
+        default=8000,
+        metavar="N",
+        help="0 takes any free one [%(default)s]",
+    )
     parser.add_argument(
         "--name",
         action="append",

@@ -1,4 +1,6 @@
-"""`kuzushiji-transfer train`: all stages, one after another, as `experiments/stage1_vae.py` and its sisters train them one by one."""
+"""`kuzushiji-transfer train`: all stages, one after another, as `experiments/stage1_vae.py` and its
+sisters train them one by one."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -20,22 +22,56 @@ EXAMPLES = """  kuzushiji-transfer train                       # the built-in sa
 
 def add(commands) -> None:
     parser = arguments.add(
-        commands, "train", run, "train all stages",
+        commands,
+        "train",
+        run,
+        "train all stages",
         "Train both VAEs, the density and the Sketch-RNN, one after another. It can be stopped at any time, by Ctrl-C or by force: the\n"
         "same command goes on where it stood and ends with the same weights. To change single settings, train stage by stage with\n"
-        "experiments/stage1_vae.py, stage2_mdn.py and stage3_sketch_rnn.py.", EXAMPLES)
-    parser.add_argument("--preset", choices=PRESETS, default="auto",
-                        help="settings; auto: small on the real data, tiny on the built-in sample [%(default)s]")
+        "experiments/stage1_vae.py, stage2_mdn.py and stage3_sketch_rnn.py.",
+        EXAMPLES,
+    )
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default="auto",
+        help="settings; auto: small on the real data, tiny on the built-in sample [%(default)s]",
+    )
     arguments.data(parser)
-    parser.add_argument("--runs", type=Path, metavar="DIR", help="folder for the runs [runs/PRESET]").complete = shtab.DIRECTORY
-    parser.add_argument("--seed", type=arguments.whole(0, 2**31 - 1), default=0, metavar="N", help="[%(default)s]")
-    parser.add_argument("--steps", type=arguments.whole(1, 10**9), metavar="N", help="of every stage, to try it out [the preset's]")
-    parser.add_argument("--checkpoint-seconds", type=float, default=90.0, metavar="S",
-                        help="time between checkpoints; at most this much work is lost when it is killed [%(default)s]")
-    parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, where several processes train together, on one host or many "
-                        "that see the same folders: the same command for each but for --process-id; auto: Slurm, Open MPI, … tells")
-    parser.add_argument("--num-processes", type=arguments.whole(1, 10_000), metavar="N", help="with --coordinator")
-    parser.add_argument("--process-id", type=arguments.whole(0, 9_999), metavar="I", help="from 0, with --coordinator")
+    parser.add_argument(
+        "--runs", type=Path, metavar="DIR", help="folder for the runs [runs/PRESET]"
+    ).complete = shtab.DIRECTORY
+    parser.add_argument(
+        "--seed", type=arguments.whole(0, 2**31 - 1), default=0, metavar="N", help="[%(default)s]"
+    )
+    parser.add_argument(
+        "--steps",
+        type=arguments.whole(1, 10**9),
+        metavar="N",
+        help="of every stage, to try it out [the preset's]",
+    )
+    parser.add_argument(
+        "--checkpoint-seconds",
+        type=float,
+        default=90.0,
+        metavar="S",
+        help="time between checkpoints; at most this much work is lost when it is killed [%(default)s]",
+    )
+    parser.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="of process 0, where several processes train together, on one host or many "
+        "that see the same folders: the same command for each but for --process-id; auto: Slurm, Open MPI, … tells",
+    )
+    parser.add_argument(
+        "--num-processes", type=arguments.whole(1, 10_000), metavar="N", help="with --coordinator"
+    )
+    parser.add_argument(
+        "--process-id",
+        type=arguments.whole(0, 9_999),
+        metavar="I",
+        help="from 0, with --coordinator",
+    )
 
 
 def run(chosen) -> int:
@@ -49,14 +85,22 @@ def run(chosen) -> int:
     try:
         devices.connect(chosen.coordinator, chosen.num_processes, chosen.process_id)
         corpus = corpora.load(chosen.data)
-        preset = chosen.preset if chosen.preset != "auto" else "tiny" if corpus.is_sample else "small"
+        preset = (
+            chosen.preset if chosen.preset != "auto" else "tiny" if corpus.is_sample else "small"
+        )
         runs = chosen.runs or Path("runs") / preset
         plan = stages(preset, corpus, runs, chosen.seed, chosen.steps)
         if devices.first():
             print(f"training {len(plan)} models with preset {preset} into {runs}", file=sys.stderr)
         # Each stage shows its own bar of steps under this one.
-        with tqdm(total=len(plan), desc="all stages", unit="model", disable=None if devices.first() else True, file=sys.stderr,
-                  bar_format="{desc}: {n_fmt}/{total_fmt} |{bar}| {elapsed}") as bar:
+        with tqdm(
+            total=len(plan),
+            desc="all stages",
+            unit="model",
+            disable=None if devices.first() else True,
+            file=sys.stderr,
+            bar_format="{desc}: {n_fmt}/{total_fmt} |{bar}| {elapsed}",
+        ) as bar:
             for task in plan:
                 task = task()
                 bar.set_description_str(f"all stages, now {task.name}")
@@ -73,7 +117,8 @@ def run(chosen) -> int:
 
 
 def stages(preset: str, corpus, runs: Path, seed: int, steps: int | None = None) -> list[Callable]:
-    """The trainings in their order, each a function that makes its Task when the ones before it have left their weights in `runs`."""
+    """The trainings in their order, each a function that makes its Task when the ones before it
+    have left their weights in `runs`."""
     from transfer.mdn import MDNConfig
     from transfer.stages import decoder_preset, decoder_task, mdn_task, vae_task
     from transfer.vae import VAEConfig
@@ -83,5 +128,9 @@ def stages(preset: str, corpus, runs: Path, seed: int, steps: int | None = None)
 
     old, new = (stepped(getattr(VAEConfig, preset)(domain)) for domain in ("old", "new"))
     density, decoder = stepped(getattr(MDNConfig, preset)()), stepped(decoder_preset(preset))
-    return [lambda: vae_task(old, corpus, "old"), lambda: vae_task(new, corpus, "new"),
-            lambda: mdn_task(density, corpus, runs, seed), lambda: decoder_task(decoder, corpus, runs, seed)]
+    return [
+        lambda: vae_task(old, corpus, "old"),
+        lambda: vae_task(new, corpus, "new"),
+        lambda: mdn_task(density, corpus, runs, seed),
+        lambda: decoder_task(decoder, corpus, runs, seed),
+    ]

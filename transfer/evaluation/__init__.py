@@ -1,1 +1,2 @@
-"""Measures of how good the drawings, the predictions behind them and their stated probabilities are."""
+"""Measures of how good the drawings, the predictions behind them and their stated probabilities
+are."""

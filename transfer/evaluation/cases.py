@@ -1,7 +1,9 @@
 """What is evaluated: the images of a split, what the model made of each, and the truth.
 
-An evaluator is a module with one function, `measure(cases) -> Measures`; `EVALUATORS` in transfer/commands/evaluate.py lists them.
+An evaluator is a module with one function, `measure(cases) -> Measures`; `EVALUATORS` in
+transfer/commands/evaluate.py lists them.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -24,7 +26,8 @@ from transfer.pipeline import PAGE, KuzushijiTransfer, Result
 class Measures:
     """What an evaluator found.
 
-    per_image: metric -> (N,) float, NaN where it does not apply to an image; the report takes means, intervals and groups of them.
+    per_image: metric -> (N,) float, NaN where it does not apply to an image; the report takes
+    means, intervals and groups of them.
     overall: metric -> number that only the whole split has.
     """
 
@@ -34,8 +37,9 @@ class Measures:
 
 @dataclasses.dataclass(frozen=True)
 class DrawingReadings:
-    """How the recogniser reads k drawings of each image. answers (N, k) code points, -1 for an empty drawing; ranks (N, k) of the
-    right kanji, 0 best; mean_ranks (N,) of it by the mean probability over the k drawings."""
+    """How the recogniser reads k drawings of each image. answers (N, k) code points, -1 for an
+    empty drawing; ranks (N, k) of the right kanji, 0 best; mean_ranks (N,) of it by the mean
+    probability over the k drawings."""
 
     answers: np.ndarray
     ranks: np.ndarray
@@ -44,8 +48,10 @@ class DrawingReadings:
 
 @dataclasses.dataclass(frozen=True)
 class Cases:
-    """One split's images and results. recogniser: who says what a drawing is; HOG where none was trained. images (N, 64, 64) uint8; code_points (N,) int32; glyphs (N,) index the true kanji's standard
-    form in corpus.new; train_count (N,) training images of the class; truth: its strokes; baseline: None where there is none."""
+    """One split's images and results. recogniser: who says what a drawing is; HOG where none was
+    trained. images (N, 64, 64) uint8; code_points (N,) int32; glyphs (N,) index the true kanji's
+    standard form in corpus.new; train_count (N,) training images of the class; truth: its strokes;
+    baseline: None where there is none."""
 
     folder: Path
     corpus: Corpus
@@ -70,19 +76,31 @@ class Cases:
     def readings(self) -> DrawingReadings:
         """The recogniser's opinion of every drawing, the best-ranked drawing of an image first."""
         answers, ranks, mean_ranks = [], [], []
-        with tqdm(total=len(self.results), desc="reading the drawings", unit="image", disable=None) as bar:
+        with tqdm(
+            total=len(self.results), desc="reading the drawings", unit="image", disable=None
+        ) as bar:
             for at in range(0, len(self.results), 32):
-                part, label = self.results[at:at + 32], self.labels[at:at + 32]
+                part, label = self.results[at : at + 32], self.labels[at : at + 32]
                 blank = np.array([[not s for s in r.strokes] for r in part])
-                scores = self.recogniser.log_probabilities(np.stack([strokes_image(s) for r in part for s in r.strokes]))
+                scores = self.recogniser.log_probabilities(
+                    np.stack([strokes_image(s) for r in part for s in r.strokes])
+                )
                 worst = scores.shape[1]
-                answers.append(np.where(blank, -1, self.recogniser.classes[scores.argmax(1)].reshape(blank.shape)))
+                answers.append(
+                    np.where(
+                        blank, -1, self.recogniser.classes[scores.argmax(1)].reshape(blank.shape)
+                    )
+                )
                 own = rank(scores, np.repeat(label, blank.shape[1])).reshape(blank.shape)
                 ranks.append(np.where(blank, worst, own))
-                mean = (np.exp(scores).reshape(*blank.shape, worst) * ~blank[..., None]).sum(1)  # an empty drawing has no say
+                mean = (np.exp(scores).reshape(*blank.shape, worst) * ~blank[..., None]).sum(
+                    1
+                )  # an empty drawing has no say
                 mean_ranks.append(np.where(blank.all(1), worst, rank(mean, label)))
                 bar.update(len(part))
-        return DrawingReadings(np.concatenate(answers), np.concatenate(ranks), np.concatenate(mean_ranks))
+        return DrawingReadings(
+            np.concatenate(answers), np.concatenate(ranks), np.concatenate(mean_ranks)
+        )
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -91,31 +109,50 @@ class Cases:
 
     @cached_property
     def new_posterior(self) -> tuple[np.ndarray, np.ndarray]:
-        """z_new of the true glyphs as the new VAE encodes them: mean and log-variance, (N, 64) each."""
-        return stages.encode_images(self.folder, "new", np.asarray(self.corpus.new.images[self.glyphs]))
+        """z_new of the true glyphs as the new VAE encodes them: mean and log-variance, (N, 64)
+        each."""
+        return stages.encode_images(
+            self.folder, "new", np.asarray(self.corpus.new.images[self.glyphs])
+        )
 
     @cached_property
     def train_latents(self) -> tuple[np.ndarray, np.ndarray]:
         """z_old of the train split as the old VAE encodes it: means (M, 64), code points (M,)."""
         chosen, points = stages.old_examples(self.corpus, "train")
         known = np.isin(points, self.corpus.new.code_points[self.corpus.new.gallery()])
-        mean, _ = stages.encode_images(self.folder, "old", self.corpus.old.images[chosen[known]], progress="z_old of train")
+        mean, _ = stages.encode_images(
+            self.folder, "old", self.corpus.old.images[chosen[known]], progress="z_old of train"
+        )
         return mean, points[known]
 
 
-def gather(folder: Path, judges: Path, corpus: Corpus, split: str, samples: int = 10, seed: int = 0, limit: int | None = None) -> Cases:
-    """Let the model read and draw every image of the split whose kanji is in KanjiVG (`limit`: so many of them, chosen by seed).
+def gather(
+    folder: Path,
+    judges: Path,
+    corpus: Corpus,
+    split: str,
+    samples: int = 10,
+    seed: int = 0,
+    limit: int | None = None,
+) -> Cases:
+    """Let the model read and draw every image of the split whose kanji is in KanjiVG (`limit`: so
+    many of them, chosen by seed).
 
-    folder: weights or runs of the model; judges: of recogniser and baseline; the package's own folder may lack them. Raises DataError for a split without images, WeightsError.
+    folder: weights or runs of the model; judges: of recogniser and baseline; the package's own
+    folder may lack them. Raises DataError for a split without images, WeightsError.
     """
     chosen, points = stages.old_examples(corpus, split)
     if not len(chosen):
-        raise DataError(f"{corpus.folder}: holds no images of the split {split!r}; choose another, or get the files that are missing")
+        raise DataError(
+            f"{corpus.folder}: holds no images of the split {split!r}; choose another, or get the files that are missing"
+        )
     gallery = corpus.new.gallery()
     if weights.exists(judges, "recogniser") or judges != PRETRAINED:
         recogniser = Judge(judges, "recogniser")
     else:
-        recogniser = HogJudge(clean_images(corpus, gallery), np.asarray(corpus.new.code_points[gallery]))
+        recogniser = HogJudge(
+            clean_images(corpus, gallery), np.asarray(corpus.new.code_points[gallery])
+        )
     baseline = Judge(judges, "baseline") if weights.exists(judges, "baseline") else None
     known = np.isin(points, corpus.new.code_points[gallery]) & np.isin(points, recogniser.classes)
     left_out, chosen, points = int((~known).sum()), chosen[known], points[known]
@@ -139,7 +176,7 @@ def gather(folder: Path, judges: Path, corpus: Corpus, split: str, samples: int 
     with tqdm(total=len(kept), desc="drawing", unit="image", disable=None) as bar:
         for drawer, index in parts:
             for at in range(0, len(index), PAGE):
-                part = index[at:at + PAGE]
+                part = index[at : at + PAGE]
                 drawn |= zip(
                     part.tolist(),
                     drawer.transfer(

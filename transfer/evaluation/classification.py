@@ -1,4 +1,6 @@
-"""Evaluator of classifiers: accuracy, balanced over classes, as classes occur, and by how many images of the class were learned from."""
+"""Evaluator of classifiers: accuracy, balanced over classes, as classes occur, and by how many
+images of the class were learned from."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -13,7 +15,8 @@ from transfer.stages import places
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """What a classifier says of held-out images. log_probabilities (N, C); labels (N,) int; train_count (C,) training images of each class."""
+    """What a classifier says of held-out images. log_probabilities (N, C); labels (N,) int;
+    train_count (C,) training images of each class."""
 
     log_probabilities: np.ndarray
     labels: np.ndarray
@@ -27,38 +30,63 @@ class Answers:
 
 
 def measure(cases: Answers) -> Measures:
-    """accuracy, top-5 and top-10 (1 or 0 an image), cross-entropy (nats); overall: balanced accuracy, accuracy weighted by training
-    images (what is right of text as it is written, where the held-out images are not drawn that way), expected calibration error."""
+    """accuracy, top-5 and top-10 (1 or 0 an image), cross-entropy (nats); overall: balanced
+    accuracy, accuracy weighted by training images (what is right of text as it is written, where
+    the held-out images are not drawn that way), expected calibration error."""
     labels, chosen, log = cases.labels, cases.chosen, cases.log_probabilities
     right, own = (chosen == labels).astype(np.float64), log[np.arange(len(labels)), labels]
     ranks = places(log, labels)  # of nearest neighbours most classes have no vote at all
-    found = {"accuracy": right} | {f"top-{k}": (ranks < k).astype(np.float64) for k in (5, 10) if k < log.shape[1]}
+    found = {"accuracy": right} | {
+        f"top-{k}": (ranks < k).astype(np.float64) for k in (5, 10) if k < log.shape[1]
+    }
     found["cross-entropy"] = -own.astype(np.float64)
     rows = np.stack([labels, chosen], 1)
-    weight = cases.train_count[labels] / np.bincount(labels, minlength=len(cases.train_count))[labels]
-    weighted = lambda r: float(np.average(r[:, 0], weights=r[:, 1])) if r[:, 1].sum() else float("nan")
-    return Measures(found, {
-        "balanced accuracy": bootstrap(rows, lambda r: balanced_accuracy(r[:, 0], r[:, 1]), draws=200, seed=cases.seed),
-        "accuracy as classes occur": bootstrap(np.stack([right, weight], 1), weighted, draws=200, seed=cases.seed),
-        "expected calibration error": expected_calibration_error(np.exp(log.max(1)).clip(0, 1), right)})
+    weight = (
+        cases.train_count[labels] / np.bincount(labels, minlength=len(cases.train_count))[labels]
+    )
+    weighted = lambda r: (
+        float(np.average(r[:, 0], weights=r[:, 1])) if r[:, 1].sum() else float("nan")
+    )
+    return Measures(
+        found,
+        {
+            "balanced accuracy": bootstrap(
+                rows, lambda r: balanced_accuracy(r[:, 0], r[:, 1]), draws=200, seed=cases.seed
+            ),
+            "accuracy as classes occur": bootstrap(
+                np.stack([right, weight], 1), weighted, draws=200, seed=cases.seed
+            ),
+            "expected calibration error": expected_calibration_error(
+                np.exp(log.max(1)).clip(0, 1), right
+            ),
+        },
+    )
 
 
 def by_frequency(cases: Answers) -> dict[str, dict]:
-    """Band of training images of the class -> images, classes, accuracy, balanced accuracy; bands without images are left out."""
+    """Band of training images of the class -> images, classes, accuracy, balanced accuracy; bands
+    without images are left out."""
     count, out = cases.train_count[cases.labels], {}
     for low, high in FREQUENCY:
         inside = (count >= low) & (count <= (high if high is not None else count.max(initial=0)))
         if inside.any():
             labels, chosen = cases.labels[inside], cases.chosen[inside]
             out[f"{low}+" if high is None else f"{low}–{high}"] = {
-                "images": int(inside.sum()), "classes": len(np.unique(labels)), "accuracy": float((labels == chosen).mean()),
-                "balanced accuracy": balanced_accuracy(labels, chosen)}
+                "images": int(inside.sum()),
+                "classes": len(np.unique(labels)),
+                "accuracy": float((labels == chosen).mean()),
+                "balanced accuracy": balanced_accuracy(labels, chosen),
+            }
     return out
 
 
 def confused(cases: Answers) -> list[tuple[int, int, np.ndarray]]:
-    """(true class, answered class, the images' indices) of every mistake, the most frequent first."""
+    """(true class, answered class, the images' indices) of every mistake, the most frequent
+    first."""
     wrong = np.flatnonzero(cases.chosen != cases.labels)
     pairs = np.stack([cases.labels[wrong], cases.chosen[wrong]], 1).reshape(-1, 2)
     kinds, which, count = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
-    return [(int(kinds[k, 0]), int(kinds[k, 1]), wrong[which.ravel() == k]) for k in np.argsort(-count, kind="stable")]
+    return [
+        (int(kinds[k, 0]), int(kinds[k, 1]), wrong[which.ravel() == k])
+        for k in np.argsort(-count, kind="stable")
+    ]

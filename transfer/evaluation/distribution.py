@@ -1,4 +1,5 @@
 """Evaluator: is what the model says of its own certainty true?"""
+
 from __future__ import annotations
 
 import jax
@@ -13,27 +14,42 @@ from transfer.stages import stroke_arrays, stroke_codes
 
 
 def measure(cases: Cases) -> Measures:
-    """NLL per point or stroke of the true strokes given the predicted z_new, and given another image's; how many kanji the k drawings of an image
-    look like; whether the candidates' probabilities hold (ECE); whether uncertainty is high where the prediction is wrong (AUROC: of
-    the best candidate's doubt and the pixels' mean uncertainty for wrong images, and of each pixel's for wrong pixels)."""
+    """NLL per point or stroke of the true strokes given the predicted z_new, and given another
+    image's; how many kanji the k drawings of an image look like; whether the candidates'
+    probabilities hold (ECE); whether uncertainty is high where the prediction is wrong (AUROC: of
+    the best candidate's doubt and the pixels' mean uncertainty for wrong images, and of each
+    pixel's for wrong pixels)."""
     confidence, hit = confidences(cases)
     doubt = np.array([r.uncertainty.mean() for r in cases.results])
     pixel_doubt, pixel_wrong = pixels(cases)
     unit = "point" if cases.model.decoder.axes is None else "stroke"
     found = {
         f"NLL per {unit}": stroke_nll(cases, np.arange(len(cases.results))),
-        f"NLL per {unit}, another image's z": stroke_nll(cases, derangement(cases.code_points, cases.seed)),
-        f"different kanji among {cases.samples} drawings": np.array([len(set(a)) for a in cases.readings.answers], float),
+        f"NLL per {unit}, another image's z": stroke_nll(
+            cases, derangement(cases.code_points, cases.seed)
+        ),
+        f"different kanji among {cases.samples} drawings": np.array(
+            [len(set(a)) for a in cases.readings.answers], float
+        ),
         "confidence of the best candidate": confidence,
-        "pixel uncertainty, right": np.where(hit, doubt, np.nan), "pixel uncertainty, wrong": np.where(hit, np.nan, doubt),
+        "pixel uncertainty, right": np.where(hit, doubt, np.nan),
+        "pixel uncertainty, wrong": np.where(hit, np.nan, doubt),
     }
     image = np.stack([confidence, hit, doubt], 1)
     interval = lambda statistic: bootstrap(image, statistic, seed=cases.seed)
     overall = {
-        "expected calibration error": interval(lambda x: expected_calibration_error(x[:, 0], x[:, 1] > 0)),
-        "expected calibration error, equal-mass bins": interval(lambda x: expected_calibration_error(x[:, 0], x[:, 1] > 0, adaptive=True)),
-        "AUROC of 1 - confidence for wrong images": interval(lambda x: auroc(-x[:, 0], x[:, 1] == 0)),
-        "AUROC of pixel uncertainty for wrong images": interval(lambda x: auroc(x[:, 2], x[:, 1] == 0)),
+        "expected calibration error": interval(
+            lambda x: expected_calibration_error(x[:, 0], x[:, 1] > 0)
+        ),
+        "expected calibration error, equal-mass bins": interval(
+            lambda x: expected_calibration_error(x[:, 0], x[:, 1] > 0, adaptive=True)
+        ),
+        "AUROC of 1 - confidence for wrong images": interval(
+            lambda x: auroc(-x[:, 0], x[:, 1] == 0)
+        ),
+        "AUROC of pixel uncertainty for wrong images": interval(
+            lambda x: auroc(x[:, 2], x[:, 1] == 0)
+        ),
         "AUROC of pixel uncertainty for wrong pixels": auroc(pixel_doubt, pixel_wrong),
     }
     return Measures(found, overall)
@@ -46,7 +62,8 @@ def confidences(cases: Cases) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pixels(cases: Cases, limit: int = 200_000) -> tuple[np.ndarray, np.ndarray]:
-    """Uncertainty of pixels, and whether their prediction is off by more than a half: a sample of `limit` of them by seed."""
+    """Uncertainty of pixels, and whether their prediction is off by more than a half: a sample of
+    `limit` of them by seed."""
     truth = np.asarray(cases.corpus.new.images[cases.glyphs]) / 255.0
     wrong = abs(np.stack([r.pixels for r in cases.results]) - truth) > 0.5
     doubt = np.stack([r.uncertainty for r in cases.results])
@@ -55,15 +72,17 @@ def pixels(cases: Cases, limit: int = 200_000) -> tuple[np.ndarray, np.ndarray]:
 
 
 def stroke_nll(cases: Cases, conditioned_on: np.ndarray) -> np.ndarray:
-    """NLL of each image's true strokes given the z_new predicted for image conditioned_on[i], in nats: (N,), a point where the decoder
-    writes points, a stroke's code where it writes strokes."""
+    """NLL of each image's true strokes given the z_new predicted for image conditioned_on[i], in
+    nats: (N,), a point where the decoder writes points, a stroke's code where it writes strokes."""
     decoder = cases.model.decoder
     results = [cases.results[i] for i in conditioned_on]
     condition = {"z": np.stack([r.z_new for r in results])}
     points = decoder.axes is None
     if not points:
         condition["picture"] = np.stack([r.pixels for r in results])
-    rows, count = (stroke_arrays if points else stroke_codes)(cases.corpus, cases.glyphs, decoder.config)
+    rows, count = (stroke_arrays if points else stroke_codes)(
+        cases.corpus, cases.glyphs, decoder.config
+    )
 
     @jax.jit
     def nll(params, rows, count, condition):
@@ -71,11 +90,17 @@ def stroke_nll(cases: Cases, conditioned_on: np.ndarray) -> np.ndarray:
         if points:
             move, pen = sketch_rnn.negative_log_likelihood(model, rows, count, condition)
             return (move + pen) / count
-        return stroke_rnn.negative_log_likelihood(model, decoder.axes, rows, count, condition) / count
+        return (
+            stroke_rnn.negative_log_likelihood(model, decoder.axes, rows, count, condition) / count
+        )
 
     out = []
     for at in range(0, len(rows), 64):
-        index = np.minimum(np.arange(at, at + 64), len(rows) - 1)  # the last one again fills the batch
-        part = nll(decoder.params, rows[index], count[index], {k: v[index] for k, v in condition.items()})
-        out.append(np.asarray(part)[:len(rows) - at])
+        index = np.minimum(
+            np.arange(at, at + 64), len(rows) - 1
+        )  # the last one again fills the batch
+        part = nll(
+            decoder.params, rows[index], count[index], {k: v[index] for k, v in condition.items()}
+        )
+        out.append(np.asarray(part)[: len(rows) - at])
     return np.concatenate(out).astype(float)

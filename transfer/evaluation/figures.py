@@ -1,4 +1,6 @@
-"""Pictures of an evaluation: the paper's figures 3, 9 and 10 from any split, the worst failures, certainty, reliability, interpolation."""
+"""Pictures of an evaluation: the paper's figures 3, 9 and 10 from any split, the worst failures,
+certainty, reliability, interpolation."""
+
 from __future__ import annotations
 
 import base64
@@ -21,33 +23,67 @@ from transfer.sheet import draw_strokes, grey
 from transfer.svg import path_data
 
 CELL, GAP, LABEL, DRAWINGS = 112, 8, 30, 4
-HEAD = ("input", "old VAE", "predicted pixels", "uncertainty", *(f"drawing {i + 1}" for i in range(DRAWINGS)), "truth")
+HEAD = (
+    "input",
+    "old VAE",
+    "predicted pixels",
+    "uncertainty",
+    *(f"drawing {i + 1}" for i in range(DRAWINGS)),
+    "truth",
+)
 
 
 def write(cases: Cases, out: Path, rows: int = 12) -> list[tuple[str, str]]:
-    """Write all figures into `out`; returns (file name, caption) of those for the report. Raises OSError."""
+    """Write all figures into `out`; returns (file name, caption) of those for the report. Raises
+    OSError."""
     confidence, hit = confidences(cases)
     order = np.argsort(-confidence, kind="stable")
     chosen = {
-        "figure": (np.sort(np.random.default_rng(cases.seed).permutation(len(hit))[:rows]), f"{rows} images chosen by seed {cases.seed}"),
-        "failures": (order[~hit[order]][:rows], "the worst failures: wrong, and the most certain of it"),
-        "most_certain": (order[:rows], "the most certain cases"), "least_certain": (order[::-1][:rows], "the least certain cases")}
+        "figure": (
+            np.sort(np.random.default_rng(cases.seed).permutation(len(hit))[:rows]),
+            f"{rows} images chosen by seed {cases.seed}",
+        ),
+        "failures": (
+            order[~hit[order]][:rows],
+            "the worst failures: wrong, and the most certain of it",
+        ),
+        "most_certain": (order[:rows], "the most certain cases"),
+        "least_certain": (order[::-1][:rows], "the least certain cases"),
+    }
     figures = []
     for name, (index, caption) in chosen.items():
         if len(index):
             table(cases, index, out / f"{name}.png")
             table_svg(cases, index, out / f"{name}.svg")
-            figures.append((f"{name}.png", f"{caption}: input | old reconstruction | predicted pixels | uncertainty | drawings | truth"))
+            figures.append(
+                (
+                    f"{name}.png",
+                    f"{caption}: input | old reconstruction | predicted pixels | uncertainty | drawings | truth",
+                )
+            )
     reliability_plot(confidence, hit, out / "reliability.png")
     interpolation(cases, out / "interpolation.png")
-    return figures + [("reliability.png", "stated probability of the best candidate against how often it is right"),
-                      ("interpolation.png", "z_new (upper of each pair of rows) and z_old (lower) between two images of the split")]
+    return figures + [
+        (
+            "reliability.png",
+            "stated probability of the best candidate against how often it is right",
+        ),
+        (
+            "interpolation.png",
+            "z_new (upper of each pair of rows) and z_old (lower) between two images of the split",
+        ),
+    ]
 
 
 def caption(cases: Cases, i: int) -> str:
-    """Truth, and the model's first candidates with their probabilities, by code point: no Japanese font is asked for."""
-    listed = ", ".join(f"U+{ord(c):04X} {100 * p:.0f} %" for c, p in cases.results[i].candidates[:3])
-    return f"true U+{cases.code_points[i]:04X} ({cases.train_count[i]} training images); read {listed}"
+    """Truth, and the model's first candidates with their probabilities, by code point: no Japanese
+    font is asked for."""
+    listed = ", ".join(
+        f"U+{ord(c):04X} {100 * p:.0f} %" for c, p in cases.results[i].candidates[:3]
+    )
+    return (
+        f"true U+{cases.code_points[i]:04X} ({cases.train_count[i]} training images); read {listed}"
+    )
 
 
 def _rasters(cases: Cases, i: int) -> list[Image.Image]:
@@ -55,7 +91,10 @@ def _rasters(cases: Cases, i: int) -> list[Image.Image]:
     result = cases.results[i]
     doubt = np.clip(result.uncertainty * 2, 0, 1)[..., None]
     red = 255 * (1 - doubt * (1 - np.array([0.75, 0.1, 0.1])))
-    return [*(grey(p, 64) for p in (result.image, result.old_reconstruction, result.pixels)), Image.fromarray(np.uint8(np.round(red)))]
+    return [
+        *(grey(p, 64) for p in (result.image, result.old_reconstruction, result.pixels)),
+        Image.fromarray(np.uint8(np.round(red))),
+    ]
 
 
 def table(cases: Cases, index: np.ndarray, path: Path) -> None:
@@ -69,7 +108,9 @@ def table(cases: Cases, index: np.ndarray, path: Path) -> None:
         y = 20 + r * (CELL + LABEL)
         panels = [p.resize((CELL, CELL), Image.Resampling.NEAREST) for p in _rasters(cases, i)]
         panels += [draw_strokes(s, CELL) for s in cases.results[i].strokes[:DRAWINGS]]
-        panels += [Image.new("RGB", (CELL, CELL), "white")] * (len(HEAD) - 1 - len(panels)) + [draw_strokes(cases.truth[i], CELL)]
+        panels += [Image.new("RGB", (CELL, CELL), "white")] * (len(HEAD) - 1 - len(panels)) + [
+            draw_strokes(cases.truth[i], CELL)
+        ]
         for c, panel in enumerate(panels):
             x = GAP + c * (CELL + GAP)
             page.paste(panel, (x, y))
@@ -85,23 +126,49 @@ def table_svg(cases: Cases, index: np.ndarray, path: Path) -> None:
     drawing = svgwrite.Drawing(size=(width, height), viewBox=f"0 0 {width} {height}")
     drawing.add(drawing.rect((0, 0), (width, height), fill="white"))
     for c, text in enumerate(HEAD):
-        drawing.add(drawing.text(text, (GAP + c * (CELL + GAP), 14), font_size=12, fill="#6e6e6e", font_family="sans-serif"))
+        drawing.add(
+            drawing.text(
+                text,
+                (GAP + c * (CELL + GAP), 14),
+                font_size=12,
+                fill="#6e6e6e",
+                font_family="sans-serif",
+            )
+        )
     for r, i in enumerate(index):
         y = 20 + r * (CELL + LABEL)
         for c, raster in enumerate(_rasters(cases, i)):
             packed = io.BytesIO()
             raster.save(packed, "PNG")
-            drawing.add(drawing.image("data:image/png;base64," + base64.b64encode(packed.getvalue()).decode(),
-                                      (GAP + c * (CELL + GAP), y), (CELL, CELL), style="image-rendering:pixelated"))
-        drawn = dict(enumerate(cases.results[i].strokes[:DRAWINGS], 4)) | {len(HEAD) - 1: cases.truth[i]}
+            drawing.add(
+                drawing.image(
+                    "data:image/png;base64," + base64.b64encode(packed.getvalue()).decode(),
+                    (GAP + c * (CELL + GAP), y),
+                    (CELL, CELL),
+                    style="image-rendering:pixelated",
+                )
+            )
+        drawn = dict(enumerate(cases.results[i].strokes[:DRAWINGS], 4)) | {
+            len(HEAD) - 1: cases.truth[i]
+        }
         for c, strokes in drawn.items():
             x = GAP + c * (CELL + GAP)
-            group = drawing.g(transform=f"translate({x},{y}) scale({CELL / 109:.5f})", fill="none", stroke="black", stroke_width=3,
-                              stroke_linecap="round", stroke_linejoin="round")
+            group = drawing.g(
+                transform=f"translate({x},{y}) scale({CELL / 109:.5f})",
+                fill="none",
+                stroke="black",
+                stroke_width=3,
+                stroke_linecap="round",
+                stroke_linejoin="round",
+            )
             for stroke in strokes:
                 group.add(drawing.path(d=path_data(stroke)))
             drawing.add(group)
-        drawing.add(drawing.text(caption(cases, i), (GAP, y + CELL + 17), font_size=12, font_family="sans-serif"))
+        drawing.add(
+            drawing.text(
+                caption(cases, i), (GAP, y + CELL + 17), font_size=12, font_family="sans-serif"
+            )
+        )
     with whole(path) as part:
         part.write_text(drawing.tostring(), "utf-8")
 
@@ -124,13 +191,17 @@ def reliability_plot(confidence: np.ndarray, hit: np.ndarray, path: Path) -> Non
 
 
 def interpolation(cases: Cases, path: Path, pairs: int = 4, steps: int = 10) -> None:
-    """What the decoders paint on straight lines between latents of random images: z_new and z_old of each pair in a row of its own."""
+    """What the decoders paint on straight lines between latents of random images: z_new and z_old
+    of each pair in a row of its own."""
     model = cases.model
     chosen = np.random.default_rng(cases.seed + 1).integers(0, len(cases.results), (pairs, 2))
     line = lambda a, b: a + np.linspace(0, 1, steps, dtype=np.float32)[:, None] * (b - a)
     rows = []
     for a, b in chosen:
-        for graph, params, key in ((model.new_graph, model.new_params, "z_new"), (model.old_graph, model.old_params, "z_old")):
+        for graph, params, key in (
+            (model.new_graph, model.new_params, "z_new"),
+            (model.old_graph, model.old_params, "z_old"),
+        ):
             z = jnp.asarray(line(getattr(cases.results[a], key), getattr(cases.results[b], key)))
             rows.append(np.asarray(jax.nn.sigmoid(nnx.merge(graph, params).decode(z))))
     image_grid([np.concatenate(rows)], path, across=steps)

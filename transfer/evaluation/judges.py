@@ -1,11 +1,13 @@
 """The two classifiers of the evaluation: how they are trained, and how they are asked.
 
-*recogniser*: trained on KanjiVG's glyphs alone, their strokes varied; never shown Kuzushiji or a generated drawing. It and the
-training-free HOG judge (`hog`) say which kanji a drawing is. *baseline*: trained on the Kuzushiji images of the train split; the
-honest alternative to drawing is to look its answer up in KanjiVG.
+*recogniser*: trained on KanjiVG's glyphs alone, their strokes varied; never shown Kuzushiji or a
+generated drawing. It and the training-free HOG judge (`hog`) say which kanji a drawing is.
+*baseline*: trained on the Kuzushiji images of the train split; the honest alternative to drawing is
+to look its answer up in KanjiVG.
 
 Whatever the recogniser sees is fitted to its bounding box: placement is no merit and no fault.
 """
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -31,10 +33,12 @@ _SMALLEST = 4.0
 """Box units that count as an extent: a dot is not blown up to a page."""
 
 
-# Fitting to the bounding box ------------------------------------------------------------------------------------------
+# Fitting to the bounding box ----------------------------------------------------------------------
+
 
 def fit_strokes(strokes: list[np.ndarray]) -> list[np.ndarray]:
-    """A drawing scaled and moved so that its larger side fills the box but for the margin; its proportions stay."""
+    """A drawing scaled and moved so that its larger side fills the box but for the margin; its
+    proportions stay."""
     if not strokes:
         return []
     points = np.concatenate(strokes)
@@ -49,7 +53,8 @@ def strokes_image(strokes: list[np.ndarray]) -> np.ndarray:
 
 
 def fit_image(picture: np.ndarray, ink: float = 0.35) -> np.ndarray:
-    """The same for a picture (64, 64) float in [0, 1]: (64, 64) uint8. Its box holds what is darker than `ink`; blank stays blank."""
+    """The same for a picture (64, 64) float in [0, 1]: (64, 64) uint8. Its box holds what is darker
+    than `ink`; blank stays blank."""
     picture = np.clip(np.nan_to_num(np.asarray(picture, np.float32)), 0, 1)
     rows, columns = np.flatnonzero((picture > ink).any(1)), np.flatnonzero((picture > ink).any(0))
     if not len(rows):
@@ -61,17 +66,25 @@ def fit_image(picture: np.ndarray, ink: float = 0.35) -> np.ndarray:
     middle = np.array([columns[0] + width / 2, rows[0] + height / 2])
     offset = middle - size / 2 / scale
     fitted = Image.fromarray(np.uint8(np.round(255 * picture))).transform(
-        (size, size), Image.Transform.AFFINE, (1 / scale, 0, offset[0], 0, 1 / scale, offset[1]), Image.Resampling.BICUBIC)
+        (size, size),
+        Image.Transform.AFFINE,
+        (1 / scale, 0, offset[0], 0, 1 / scale, offset[1]),
+        Image.Resampling.BICUBIC,
+    )
     return np.asarray(fitted)
 
 
-# The recogniser's glyphs ----------------------------------------------------------------------------------------------
+# The recogniser's glyphs --------------------------------------------------------------------------
 
-def render_views(corpus: Corpus, glyphs: np.ndarray, views: int, seed: int, progress: str = "") -> np.ndarray:
-    """Every glyph drawn `views` times by another hand: (G, views, 64, 64) uint8, each fitted to its bounding box.
 
-    Strokes are moved, turned and scaled a little, each for itself; the glyph is turned, sheared, stretched and bent; the pen is 2 to
-    6 units wide. glyphs (G,) index corpus.new.
+def render_views(
+    corpus: Corpus, glyphs: np.ndarray, views: int, seed: int, progress: str = ""
+) -> np.ndarray:
+    """Every glyph drawn `views` times by another hand: (G, views, 64, 64) uint8, each fitted to its
+    bounding box.
+
+    Strokes are moved, turned and scaled a little, each for itself; the glyph is turned, sheared,
+    stretched and bent; the pen is 2 to 6 units wide. glyphs (G,) index corpus.new.
     """
     random = np.random.default_rng(seed)
     drawings = [corpus.new.strokes(int(g)) for g in glyphs]
@@ -89,17 +102,32 @@ def render_views(corpus: Corpus, glyphs: np.ndarray, views: int, seed: int, prog
         x, y = offset[:, 0] * scale[which, 0], offset[:, 1] * scale[which, 1]
         return np.stack([cos * x - sin * y, sin * x + cos * y], 1)
 
-    bar = tqdm(total=views * len(glyphs), desc=progress, unit="glyph", disable=None if progress else True)
+    bar = tqdm(
+        total=views * len(glyphs), desc=progress, unit="glyph", disable=None if progress else True
+    )
     for view in range(views):
         strokes_n, glyphs_n = len(lengths), len(drawings)
         middle = (np.add.reduceat(points, stroke_start) / np.array(lengths)[:, None])[stroke]
-        moved = middle + turned(points - middle, random.normal(0, 0.05, strokes_n), np.exp(random.normal(0, 0.06, (strokes_n, 2))), stroke)
+        moved = middle + turned(
+            points - middle,
+            random.normal(0, 0.05, strokes_n),
+            np.exp(random.normal(0, 0.06, (strokes_n, 2))),
+            stroke,
+        )
         moved += random.normal(0, 1.3, (strokes_n, 2))[stroke] - BOX / 2
         moved[:, 0] += random.normal(0, 0.1, glyphs_n)[glyph] * moved[:, 1]
-        moved = turned(moved, random.normal(0, 0.06, glyphs_n), np.exp(random.normal(0, 0.1, (glyphs_n, 2))), glyph)
+        moved = turned(
+            moved,
+            random.normal(0, 0.06, glyphs_n),
+            np.exp(random.normal(0, 0.1, (glyphs_n, 2))),
+            glyph,
+        )
         for _ in range(2):
             wave = random.normal(0, 0.6, (glyphs_n, 2))[glyph]
-            phase = random.uniform(0, 2 * np.pi, glyphs_n)[glyph] + 2 * np.pi * (wave * moved).sum(1) / BOX
+            phase = (
+                random.uniform(0, 2 * np.pi, glyphs_n)[glyph]
+                + 2 * np.pi * (wave * moved).sum(1) / BOX
+            )
             moved = moved + random.normal(0, 1.5, (glyphs_n, 2))[glyph] * np.sin(phase)[:, None]
         low, high = np.minimum.reduceat(moved, glyph_start), np.maximum.reduceat(moved, glyph_start)
         scale = (BOX - 2 * MARGIN) / np.maximum((high - low).max(1), _SMALLEST)
@@ -108,9 +136,11 @@ def render_views(corpus: Corpus, glyphs: np.ndarray, views: int, seed: int, prog
         padded[glyph, place] = moved
         width = random.uniform(2.0, 6.0, (glyphs_n, 1, 1)).astype(np.float32)
         for at in range(0, glyphs_n, 128):
-            index = np.minimum(np.arange(at, at + 128), glyphs_n - 1)  # the last one again fills the batch
+            index = np.minimum(
+                np.arange(at, at + 128), glyphs_n - 1
+            )  # the last one again fills the batch
             drawn = distance_raster.rasterise(padded[index], mask[index], width=width[index])
-            out[at:at + 128, view] = np.uint8(np.round(255 * np.asarray(drawn)))[:glyphs_n - at]
+            out[at : at + 128, view] = np.uint8(np.round(255 * np.asarray(drawn)))[: glyphs_n - at]
             bar.update(min(128, glyphs_n - at))
     bar.close()
     return out
@@ -122,16 +152,34 @@ def clean_images(corpus: Corpus, glyphs: np.ndarray) -> np.ndarray:
 
 
 def recogniser_task(config: ClassifierConfig, corpus: Corpus, seed: int = 0) -> Task:
-    """The recogniser of every kanji of KanjiVG. Held out: the clean glyphs, and one varied rendering of each with other numbers."""
+    """The recogniser of every kanji of KanjiVG. Held out: the clean glyphs, and one varied
+    rendering of each with other numbers."""
     gallery = corpus.new.gallery()
     held = render_views(corpus, gallery, 1, seed + 1_000_003, "held-out glyphs")[:, 0]
     images = render_views(corpus, gallery, config.views, seed, "glyphs")
     labels = np.repeat(np.arange(len(gallery), dtype=np.int32), config.views)
-    tests = {"clean": (clean_images(corpus, gallery), np.arange(len(gallery))), "held_out": (held, np.arange(len(gallery)))}
+    tests = {
+        "clean": (clean_images(corpus, gallery), np.arange(len(gallery))),
+        "held_out": (held, np.arange(len(gallery))),
+    }
     warped = jax.jit(lambda batch, key: augment.augment(batch, key, "warp", config.warp))
-    parts = [np.asarray(warped(held[at:at + 128], jax.random.key(at))) for at in range(0, len(held), 128)]
-    tests["held_out_warped"] = (np.uint8(np.round(255 * np.concatenate(parts))), np.arange(len(gallery)))
-    return _task("recogniser", config, corpus, images.reshape(-1, 64, 64), labels, corpus.new.code_points[gallery], tests)
+    parts = [
+        np.asarray(warped(held[at : at + 128], jax.random.key(at)))
+        for at in range(0, len(held), 128)
+    ]
+    tests["held_out_warped"] = (
+        np.uint8(np.round(255 * np.concatenate(parts))),
+        np.arange(len(gallery)),
+    )
+    return _task(
+        "recogniser",
+        config,
+        corpus,
+        images.reshape(-1, 64, 64),
+        labels,
+        corpus.new.code_points[gallery],
+        tests,
+    )
 
 
 def baseline_task(config: ClassifierConfig, corpus: Corpus) -> Task:
@@ -142,14 +190,20 @@ def baseline_task(config: ClassifierConfig, corpus: Corpus) -> Task:
     held, held_points = old_examples(corpus, "val")
     seen = np.isin(held_points, classes)
     tests = {"val": (corpus.old.images[held[seen]], np.searchsorted(classes, held_points[seen]))}
-    return _task("baseline", config, corpus, corpus.old.images[chosen[known]], labels, classes, tests)
+    return _task(
+        "baseline", config, corpus, corpus.old.images[chosen[known]], labels, classes, tests
+    )
 
 
 def _task(name, config, corpus, images, labels, classes, tests) -> Task:
-    graph, _ = nnx.split(nnx.eval_shape(lambda: classifier.Classifier(config, len(classes), nnx.Rngs(0))))
+    graph, _ = nnx.split(
+        nnx.eval_shape(lambda: classifier.Classifier(config, len(classes), nnx.Rngs(0)))
+    )
 
     def init(key):
-        return nnx.to_pure_dict(nnx.split(classifier.Classifier(config, len(classes), nnx.Rngs(params=key)))[1])
+        return nnx.to_pure_dict(
+            nnx.split(classifier.Classifier(config, len(classes), nnx.Rngs(params=key)))[1]
+        )
 
     def loss(params, data, key, variant):
         draw_key, augment_key = jax.random.split(key)
@@ -176,19 +230,37 @@ def _task(name, config, corpus, images, labels, classes, tests) -> Task:
         for test, (held, label) in (
             (name, found) for name, found in tests.items() if len(found[1])
         ):
-            answers = np.concatenate([np.asarray(answer(params, norm, jnp.asarray(held[at:at + 256]))) for at in range(0, len(held), 256)])
+            answers = np.concatenate(
+                [
+                    np.asarray(answer(params, norm, jnp.asarray(held[at : at + 256])))
+                    for at in range(0, len(held), 256)
+                ]
+            )
             values[f"{test}_accuracy"] = float((answers == label).mean())
         return values
 
     def export(params):
         mean, variance = measured(params)
-        return {"classes": np.asarray(classes, np.int32), "feature_mean": np.asarray(mean), "feature_variance": np.asarray(variance)}
+        return {
+            "classes": np.asarray(classes, np.int32),
+            "feature_mean": np.asarray(mean),
+            "feature_variance": np.asarray(variance),
+        }
 
-    return Task(name, config, init, loss, {"images": images, "table": class_table(labels, config.balance)}, evaluate, export=export,
-                provenance=corpus_provenance(corpus))
+    return Task(
+        name,
+        config,
+        init,
+        loss,
+        {"images": images, "table": class_table(labels, config.balance)},
+        evaluate,
+        export=export,
+        provenance=corpus_provenance(corpus),
+    )
 
 
-# Asking them ----------------------------------------------------------------------------------------------------------
+# Asking them --------------------------------------------------------------------------------------
+
 
 class Judge:
     """A trained classifier. classes: (C,) int32 code points, ascending."""
@@ -199,7 +271,9 @@ class Judge:
         self.params, arrays, described = weights.load(weights.find(folder, name))
         config = weights.config(ClassifierConfig, described)
         self.classes, self.sample = arrays["classes"], bool(described.get("data", {}).get("sample"))
-        graph, _ = nnx.split(nnx.eval_shape(lambda: classifier.Classifier(config, len(self.classes), nnx.Rngs(0))))
+        graph, _ = nnx.split(
+            nnx.eval_shape(lambda: classifier.Classifier(config, len(self.classes), nnx.Rngs(0)))
+        )
         norm = arrays["feature_mean"], arrays["feature_variance"]
 
         @jax.jit
@@ -210,10 +284,11 @@ class Judge:
         self._ask = ask
 
     def log_probabilities(self, images: np.ndarray) -> np.ndarray:
-        """(n, 64, 64) uint8, ink 255 -> (n, C) float32, the natural logarithm of each class's probability."""
+        """(n, 64, 64) uint8, ink 255 -> (n, C) float32, the natural logarithm of each class's
+        probability."""
         parts = []
         for at in range(0, len(images), 64):
-            part = images[at:at + 64]
+            part = images[at : at + 64]
             filled = np.concatenate([part, np.zeros((64 - len(part), *part.shape[1:]), np.uint8)])
-            parts.append(np.asarray(self._ask(self.params, filled))[:len(part)])
+            parts.append(np.asarray(self._ask(self.params, filled))[: len(part)])
         return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)

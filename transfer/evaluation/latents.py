@@ -1,4 +1,5 @@
 """Evaluator: what the two latent spaces hold."""
+
 from __future__ import annotations
 
 import jax
@@ -11,7 +12,8 @@ from transfer.evaluation.cases import Cases, Measures
 from transfer.evaluation.recognition import nearest
 
 ACTIVE = 0.01
-"""A unit is active when the variance of its posterior mean over the data is more (Burda et al. 2016)."""
+"""A unit is active when the variance of its posterior mean over the data is more (Burda et al.
+2016)."""
 
 
 def measure(cases: Cases) -> Measures:
@@ -27,19 +29,33 @@ def measure(cases: Cases) -> Measures:
         kl = np.asarray(vae.kl_divergence(mean, log_variance))
         found[f"KL of z_{domain}, nats"] = kl.sum(1)
         overall[f"active units of z_{domain}"] = int((mean.var(0) > ACTIVE).sum())
-        overall |= {f"KL of z_{domain}, {name} dimension": float(value)
-                    for name, value in zip(("smallest", "median", "largest"), np.quantile(kl.mean(0), (0, 0.5, 1)))}
+        overall |= {
+            f"KL of z_{domain}, {name} dimension": float(value)
+            for name, value in zip(
+                ("smallest", "median", "largest"), np.quantile(kl.mean(0), (0, 0.5, 1))
+            )
+        }
     z_old = old[0]
     latents, points = cases.train_latents
     found["1-NN in z_old of the plain image, same class"] = (
         points[nearest(z_old, latents)] == cases.code_points
     ).astype(float)
-    found["linear probe of z_old"] = (probe(latents, points, z_old, cases.seed) == cases.code_points).astype(float)
+    found["linear probe of z_old"] = (
+        probe(latents, points, z_old, cases.seed) == cases.code_points
+    ).astype(float)
     return Measures(found, overall)
 
 
-def probe(latents: np.ndarray, classes: np.ndarray, queries: np.ndarray, seed: int = 0, steps: int = 1500, batch: int = 1024) -> np.ndarray:
-    """Multinomial logistic regression on standardised latents (M, D), Adam with cosine decay; the class of each query (N, D)."""
+def probe(
+    latents: np.ndarray,
+    classes: np.ndarray,
+    queries: np.ndarray,
+    seed: int = 0,
+    steps: int = 1500,
+    batch: int = 1024,
+) -> np.ndarray:
+    """Multinomial logistic regression on standardised latents (M, D), Adam with cosine decay; the
+    class of each query (N, D)."""
     known, label = np.unique(classes, return_inverse=True)
     centre, spread = latents.mean(0), latents.std(0) + 1e-6
     x, label = jnp.asarray((latents - centre) / spread), jnp.asarray(label)
@@ -49,10 +65,14 @@ def probe(latents: np.ndarray, classes: np.ndarray, queries: np.ndarray, seed: i
     def step(state, key):
         params, moments = state
         index = jax.random.randint(key, (min(batch, len(x)),), 0, len(x))
-        loss = lambda p: optax.softmax_cross_entropy_with_integer_labels(x[index] @ p["w"] + p["b"], label[index]).mean()
+        loss = lambda p: optax.softmax_cross_entropy_with_integer_labels(
+            x[index] @ p["w"] + p["b"], label[index]
+        ).mean()
         updates, moments = optimizer.update(jax.grad(loss)(params), moments)
         return (optax.apply_updates(params, updates), moments), None
 
     keys = jax.random.split(jax.random.key(seed), steps)
-    (params, _), _ = jax.jit(lambda state: jax.lax.scan(step, state, keys))((params, optimizer.init(params)))
+    (params, _), _ = jax.jit(lambda state: jax.lax.scan(step, state, keys))(
+        (params, optimizer.init(params))
+    )
     return known[np.asarray((((queries - centre) / spread) @ params["w"] + params["b"]).argmax(1))]

@@ -1,4 +1,6 @@
-"""Evaluator: is it the right kanji? Read by the recogniser, by HOG, and by the model's own candidates; and what looking up gives."""
+"""Evaluator: is it the right kanji? Read by the recogniser, by HOG, and by the model's own
+candidates; and what looking up gives."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -21,7 +23,9 @@ def measure(cases: Cases) -> Measures:
     """
     gallery = cases.corpus.new.gallery()
     glyph_images = clean_images(cases.corpus, gallery)
-    place = np.searchsorted(gallery_points := np.asarray(cases.corpus.new.code_points[gallery]), cases.code_points)
+    place = np.searchsorted(
+        gallery_points := np.asarray(cases.corpus.new.code_points[gallery]), cases.code_points
+    )
     first = [r.strokes[int(np.argmin(r.order))] for r in cases.results]
     pictures = {
         "true glyph": glyph_images[place],
@@ -34,7 +38,9 @@ def measure(cases: Cases) -> Measures:
     answered, found = look_up(cases), {}
     for name, (ranks, answer) in answered.items():
         found |= top_hits(f"{name}: answer", ranks)
-        pictures[f"{name}: glyph of the answer"] = glyph_images[np.searchsorted(gallery_points, answer)]
+        pictures[f"{name}: glyph of the answer"] = glyph_images[
+            np.searchsorted(gallery_points, answer)
+        ]
 
     reader = cases.recogniser
     hog = reader if isinstance(reader, HogJudge) else HogJudge(glyph_images, gallery_points)
@@ -44,11 +50,17 @@ def measure(cases: Cases) -> Measures:
         if reader is not hog:
             scored[reader.name] = reader.log_probabilities(images), cases.labels
         for judge, (scores, label) in scored.items():
-            found |= top_hits(f"{judge}: {name}", np.where(blank, scores.shape[1], rank(scores, label)))
+            found |= top_hits(
+                f"{judge}: {name}", np.where(blank, scores.shape[1], rank(scores, label))
+            )
 
     k, read = cases.samples, cases.readings
     found |= top_hits(f"{reader.name}: best of {k}", read.ranks.min(1))
-    found |= {f"{reader.name}: majority of {k}, top-1": (majority(read.answers) == cases.code_points).astype(float)}
+    found |= {
+        f"{reader.name}: majority of {k}, top-1": (
+            majority(read.answers) == cases.code_points
+        ).astype(float)
+    }
     found |= top_hits(f"{reader.name}: mean probability of {k}", read.mean_ranks)
     listed = np.array([[ord(c) for c, _ in r.candidates[:10]] for r in cases.results])
     right = listed == cases.code_points[:, None]
@@ -57,24 +69,30 @@ def measure(cases: Cases) -> Measures:
 
 
 def majority(answers: np.ndarray) -> np.ndarray:
-    """The commonest of each row, (N, k) -> (N,); of equally common ones the one that comes first."""
+    """The commonest of each row, (N, k) -> (N,); of equally common ones the one that comes
+    first."""
     same = (answers[:, :, None] == answers[:, None, :]).sum(2)
     return answers[np.arange(len(answers)), same.argmax(1)]
 
 
 def reconstructions(cases: Cases) -> np.ndarray:
-    """The new VAE's picture of each true glyph, by the posterior's mean: (N, 64, 64) float32 in [0, 1]."""
+    """The new VAE's picture of each true glyph, by the posterior's mean: (N, 64, 64) float32 in [0,
+    1]."""
     return stages.painter(cases.folder)(cases.new_posterior[0])
 
 
 def look_up(cases: Cases) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """name -> (rank of the true class (N,), the code point answered (N,)); a class that is not known has the worst rank."""
+    """name -> (rank of the true class (N,), the code point answered (N,)); a class that is not
+    known has the worst rank."""
     out = {}
     if cases.baseline is not None:
         scores, classes = cases.baseline.log_probabilities(cases.images), cases.baseline.classes
         at = np.searchsorted(classes, cases.code_points).clip(0, len(classes) - 1)
         known = classes[at] == cases.code_points
-        out["classify, then look up"] = np.where(known, rank(scores, at), len(classes)), classes[scores.argmax(1)]
+        out["classify, then look up"] = (
+            np.where(known, rank(scores, at), len(classes)),
+            classes[scores.argmax(1)],
+        )
     latents, points = cases.train_latents
     answer = points[nearest(np.stack([r.z_old for r in cases.results]), latents)]
     out["nearest in z_old as it is read, then look up"] = (
@@ -87,4 +105,9 @@ def look_up(cases: Cases) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def nearest(queries: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Index of the nearest of points (M, D) to each query (N, D), Euclidean: (N,)."""
     half = 0.5 * (points**2).sum(1)
-    return np.concatenate([np.argmin(half - queries[at:at + 256] @ points.T, 1) for at in range(0, len(queries), 256)])
+    return np.concatenate(
+        [
+            np.argmin(half - queries[at : at + 256] @ points.T, 1)
+            for at in range(0, len(queries), 256)
+        ]
+    )

@@ -1,4 +1,6 @@
-"""Measures of all evaluators into evaluation.json and report.md: means with bootstrap intervals, groups, the authors' row."""
+"""Measures of all evaluators into evaluation.json and report.md: means with bootstrap intervals,
+groups, the authors' row."""
+
 from __future__ import annotations
 
 import json
@@ -11,13 +13,21 @@ from transfer.evaluation.cases import Cases, Measures
 from transfer.files import whole
 
 AUTHORS = {
-    "recogniser: true glyph": (.998, None, None), "recogniser: single drawing": (.140, .174, .197), "recogniser: best of 10": (.304, None, None),
-    "recogniser: mean probability of 10": (.222, .300, .326), "HOG: predicted pixels": (.146, None, None),
-    "HOG: single drawing": (.130, None, None), "HOG: new VAE of the true glyph": (.880, None, None),
-    "HOG: Kuzushiji image itself": (.054, None, None), "stroke count exact": (.225,), "stroke count within 1": (.411,),
-    "stroke count error": (2.66,), "different kanji among 10 drawings": (7.7,),
+    "recogniser: true glyph": (0.998, None, None),
+    "recogniser: single drawing": (0.140, 0.174, 0.197),
+    "recogniser: best of 10": (0.304, None, None),
+    "recogniser: mean probability of 10": (0.222, 0.300, 0.326),
+    "HOG: predicted pixels": (0.146, None, None),
+    "HOG: single drawing": (0.130, None, None),
+    "HOG: new VAE of the true glyph": (0.880, None, None),
+    "HOG: Kuzushiji image itself": (0.054, None, None),
+    "stroke count exact": (0.225,),
+    "stroke count within 1": (0.411,),
+    "stroke count error": (2.66,),
+    "different kanji among 10 drawings": (7.7,),
 }
-"""The published outputs of Clanuwat et al. 2018 on their 1,828 test images, measured by us with another recogniser (ceiling .998)."""
+"""The published outputs of Clanuwat et al. 2018 on their 1,828 test images, measured by us with
+another recogniser (ceiling .998)."""
 
 CROSS_FITTED = (
     " The weights choose the density's exponents and calibration on this split: here each half of it "
@@ -25,12 +35,22 @@ CROSS_FITTED = (
 )
 FREQUENCY = ((0, 0), (1, 4), (5, 9), (10, 49), (50, 199), (200, None))
 STROKES = ((1, 4), (5, 8), (9, 12), (13, 16), (17, None))
-GROUPED = ("candidates, top-1", "candidates, top-10", "recogniser: predicted pixels, top-1", "recogniser: single drawing, top-1",
-           "recogniser: best-ranked drawing, top-1", "HOG: predicted pixels, top-1", "HOG: best-ranked drawing, top-1", "stroke count exact", "classify, then look up: answer, top-1")
+GROUPED = (
+    "candidates, top-1",
+    "candidates, top-10",
+    "recogniser: predicted pixels, top-1",
+    "recogniser: single drawing, top-1",
+    "recogniser: best-ranked drawing, top-1",
+    "HOG: predicted pixels, top-1",
+    "HOG: best-ranked drawing, top-1",
+    "stroke count exact",
+    "classify, then look up: answer, top-1",
+)
 
 
 def summarise(cases: Cases, measures: list[Measures], about: dict) -> dict:
-    """Everything as one JSON-able dict: about, metrics {name: [mean, low, high, n]}, overall, groups {kind: {band: {name: mean, n}}}.
+    """Everything as one JSON-able dict: about, metrics {name: [mean, low, high, n]}, overall,
+    groups {kind: {band: {name: mean, n}}}.
 
     Intervals are 95 % percentile bootstraps over images.
     """
@@ -38,17 +58,30 @@ def summarise(cases: Cases, measures: list[Measures], about: dict) -> dict:
     metrics = {}
     for name, values in per_image.items():
         estimate, low, high = bootstrap(values, seed=cases.seed)
-        metrics[name] = [_number(estimate), _number(low), _number(high), int(np.isfinite(values).sum())]
-    overall = {k: [_number(x) for x in v] if isinstance(v, tuple) else _number(v) for m in measures for k, v in m.overall.items()}
+        metrics[name] = [
+            _number(estimate),
+            _number(low),
+            _number(high),
+            int(np.isfinite(values).sum()),
+        ]
+    overall = {
+        k: [_number(x) for x in v] if isinstance(v, tuple) else _number(v)
+        for m in measures
+        for k, v in m.overall.items()
+    }
     groups = {}
-    for kind, key, bands in (("training images of the class", cases.train_count, FREQUENCY),
-                             ("strokes of the kanji", np.array([len(t) for t in cases.truth]), STROKES)):
+    for kind, key, bands in (
+        ("training images of the class", cases.train_count, FREQUENCY),
+        ("strokes of the kanji", np.array([len(t) for t in cases.truth]), STROKES),
+    ):
         groups[kind] = {}
         for low, high in bands:
             inside = (key >= low) & (key <= (high if high is not None else key.max(initial=0)))
             if inside.any():
                 name = str(low) if high == low else f"{low}+" if high is None else f"{low}–{high}"
-                groups[kind][name] = {"n": int(inside.sum())} | {m: _mean(per_image[m][inside]) for m in GROUPED if m in per_image}
+                groups[kind][name] = {"n": int(inside.sum())} | {
+                    m: _mean(per_image[m][inside]) for m in GROUPED if m in per_image
+                }
     return {"about": about, "metrics": metrics, "overall": overall, "groups": groups}
 
 
@@ -69,23 +102,43 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
     k, reader = about["samples"], about["reader"]
     hog_head = "" if reader == "HOG" else "HOG top-1 | "
     hog = lambda name: f"{_cell(metrics.get(f'HOG: {name}, top-1'))} | " if hog_head else ""
-    lines = [f"# Evaluation: {about['weights']} on {about['split']}", "",
-             f"{about['images']:,} images of {about['classes']:,} kanji ({about['left_out']:,} of the split have no KanjiVG glyph and are left "
-             f"out), {k} drawings each, seed {about['seed']}; {about['date']}, {about['machine']}, {about['seconds']:.0f} s. Drawings are "
-             f"read by {about['recogniser']}. In brackets 95 % bootstrap intervals over images."
-             + CROSS_FITTED * about.get("cross_fitted", False),
-             "", "*Authors*: their published outputs on their 1,828 test images, measured by us.", "",
-             "## Is it the right kanji?", "",
-             f"| what is read | {reader} top-1 | top-5 | top-10 | authors' top-1 / 5 / 10 (recogniser) | {hog_head}authors' HOG |",
-             "|---|---|---|---|---|---|" + "---|" * bool(hog_head)]
-    for name in ("true glyph", "new VAE of the true glyph", "predicted pixels", "single drawing", "best-ranked drawing", f"best of {k}",
-                 f"majority of {k}", f"mean probability of {k}", "Kuzushiji image itself", "classify, then look up: glyph of the answer",
-                 "nearest in z_old as it is read, then look up: glyph of the answer"):
+    lines = [
+        f"# Evaluation: {about['weights']} on {about['split']}",
+        "",
+        f"{about['images']:,} images of {about['classes']:,} kanji ({about['left_out']:,} of the split have no KanjiVG glyph and are left "
+        f"out), {k} drawings each, seed {about['seed']}; {about['date']}, {about['machine']}, {about['seconds']:.0f} s. Drawings are "
+        f"read by {about['recogniser']}. In brackets 95 % bootstrap intervals over images."
+        + CROSS_FITTED
+        * about.get("cross_fitted", False),
+        "",
+        "*Authors*: their published outputs on their 1,828 test images, measured by us.",
+        "",
+        "## Is it the right kanji?",
+        "",
+        f"| what is read | {reader} top-1 | top-5 | top-10 | authors' top-1 / 5 / 10 (recogniser) | {hog_head}authors' HOG |",
+        "|---|---|---|---|---|---|" + "---|" * bool(hog_head),
+    ]
+    for name in (
+        "true glyph",
+        "new VAE of the true glyph",
+        "predicted pixels",
+        "single drawing",
+        "best-ranked drawing",
+        f"best of {k}",
+        f"majority of {k}",
+        f"mean probability of {k}",
+        "Kuzushiji image itself",
+        "classify, then look up: glyph of the answer",
+        "nearest in z_old as it is read, then look up: glyph of the answer",
+    ):
         if f"{reader}: {name}, top-1" in metrics:
             theirs = AUTHORS.get(f"recogniser: {name}", ())
-            lines.append(f"| {name} | " + " | ".join(_cell(metrics.get(f"{reader}: {name}, top-{t}")) for t in (1, 5, 10))
-                         + f" | {' / '.join(_plain(x) for x in theirs) if theirs else '–'} | {hog(name)}"
-                         + f"{_plain(AUTHORS[f'HOG: {name}'][0]) if f'HOG: {name}' in AUTHORS else '–'} |")
+            lines.append(
+                f"| {name} | "
+                + " | ".join(_cell(metrics.get(f"{reader}: {name}, top-{t}")) for t in (1, 5, 10))
+                + f" | {' / '.join(_plain(x) for x in theirs) if theirs else '–'} | {hog(name)}"
+                + f"{_plain(AUTHORS[f'HOG: {name}'][0]) if f'HOG: {name}' in AUTHORS else '–'} |"
+            )
     for name in (
         "candidates",
         "classify, then look up: answer",
@@ -93,8 +146,15 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
     ):
         if f"{name}, top-1" in metrics:
             known = (1, 5, 10) if not name.startswith("nearest") else (1,)
-            lines.append(f"| *{name}* (no drawing is read) | "
-                         + " | ".join(_cell(metrics.get(f"{name}, top-{t}") if t in known else None) for t in (1, 5, 10)) + " | – | – |" + " – |" * bool(hog_head))
+            lines.append(
+                f"| *{name}* (no drawing is read) | "
+                + " | ".join(
+                    _cell(metrics.get(f"{name}, top-{t}") if t in known else None)
+                    for t in (1, 5, 10)
+                )
+                + " | – | – |"
+                + " – |" * bool(hog_head)
+            )
     sections = {
         "Strokes": (
             "The best-ranked drawing against KanjiVG's strokes of the true kanji, of it where it is read right, and of a "
@@ -136,22 +196,57 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
         ),
     }
     for title, (text, names) in sections.items():
-        head = "| | true kanji | right ones | wrong kanji | authors |" if title == "Strokes" else "| | | authors |"
-        lines += ["", f"## {title}", "", *([text, ""] if text else []), head, "|---" * (head.count("|") - 1) + "|"]
+        head = (
+            "| | true kanji | right ones | wrong kanji | authors |"
+            if title == "Strokes"
+            else "| | | authors |"
+        )
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            *([text, ""] if text else []),
+            head,
+            "|---" * (head.count("|") - 1) + "|",
+        ]
         for name in names:
             if name not in metrics:
                 continue
             theirs = _plain(AUTHORS[name][0]) if name in AUTHORS else "–"
-            extra = [_cell(metrics.get(f"{name}, {which}")) for which in ("right ones", "wrong kanji")] if title == "Strokes" else []
+            extra = (
+                [_cell(metrics.get(f"{name}, {which}")) for which in ("right ones", "wrong kanji")]
+                if title == "Strokes"
+                else []
+            )
             lines.append(f"| {name} | " + " | ".join([_cell(metrics[name]), *extra, theirs]) + " |")
         prefix = {"Distribution": ("expected", "AUROC"), "Latents": ("active", "KL")}.get(title, ())
-        lines += [f"| {name} | {_cell(value) if isinstance(value, list) else _plain(value)} | – |"
-                  for name, value in summary["overall"].items() if name.startswith(prefix) and prefix]
+        lines += [
+            f"| {name} | {_cell(value) if isinstance(value, list) else _plain(value)} | – |"
+            for name, value in summary["overall"].items()
+            if name.startswith(prefix) and prefix
+        ]
     for kind, bands in summary["groups"].items():
         names = [n for n in GROUPED if any(n in band for band in bands.values())]
-        lines += ["", f"## By {kind}", "", f"| {kind} | images | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
-        lines += [f"| {band} | {values['n']:,} | " + " | ".join(_plain(values.get(n)) for n in names) + " |" for band, values in bands.items()]
-    lines += ["", "## Figures", "", "Chosen by seed and by the model's own numbers, not by hand.", ""]
+        lines += [
+            "",
+            f"## By {kind}",
+            "",
+            f"| {kind} | images | " + " | ".join(names) + " |",
+            "|---" * (len(names) + 2) + "|",
+        ]
+        lines += [
+            f"| {band} | {values['n']:,} | "
+            + " | ".join(_plain(values.get(n)) for n in names)
+            + " |"
+            for band, values in bands.items()
+        ]
+    lines += [
+        "",
+        "## Figures",
+        "",
+        "Chosen by seed and by the model's own numbers, not by hand.",
+        "",
+    ]
     lines += [f"![{caption}]({file})\n\n*{caption}*\n" for file, caption in figures]
     return "\n".join(lines) + "\n"
 
@@ -169,7 +264,11 @@ def _cell(metric) -> str:
 
 
 def write(summary: dict, figures: list[tuple[str, str]], out: Path) -> None:
-    """evaluation.json and report.md, whole or not at all. Raises OSError where `out` cannot be written."""
-    for name, text in (("evaluation.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n"), ("report.md", markdown(summary, figures))):
+    """evaluation.json and report.md, whole or not at all. Raises OSError where `out` cannot be
+    written."""
+    for name, text in (
+        ("evaluation.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n"),
+        ("report.md", markdown(summary, figures)),
+    ):
         with whole(Path(out) / name) as part:
             part.write_text(text, "utf-8")

@@ -1,8 +1,11 @@
-"""A kanji -> what helps to recognise it: stroke count, radical and components, as KanjiVG gives them.
+"""A kanji -> what helps to recognise it: stroke count, radical and components, as KanjiVG gives
+them.
 
-`kanji.tsv` is made by `experiments/make_reading_aids.py`; where it comes from and its licence are in README.md beside it. `forms.tsv`, made by `experiments/make_forms.py`, lists the kanji that are
+`kanji.tsv` is made by `experiments/make_reading_aids.py`; where it comes from and its licence are
+in README.md beside it. `forms.tsv`, made by `experiments/make_forms.py`, lists the kanji that are
 forms of one character.
 """
+
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,7 +16,8 @@ FORMS = Path(__file__).parent / "forms.tsv"
 
 @dataclass(frozen=True)
 class Aid:
-    """strokes: their number. radical: a character, or "". components: "艹化(亻匕)", parts in writing order, each with its own parts."""
+    """strokes: their number. radical: a character, or "". components: "艹化(亻匕)", parts in writing
+    order, each with its own parts."""
 
     strokes: int
     radical: str
@@ -30,11 +34,19 @@ def table() -> dict[str, Aid]:
     """All of them, by character."""
     lines = FILE.read_text("utf-8").splitlines()
     rows = (line.split("\t") for line in lines if not line.startswith("#"))
-    return {kanji: Aid(int(strokes), radical, components) for kanji, strokes, radical, components in rows}
+    return {
+        kanji: Aid(int(strokes), radical, components)
+        for kanji, strokes, radical, components in rows
+    }
 
 
 @cache
 def forms() -> dict[str, tuple[str, ...]]:
-    """Kanji -> the forms of its character, its own among them and the modern Japanese one first; those with one form are not in it."""
-    groups = (tuple(line.split("\t")) for line in FORMS.read_text("utf-8").splitlines() if not line.startswith("#"))
+    """Kanji -> the forms of its character, its own among them and the modern Japanese one first;
+    those with one form are not in it."""
+    groups = (
+        tuple(line.split("\t"))
+        for line in FORMS.read_text("utf-8").splitlines()
+        if not line.startswith("#")
+    )
     return {form: group for group in groups for form in group}

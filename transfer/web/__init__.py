@@ -1,7 +1,9 @@
-"""The web page `kuzushiji-transfer serve`, and the small API under it; nothing that is sent is kept.
+"""The web page `kuzushiji-transfer serve`, and the small API under it; nothing that is sent is
+kept.
 
-`POST /api/transfer` takes a picture and answers with what `KuzushijiTransfer.transfer` makes of it. The body is the file itself (any
-raster format that `transfer.images` reads; the content type is not looked at), or a form (multipart/form-data) with one file in it:
+`POST /api/transfer` takes a picture and answers with what `KuzushijiTransfer.transfer` makes of it.
+The body is the file itself (any raster format that `transfer.images` reads; the content type is not
+looked at), or a form (multipart/form-data) with one file in it:
 
     curl --data-binary @hana.png 'http://127.0.0.1:8000/api/transfer?samples=10&seed=0'
     curl -F image=@hana.png http://127.0.0.1:8000/api/transfer
@@ -29,31 +31,43 @@ The answer is JSON, and the same bytes for the same question:
 | `used` | left, top, right, bottom of the part of the picture that was read, in its pixels |
 | `samples`, `seed`, `temperature`, `box` | the numbers used |
 
-`GET /api/health` says that the server is up, how many requests are waiting, and its limits. `GET /api/examples` lists the pictures that
-come with the page: `{kanji, code_point, name, url}`.
+`GET /api/health` says that the server is up, how many requests are waiting, and its limits. `GET
+/api/examples` lists the pictures that come with the page: `{kanji, code_point, name, url}`.
 
-Every error is one line, `{"error": "…"}`: 400 (a bad number, an empty, damaged or blank picture, a foreign Host), 403 (sent by another
-site's page), 404, 405, 408 (the upload takes too long), 413 (too many bytes or pixels), 415 (not a picture), 503 (too many waiting; come
-back after `Retry-After` seconds).
+Every error is one line, `{"error": "…"}`: 400 (a bad number, an empty, damaged or blank picture, a
+foreign Host), 403 (sent by another site's page), 404, 405, 408 (the upload takes too long), 413
+(too many bytes or pixels), 415 (not a picture), 503 (too many waiting; come back after
+`Retry-After` seconds).
 
-Pictures are decoded and drawn one at a time: so memory is bounded, and what is drawn of a picture is bit for bit what it gets alone.
+Pictures are decoded and drawn one at a time: so memory is bounded, and what is drawn of a picture
+is bit for bit what it gets alone.
 """
+
 from __future__ import annotations
 
 
 def app(model, **options):
-    """The Starlette application around a `KuzushijiTransfer`; options as in `transfer.web.server.build`."""
+    """The Starlette application around a `KuzushijiTransfer`; options as in
+    `transfer.web.server.build`."""
     from transfer.web.server import build
 
     return build(model, **options)
 
 
-def serve(host: str = "127.0.0.1", port: int = 8000, weights=None, hosts: tuple[str, ...] = (), max_bytes: int = 20_000_000,
-          max_waiting: int = 32) -> int:
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    weights=None,
+    hosts: tuple[str, ...] = (),
+    max_bytes: int = 20_000_000,
+    max_waiting: int = 32,
+) -> int:
     """Serve the page until Ctrl-C; returns the exit code: 0, or 2 with one line on stderr.
 
-    host: address to listen on; others than this machine reach it only where this is not 127.0.0.1. port: 0 takes any free one.
-    weights: runs or weights folder, None for the shipped ones. hosts: further names under which the page is opened (a proxy's, say).
+    host: address to listen on; others than this machine reach it only where this is not 127.0.0.1.
+    port: 0 takes any free one.
+    weights: runs or weights folder, None for the shipped ones. hosts: further names under which the
+    page is opened (a proxy's, say).
     max_bytes: largest upload. max_waiting: requests in line before the next is turned away.
     """
     from transfer.web.listen import listen

@@ -1,4 +1,5 @@
 """A `Result`, and how its picture was read -> the JSON of `POST /api/transfer`."""
+
 from __future__ import annotations
 
 import json
@@ -9,21 +10,40 @@ from transfer.formats import candidates, rounded
 
 
 def answer(result, read, seed: int, temperature: float) -> dict:
-    """What `transfer.web` documents, of plain lists and numbers. read: a `transfer.images.Reading`."""
+    """What `transfer.web` documents, of plain lists and numbers. read: a
+    `transfer.images.Reading`."""
     return {
-        "verdict": result.verdict, "familiarity": _number(result.familiarity), "note": read.note, "used": list(read.box),
+        "verdict": result.verdict,
+        "familiarity": _number(result.familiarity),
+        "note": read.note,
+        "used": list(read.box),
         "candidates": candidates(result),
-        "drawings": [{"character": character, "score": round(float(score), 4), "sample": int(sample),
-                      "strokes": rounded(strokes), "svg": result.svg(i)}
-                     for i, (character, score, sample, strokes) in enumerate(zip(result.written, result.scores, result.order,
-                                                                                 result.strokes))],
-        "image": result.image.tolist(), "pixels": _rows(result.pixels), "uncertainty": _rows(result.uncertainty),
-        "samples": len(result.strokes), "seed": seed, "temperature": temperature, "box": 109,
+        "drawings": [
+            {
+                "character": character,
+                "score": round(float(score), 4),
+                "sample": int(sample),
+                "strokes": rounded(strokes),
+                "svg": result.svg(i),
+            }
+            for i, (character, score, sample, strokes) in enumerate(
+                zip(result.written, result.scores, result.order, result.strokes)
+            )
+        ],
+        "image": result.image.tolist(),
+        "pixels": _rows(result.pixels),
+        "uncertainty": _rows(result.uncertainty),
+        "samples": len(result.strokes),
+        "seed": seed,
+        "temperature": temperature,
+        "box": 109,
     }
 
 
 def encode(described: dict) -> bytes:
-    return json.dumps(described, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return json.dumps(
+        described, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+    ).encode()
 
 
 def _number(value: float) -> float | None:

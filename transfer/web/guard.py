@@ -1,9 +1,12 @@
-"""What every request passes first, and every answer last: foreign hosts and foreign pages are refused, safe headers are set.
+"""What every request passes first, and every answer last: foreign hosts and foreign pages are
+refused, safe headers are set.
 
-A page on another site can make a visitor's browser call 127.0.0.1. It cannot read the answers, but it could make the machine work; and a
-name of its own that it lets point to 127.0.0.1 (DNS rebinding) would even let it read. So Host must be a name of ours, and a POST must
-come from our own page or from no page at all.
+A page on another site can make a visitor's browser call 127.0.0.1. It cannot read the answers, but
+it could make the machine work; and a name of its own that it lets point to 127.0.0.1 (DNS
+rebinding) would even let it read. So Host must be a name of ours, and a POST must come from our own
+page or from no page at all.
 """
+
 from __future__ import annotations
 
 import ipaddress
@@ -15,7 +18,7 @@ from starlette.responses import JSONResponse
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'none'; "
-                               "frame-ancestors 'none'",
+    "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -47,7 +50,9 @@ class Guard:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
-                headers.setdefault("Cache-Control", "no-store" if scope["path"].startswith("/api/") else "no-cache")
+                headers.setdefault(
+                    "Cache-Control", "no-store" if scope["path"].startswith("/api/") else "no-cache"
+                )
             await send(message)
 
         refused = self._refusal(Headers(scope=scope), scope["method"])
@@ -56,7 +61,12 @@ class Guard:
     def _refusal(self, headers: Headers, method: str) -> JSONResponse | None:
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._ours(hosts[0]):
-            return JSONResponse({"error": "this server has another name; open it by the address that it printed when it started"}, 400)
+            return JSONResponse(
+                {
+                    "error": "this server has another name; open it by the address that it printed when it started"
+                },
+                400,
+            )
         if method in ("GET", "HEAD", "OPTIONS"):
             return None
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")

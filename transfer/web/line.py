@@ -1,4 +1,6 @@
-"""Who may come in, and whose turn it is: one piece of work at a time in a thread, a bounded line before it."""
+"""Who may come in, and whose turn it is: one piece of work at a time in a thread, a bounded line
+before it."""
+
 from __future__ import annotations
 
 import asyncio
@@ -19,7 +21,8 @@ class Busy(Exception):
 
 
 class Line:
-    """At most `longest` requests and `room` bytes of uploads are held at once; work is done first come, first served."""
+    """At most `longest` requests and `room` bytes of uploads are held at once; work is done first
+    come, first served."""
 
     def __init__(self, longest: int, room: int):
         self.longest, self.room = longest, room
@@ -41,12 +44,14 @@ class Line:
             self.held -= size
 
     async def work(self, function: Callable, gone: Callable):
-        """What function() returns, or None where `await gone()` says that nobody waits for it any more."""
+        """What function() returns, or None where `await gone()` says that nobody waits for it any
+        more."""
         async with self.turn:
             if await gone():
                 return None
             start = time.monotonic()
-            # Not abandoned when the request is cancelled: the thread goes on, and two at a time would break the promise.
+            # Not abandoned when the request is cancelled: the thread goes on, and two at a time
+            # would break the promise.
             done = await anyio.to_thread.run_sync(function, abandon_on_cancel=False)
             self.seconds += 0.2 * (time.monotonic() - start - self.seconds)
             return done

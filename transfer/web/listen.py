@@ -1,4 +1,5 @@
 """`serve`: a socket, the models warmed up, and uvicorn between them."""
+
 from __future__ import annotations
 
 import socket
@@ -14,15 +15,21 @@ def listen(host, port, weights, hosts, max_bytes, max_waiting) -> int:
         import starlette  # noqa: F401
         import uvicorn
     except ImportError as error:
-        return fail(f"the web page needs the package {error.name}; pip install 'kuzushiji-transfer[serve]'")
+        return fail(
+            f"the web page needs the package {error.name}; pip install 'kuzushiji-transfer[serve]'"
+        )
     if not 0 <= port <= 65535:
         return fail(f"--port is {port}; give 1 to 65535, or 0 for any free one")
     try:
         # Before the models are loaded: a port that is taken should not cost half a minute.
-        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listener = socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        )
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        return fail(f"cannot listen on {host} port {port} ({reason}); choose others with --host, --port")
+        return fail(
+            f"cannot listen on {host} port {port} ({reason}); choose others with --host, --port"
+        )
 
     from transfer.web.server import build
     from transfer.weights import WeightsError
@@ -35,11 +42,22 @@ def listen(host, port, weights, hosts, max_bytes, max_waiting) -> int:
             return fail(str(error))
         warm(model)
         name = f"[{host}]" if ":" in host else host
-        print(f"kuzushiji-transfer is at http://{name}:{listener.getsockname()[1]}/ (Ctrl-C stops it)", flush=True)
+        print(
+            f"kuzushiji-transfer is at http://{name}:{listener.getsockname()[1]}/ (Ctrl-C stops it)",
+            flush=True,
+        )
         # No access log: it would name who asked for what.
-        settings = uvicorn.Config(build(model, host=host, hosts=hosts, max_bytes=max_bytes, max_waiting=max_waiting), log_level="warning",
-                                  access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=5,
-                                  limit_concurrency=8 * max_waiting, lifespan="off", ws="none")
+        settings = uvicorn.Config(
+            build(model, host=host, hosts=hosts, max_bytes=max_bytes, max_waiting=max_waiting),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=5,
+            limit_concurrency=8 * max_waiting,
+            lifespan="off",
+            ws="none",
+        )
         try:
             uvicorn.Server(settings).run(sockets=[listener])
         except KeyboardInterrupt:

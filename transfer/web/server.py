@@ -1,4 +1,6 @@
-"""The Starlette application: the page, its files, and three API routes (documented in `transfer.web`)."""
+"""The Starlette application: the page, its files, and three API routes (documented in
+`transfer.web`)."""
+
 from __future__ import annotations
 
 import asyncio
@@ -31,21 +33,36 @@ from transfer.web.line import Busy, Line
 STATIC = Path(__file__).parent / "static"
 UPLOAD_SECONDS = 60
 MAX_PARTS = 100  # of a form; each costs the parser microseconds
-logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every form that is not right; the client is told
+logging.getLogger("python_multipart").setLevel(
+    logging.ERROR
+)  # it warns of every form that is not right; the client is told
 # Some systems' tables say text/plain, and with nosniff a browser then runs nothing.
 for kind, suffix in (("text/javascript", ".js"), ("text/css", ".css"), ("image/svg+xml", ".svg")):
     mimetypes.add_type(kind, suffix)
 
 
-def build(model, host: str = "127.0.0.1", hosts: tuple[str, ...] = (), max_bytes: int = 20_000_000, max_waiting: int = 32,
-          max_samples: int = 50) -> Starlette:
+def build(
+    model,
+    host: str = "127.0.0.1",
+    hosts: tuple[str, ...] = (),
+    max_bytes: int = 20_000_000,
+    max_waiting: int = 32,
+    max_samples: int = 50,
+) -> Starlette:
     """The application around `model` (a `KuzushijiTransfer`).
 
-    host, hosts: names that a request may call this server by, beside localhost. max_bytes: largest upload. max_waiting: requests
-    that are held at once. max_samples: drawings that one request may ask for.
+    host, hosts: names that a request may call this server by, beside localhost. max_bytes: largest
+    upload. max_waiting: requests that are held at once. max_samples: drawings that one request may
+    ask for.
     """
     line = Line(max_waiting, 8 * max_bytes)
-    limits = {"bytes": max_bytes, "pixels": images.MAX_PIXELS, "side": images.MAX_SIDE, "samples": max_samples, "waiting": max_waiting}
+    limits = {
+        "bytes": max_bytes,
+        "pixels": images.MAX_PIXELS,
+        "side": images.MAX_SIDE,
+        "samples": max_samples,
+        "waiting": max_waiting,
+    }
 
     async def transfer(request: Request) -> Response:
         asked = question(request.query_params, max_samples)
@@ -59,11 +76,22 @@ def build(model, host: str = "127.0.0.1", hosts: tuple[str, ...] = (), max_bytes
             found = await line.work(lambda: think(model, content, asked), request.is_disconnected)
         if found is None:
             raise ClientDisconnect()
-        return Response(found, media_type="application/json", headers={"Server-Timing": f"all;dur={1000 * (time.monotonic() - start):.0f}"})
+        return Response(
+            found,
+            media_type="application/json",
+            headers={"Server-Timing": f"all;dur={1000 * (time.monotonic() - start):.0f}"},
+        )
 
     def health(request: Request) -> JSONResponse:
-        return JSONResponse({"status": "ready", "version": version(), "waiting": line.waiting, "limits": limits,
-                             "temperature": model.temperature})
+        return JSONResponse(
+            {
+                "status": "ready",
+                "version": version(),
+                "waiting": line.waiting,
+                "limits": limits,
+                "temperature": model.temperature,
+            }
+        )
 
     def shown(request: Request) -> JSONResponse:
         return JSONResponse(examples())
@@ -81,13 +109,26 @@ def build(model, host: str = "127.0.0.1", hosts: tuple[str, ...] = (), max_bytes
         return Response(status_code=400)  # nobody reads it
 
     async def broken(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"error": "the server made a mistake; its terminal says which"}, 500, HEADERS)  # the guard is inside of this
+        return JSONResponse(
+            {"error": "the server made a mistake; its terminal says which"}, 500, HEADERS
+        )  # the guard is inside of this
 
     application = Starlette(
-        routes=[Route("/", page), Route("/api/transfer", transfer, methods=["POST"]), Route("/api/health", health),
-                Route("/api/examples", shown), Mount("/static", StaticFiles(directory=STATIC))],
+        routes=[
+            Route("/", page),
+            Route("/api/transfer", transfer, methods=["POST"]),
+            Route("/api/health", health),
+            Route("/api/examples", shown),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ],
         middleware=[Middleware(Guard, host=host, hosts=hosts)],
-        exception_handlers={Busy: busy, HTTPException: refused, ClientDisconnect: gone, Exception: broken})
+        exception_handlers={
+            Busy: busy,
+            HTTPException: refused,
+            ClientDisconnect: gone,
+            Exception: broken,
+        },
+    )
     application.router.redirect_slashes = False  # /static is nothing, not a way to /static/
     return application
 
@@ -97,7 +138,9 @@ def think(model, content: bytes, asked: dict) -> bytes:
     asked = dict(asked)
     if asked.pop("pixels"):
         if len(content) != 64 * 64:
-            raise HTTPException(400, f"pixels=1 takes 4096 bytes, the rows of a 64x64 image; {len(content)} came")
+            raise HTTPException(
+                400, f"pixels=1 takes 4096 bytes, the rows of a 64x64 image; {len(content)} came"
+            )
         read = images.Reading(np.frombuffer(content, np.uint8).reshape(64, 64), "", (0, 0, 64, 64))
     else:
         try:
@@ -110,12 +153,20 @@ def think(model, content: bytes, asked: dict) -> bytes:
 
 
 def status(content: bytes) -> int:
-    """415 for a file that is no picture, 413 for a picture with too many pixels, 400 for any other that was refused."""
+    """415 for a file that is no picture, 413 for a picture with too many pixels, 400 for any other
+    that was refused."""
     if not content:
         return 400
     try:
-        with Image.open(io.BytesIO(content), formats=[f for f in images.FORMATS if f in Image.OPEN]) as image:
-            return 413 if image.width * image.height > images.most_pixels(image.format) or max(image.size) > images.MAX_SIDE else 400
+        with Image.open(
+            io.BytesIO(content), formats=[f for f in images.FORMATS if f in Image.OPEN]
+        ) as image:
+            return (
+                413
+                if image.width * image.height > images.most_pixels(image.format)
+                or max(image.size) > images.MAX_SIDE
+                else 400
+            )
     except UnidentifiedImageError:
         return 415
     except Image.DecompressionBombError:
@@ -127,25 +178,39 @@ def status(content: bytes) -> int:
 def question(query, max_samples: int) -> dict:
     """Arguments of `transfer` and `pixels` from the query. Raises HTTPException 400."""
     asked = {"samples": 10, "seed": 0, "temperature": None, "top": 10, "pixels": 0}
-    bounds = {"samples": (1, max_samples), "seed": (0, 2**31 - 1), "top": (1, 100), "pixels": (0, 1)}
+    bounds = {
+        "samples": (1, max_samples),
+        "seed": (0, 2**31 - 1),
+        "top": (1, 100),
+        "pixels": (0, 1),
+    }
     for name, value in query.multi_items():
         if name not in asked:
-            raise HTTPException(400, f"there is no parameter {name[:40]!r}; there are {', '.join(asked)}")
+            raise HTTPException(
+                400, f"there is no parameter {name[:40]!r}; there are {', '.join(asked)}"
+            )
         try:
-            number = float(value) if name == "temperature" else int(value) if len(value) < 12 else None
+            number = (
+                float(value) if name == "temperature" else int(value) if len(value) < 12 else None
+            )
         except ValueError:
             number = None
         if name == "temperature":
             if number is None or not 0 < number <= 1:
-                raise HTTPException(400, f"temperature is {value[:40]!r}; give a number above 0 and up to 1")
+                raise HTTPException(
+                    400, f"temperature is {value[:40]!r}; give a number above 0 and up to 1"
+                )
         elif number is None or not bounds[name][0] <= number <= bounds[name][1]:
-            raise HTTPException(400, f"{name} is {value[:40]!r}; give {bounds[name][0]} to {bounds[name][1]}")
+            raise HTTPException(
+                400, f"{name} is {value[:40]!r}; give {bounds[name][0]} to {bounds[name][1]}"
+            )
         asked[name] = number
     return asked
 
 
 async def upload(request: Request, limit: int) -> bytes:
-    """The picture's bytes, from the body or from the form in it; never more than `limit` of them in memory. Raises HTTPException."""
+    """The picture's bytes, from the body or from the form in it; never more than `limit` of them in
+    memory. Raises HTTPException."""
     kept, size = [], 0
     try:
         async with asyncio.timeout(UPLOAD_SECONDS):
@@ -154,14 +219,19 @@ async def upload(request: Request, limit: int) -> bytes:
                 if size <= limit:
                     kept.append(chunk)
                     continue
-                # Clients that are cut off while they send do not read the answer: the rest is read, within reason, and dropped.
+                # Clients that are cut off while they send do not read the answer: the rest is read,
+                # within reason, and dropped.
                 kept.clear()
                 if size > 4 * limit:
                     break
     except TimeoutError:
-        raise HTTPException(408, f"the upload took more than {UPLOAD_SECONDS} s; send a smaller picture") from None
+        raise HTTPException(
+            408, f"the upload took more than {UPLOAD_SECONDS} s; send a smaller picture"
+        ) from None
     if size > limit:
-        raise HTTPException(413, f"the upload is larger than {limit / 1e6:g} MB; crop the picture to one character")
+        raise HTTPException(
+            413, f"the upload is larger than {limit / 1e6:g} MB; crop the picture to one character"
+        )
     content = b"".join(kept)
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data":
@@ -181,13 +251,24 @@ def from_form(content: bytes, boundary: bytes | None, limit: int) -> bytes:
         raise HTTPException(400, f"the form has more than {MAX_PARTS} parts; send one file")
     try:
         # Starlette's own forms put uploads above a megabyte on disk.
-        parser = FormParser("multipart/form-data", lambda field: None, keep, boundary=boundary, config={"MAX_MEMORY_FILE_SIZE": limit + 1})
+        parser = FormParser(
+            "multipart/form-data",
+            lambda field: None,
+            keep,
+            boundary=boundary,
+            config={"MAX_MEMORY_FILE_SIZE": limit + 1},
+        )
         parser.write(content)
         parser.finalize()
     except FormParserError:
-        raise HTTPException(400, "the form cannot be read; send multipart/form-data with one file, or the file alone as the body") from None
+        raise HTTPException(
+            400,
+            "the form cannot be read; send multipart/form-data with one file, or the file alone as the body",
+        ) from None
     if not files:
-        raise HTTPException(400, "there is no file in the form; name one, as in curl -F image=@hana.png")
+        raise HTTPException(
+            400, "there is no file in the form; name one, as in curl -F image=@hana.png"
+        )
     return files[0]
 
 
@@ -196,8 +277,14 @@ def examples() -> list[dict]:
     found = []
     for path in sorted((STATIC / "examples").glob("*.png")):
         name, _, code_point = path.stem.partition("_")
-        found.append({"kanji": chr(int(code_point[2:], 16)), "code_point": code_point, "name": name,
-                      "url": f"static/examples/{quote(path.name)}"})
+        found.append(
+            {
+                "kanji": chr(int(code_point[2:], 16)),
+                "code_point": code_point,
+                "name": name,
+                "url": f"static/examples/{quote(path.name)}",
+            }
+        )
     return found
 
 

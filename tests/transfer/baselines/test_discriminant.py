@@ -1,5 +1,6 @@
 """transfer.baselines.discriminant: against scikit-learn's formulas written out, and on classes
 whose directions are known."""
+
 import numpy as np
 import pytest
 from scipy import linalg

@@ -11,7 +11,7 @@ def slow(image):
     blurred = np.zeros((64, 64))
     for y in range(64):
         for x in range(64):
-            blurred[y, x] = kernel @ pixels[y:y + 5, x:x + 5] @ kernel
+            blurred[y, x] = kernel @ pixels[y : y + 5, x : x + 5] @ kernel
     down, right = np.gradient(blurred)
     cells = np.zeros((CELLS, CELLS, BINS))
     for y in range(64):

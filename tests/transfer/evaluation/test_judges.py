@@ -45,13 +45,17 @@ def test_views_are_by_another_hand_each_and_the_same_for_a_seed(sample_corpus):
     assert views.shape == (5, 3, 64, 64) and views.dtype == np.uint8
     assert (views == render_views(sample_corpus, glyphs, 3, seed=1)).all()
     assert len({v.tobytes() for v in views.reshape(-1, 64, 64)}) == 15
-    for view in views.reshape(-1, 64, 64):  # fitted: the larger side reaches the margin, nothing passes it by more than the pen
+    for view in views.reshape(
+        -1, 64, 64
+    ):  # fitted: the larger side reaches the margin, nothing passes it by more than the pen
         rows, columns = np.flatnonzero((view > 99).any(1)), np.flatnonzero((view > 99).any(0))
         assert 52 <= max(np.ptp(rows), np.ptp(columns)) <= 61
 
 
 def test_loss_is_the_smoothed_cross_entropy_of_features_standardised_over_the_batch():
-    config = dataclasses.replace(ClassifierConfig.tiny(), encoder=(8, 8, 8), hidden=8, label_smoothing=0.1)
+    config = dataclasses.replace(
+        ClassifierConfig.tiny(), encoder=(8, 8, 8), hidden=8, label_smoothing=0.1
+    )
     model = classifier.Classifier(config, 7, classifier.nnx.Rngs(0))
     images, labels = jax.random.uniform(jax.random.key(0), (4, 64, 64)), np.array([0, 3, 3, 6])
     features = np.asarray(model.features(images), np.float64)
@@ -66,8 +70,17 @@ def test_loss_is_the_smoothed_cross_entropy_of_features_standardised_over_the_ba
 
 @pytest.mark.parametrize("name", ["recogniser", "baseline"])
 def test_a_few_steps_learn_and_the_weights_answer(sample_corpus, tmp_path, name):
-    config = dataclasses.replace(ClassifierConfig.tiny(), encoder=(8, 16, 32), hidden=48, views=2, warp=0.3, steps=250,
-                                 warmup=10, learning_rate=4e-3, ema=0.95)
+    config = dataclasses.replace(
+        ClassifierConfig.tiny(),
+        encoder=(8, 16, 32),
+        hidden=48,
+        views=2,
+        warp=0.3,
+        steps=250,
+        warmup=10,
+        learning_rate=4e-3,
+        ema=0.95,
+    )
     task = getattr(judges, f"{name}_task")(config, sample_corpus)
     before = task.evaluate(jax.jit(task.init)(jax.random.key(0)))
     training.train(task, tmp_path / name)
@@ -77,12 +90,12 @@ def test_a_few_steps_learn_and_the_weights_answer(sample_corpus, tmp_path, name)
     images = np.asarray(sample_corpus.new.images[:70])
     log = judge.log_probabilities(images)
     assert log.shape == (70, len(judge.classes)) and np.allclose(np.exp(log).sum(1), 1, atol=1e-4)
-    np.testing.assert_allclose(judge.log_probabilities(images[66:]), log[66:], atol=1e-5)  # whatever stands beside
+    np.testing.assert_allclose(
+        judge.log_probabilities(images[66:]), log[66:], atol=1e-5
+    )  # whatever stands beside
     assert judge.sample and set(judge.classes) <= set(sample_corpus.new.code_points.tolist())
 
 
 def test_missing_judge_is_one_line(tmp_path):
     with pytest.raises(weights.WeightsError, match="recogniser"):
         judges.Judge(tmp_path, "recogniser")
-
-

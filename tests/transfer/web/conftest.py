@@ -1,4 +1,5 @@
 """The shipped weights behind a server on a free port, and pictures to send to it."""
+
 import socket
 import threading
 import time
@@ -46,8 +47,14 @@ class Serving:
         from transfer.web import app
 
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.server = uvicorn.Server(uvicorn.Config(app(model, **options), log_level="warning", lifespan="off", access_log=False))
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listener]}, daemon=True)
+        self.server = uvicorn.Server(
+            uvicorn.Config(
+                app(model, **options), log_level="warning", lifespan="off", access_log=False
+            )
+        )
+        self.thread = threading.Thread(
+            target=self.server.run, kwargs={"sockets": [self.listener]}, daemon=True
+        )
 
     def __enter__(self):
         self.thread.start()

@@ -1,4 +1,5 @@
 """What the server answers, to friend and foe."""
+
 import http.client
 import io
 import json
@@ -17,14 +18,16 @@ from PIL import Image
 pytest.importorskip("starlette", reason="no starlette here; pip install '.[serve]'")
 pytest.importorskip("python_multipart", reason="no python-multipart here; pip install '.[serve]'")
 pytest.importorskip("uvicorn", reason="no uvicorn here; pip install '.[serve]'")
-pytest.importorskip("httpx2", reason="no httpx2 here, which Starlette's test client needs; pip install '.[test]'")
-from starlette.testclient import TestClient  # noqa: E402
+pytest.importorskip(
+    "httpx2", reason="no httpx2 here, which Starlette's test client needs; pip install '.[test]'"
+)
+from starlette.testclient import TestClient
 
-from transfer.images import read_image  # noqa: E402
-from transfer.web import app  # noqa: E402
-from transfer.web.answer import answer, encode  # noqa: E402
-from transfer.web.guard import HEADERS  # noqa: E402
-from transfer.web.line import Busy, Line  # noqa: E402
+from transfer.images import read_image
+from transfer.web import app
+from transfer.web.answer import answer, encode
+from transfer.web.guard import HEADERS
+from transfer.web.line import Busy, Line
 
 HERE = "http://127.0.0.1:8000"
 
@@ -44,15 +47,26 @@ def first(client, examples):
 def one_line(response, status):
     assert response.status_code == status, response.text
     described = response.json()
-    assert list(described) == ["error"] and len(described["error"]) > 10 and "\n" not in described["error"], described
+    assert (
+        list(described) == ["error"]
+        and len(described["error"]) > 10
+        and "\n" not in described["error"]
+    ), described
     assert all(response.headers[name] == value for name, value in HEADERS.items())
     return described["error"]
 
 
 def png(width, height, rows=b"", mode=0):
-    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    chunk = lambda kind, data: (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    )
     header = struct.pack(">IIBBBBB", width, height, 8, mode, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows, 9))
+        + chunk(b"IEND", b"")
+    )
 
 
 def saved(array, kind="PNG"):
@@ -63,34 +77,68 @@ def saved(array, kind="PNG"):
 
 # ---- Answers
 
+
 def test_answer_is_what_the_model_makes_of_the_picture(first, model, examples):
     read = read_image(examples[0])
     [result] = model.transfer(read.image, samples=3, seed=5)
     assert first.status_code == 200 and first.headers["content-type"] == "application/json"
     assert first.content == encode(answer(result, read, 5, model.temperature))
     found = first.json()
-    assert np.array_equal(found["image"], result.image) and found["samples"] == 3 and found["seed"] == 5
+    assert (
+        np.array_equal(found["image"], result.image)
+        and found["samples"] == 3
+        and found["seed"] == 5
+    )
     assert found["verdict"] == result.verdict in ("sure", "not sure", "not a kanji")
-    assert found["familiarity"] is None if np.isnan(result.familiarity) else abs(found["familiarity"] - result.familiarity) < 1e-3
-    assert np.allclose(found["pixels"], result.pixels, atol=1e-4) and np.allclose(found["uncertainty"], result.uncertainty, atol=1e-4)
-    assert [(c["character"], c["code_point"]) for c in found["candidates"]] == [(c, f"U+{ord(c):04X}") for c, _ in result.candidates]
+    assert (
+        found["familiarity"] is None
+        if np.isnan(result.familiarity)
+        else abs(found["familiarity"] - result.familiarity) < 1e-3
+    )
+    assert np.allclose(found["pixels"], result.pixels, atol=1e-4) and np.allclose(
+        found["uncertainty"], result.uncertainty, atol=1e-4
+    )
+    assert [(c["character"], c["code_point"]) for c in found["candidates"]] == [
+        (c, f"U+{ord(c):04X}") for c, _ in result.candidates
+    ]
     for drawing, strokes in zip(found["drawings"], result.strokes, strict=True):
-        assert all(np.allclose(a, b, atol=0.006) for a, b in zip(drawing["strokes"], strokes, strict=True))
-        paths = etree.fromstring(drawing["svg"].encode()).findall(".//{http://www.w3.org/2000/svg}path")
+        assert all(
+            np.allclose(a, b, atol=0.006) for a, b in zip(drawing["strokes"], strokes, strict=True)
+        )
+        paths = etree.fromstring(drawing["svg"].encode()).findall(
+            ".//{http://www.w3.org/2000/svg}path"
+        )
         assert len(paths) == len(strokes) > 0
 
 
 def test_a_form_and_the_image_as_read_give_the_same_drawings(client, first, examples):
-    form = client.post("/api/transfer?samples=3&seed=5", files={"picture": ("a.png", examples[0])}, data={"more": "text"})
+    form = client.post(
+        "/api/transfer?samples=3&seed=5",
+        files={"picture": ("a.png", examples[0])},
+        data={"more": "text"},
+    )
     assert form.content == first.content
-    again = client.post("/api/transfer?samples=3&seed=5&pixels=1", content=bytes(np.uint8(first.json()["image"])))
-    assert again.json()["drawings"] == first.json()["drawings"] and again.json()["image"] == first.json()["image"]
+    again = client.post(
+        "/api/transfer?samples=3&seed=5&pixels=1", content=bytes(np.uint8(first.json()["image"]))
+    )
+    assert (
+        again.json()["drawings"] == first.json()["drawings"]
+        and again.json()["image"] == first.json()["image"]
+    )
 
 
 def test_seed_samples_and_top_are_obeyed(client, first, examples):
-    other = client.post("/api/transfer?samples=1&seed=6&top=4&temperature=0.5", content=examples[0]).json()
-    assert len(other["drawings"]) == 1 and len(other["candidates"]) == 4 and (other["seed"], other["temperature"]) == (6, 0.5)
-    assert [d["strokes"] for d in other["drawings"]] != [d["strokes"] for d in first.json()["drawings"] if d["sample"] == 0]
+    other = client.post(
+        "/api/transfer?samples=1&seed=6&top=4&temperature=0.5", content=examples[0]
+    ).json()
+    assert (
+        len(other["drawings"]) == 1
+        and len(other["candidates"]) == 4
+        and (other["seed"], other["temperature"]) == (6, 0.5)
+    )
+    assert [d["strokes"] for d in other["drawings"]] != [
+        d["strokes"] for d in first.json()["drawings"] if d["sample"] == 0
+    ]
 
 
 def test_many_at_once_get_what_each_gets_alone(address, model, examples):
@@ -109,9 +157,17 @@ def test_many_at_once_get_what_each_gets_alone(address, model, examples):
 
 def test_health_and_examples(client):
     health = client.get("/api/health").json()
-    assert health["status"] == "ready" and health["waiting"] == 0 and health["limits"]["bytes"] == 2_000_000
+    assert (
+        health["status"] == "ready"
+        and health["waiting"] == 0
+        and health["limits"]["bytes"] == 2_000_000
+    )
     listed = client.get("/api/examples").json()
-    assert len(listed) == 8 and {"kanji": "神", "code_point": "U+795E", "name": "kami", "url": listed[3]["url"]} == listed[3]
+    assert (
+        len(listed) == 8
+        and {"kanji": "神", "code_point": "U+795E", "name": "kami", "url": listed[3]["url"]}
+        == listed[3]
+    )
     for example in listed:
         with Image.open(io.BytesIO(client.get("/" + example["url"]).content)) as picture:
             assert picture.format == "PNG"
@@ -121,12 +177,20 @@ def test_health_and_examples(client):
 
 BAD = {
     "empty": (b"", 400, "empty"),
-    "cut short": (saved(np.random.default_rng(0).integers(0, 255, (200, 200), np.uint8))[:2000], 400, "damaged"),
+    "cut short": (
+        saved(np.random.default_rng(0).integers(0, 255, (200, 200), np.uint8))[:2000],
+        400,
+        "damaged",
+    ),
     "0x0": (png(0, 0), 415, "not a picture"),
     "bomb": (png(60_000, 60_000, bytes(1000)), 413, "too large"),
     "bomb within the pixels": (png(29_000, 3_000, bytes(100_000)), 400, "damaged"),
     "100,000 wide": (saved(np.zeros((1, 100_000), np.uint8)), 413, "too large"),
-    "svg": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><path d="M0 0h9"/></svg>', 415, "SVG"),
+    "svg": (
+        b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><path d="M0 0h9"/></svg>',
+        415,
+        "SVG",
+    ),
     "text": ("神".encode() * 50, 415, "not a picture"),
     "pdf": (b"%PDF-1.7\n" + bytes(500), 415, "not a picture"),
     "blank": (saved(np.full((90, 90), 255, np.uint8)), 400, "no ink"),
@@ -144,36 +208,79 @@ def test_animation_is_drawn_from_its_first_frame(client, examples):
     file = io.BytesIO()
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
     found = client.post("/api/transfer?samples=1", content=file.getvalue()).json()
-    alone = client.post("/api/transfer?samples=1", content=saved(np.asarray(Image.open(io.BytesIO(file.getvalue())).convert("RGB")))).json()
+    alone = client.post(
+        "/api/transfer?samples=1",
+        content=saved(np.asarray(Image.open(io.BytesIO(file.getvalue())).convert("RGB"))),
+    ).json()
     assert found["drawings"] == alone["drawings"]
 
 
-@pytest.mark.parametrize("query", ["samples=0", "samples=51", "samples=ten", "samples=" + "9" * 5000, "seed=-1", "seed=2147483648", "top=0",
-                                   "temperature=0", "temperature=nan", "temperature=1.5", "temperature=inf", "pixels=2", "sample=3"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "samples=0",
+        "samples=51",
+        "samples=ten",
+        "samples=" + "9" * 5000,
+        "seed=-1",
+        "seed=2147483648",
+        "top=0",
+        "temperature=0",
+        "temperature=nan",
+        "temperature=1.5",
+        "temperature=inf",
+        "pixels=2",
+        "sample=3",
+    ],
+)
 def test_bad_number_is_one_line(client, examples, query):
-    assert query.partition("=")[0] in one_line(client.post(f"/api/transfer?{query}", content=examples[0]), 400)
+    assert query.partition("=")[0] in one_line(
+        client.post(f"/api/transfer?{query}", content=examples[0]), 400
+    )
 
 
 def test_wrong_number_of_pixels(client, examples):
     assert "4096" in one_line(client.post("/api/transfer?pixels=1", content=examples[0]), 400)
 
 
-@pytest.mark.parametrize("body, kind", [(b"--x\r\nnonsense", "multipart/form-data; boundary=x"), (b"abc", "multipart/form-data"),
-                                        (b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nhi\r\n--x--\r\n',
-                                         "multipart/form-data; boundary=x")])
+@pytest.mark.parametrize(
+    "body, kind",
+    [
+        (b"--x\r\nnonsense", "multipart/form-data; boundary=x"),
+        (b"abc", "multipart/form-data"),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nhi\r\n--x--\r\n',
+            "multipart/form-data; boundary=x",
+        ),
+    ],
+)
 def test_broken_form_is_one_line(client, body, kind):
-    assert "form" in one_line(client.post("/api/transfer", content=body, headers={"content-type": kind}), 400)
+    assert "form" in one_line(
+        client.post("/api/transfer", content=body, headers={"content-type": kind}), 400
+    )
 
 
 def test_form_of_many_parts_is_not_read(client):
     body = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nhi\r\n' * 200 + b"--x--\r\n"
-    assert "parts" in one_line(client.post("/api/transfer", content=body, headers={"content-type": "multipart/form-data; boundary=x"}), 400)
+    assert "parts" in one_line(
+        client.post(
+            "/api/transfer",
+            content=body,
+            headers={"content-type": "multipart/form-data; boundary=x"},
+        ),
+        400,
+    )
 
 
 def test_upload_over_the_limit_is_refused_declared_or_not(client):
     large = bytes(2_000_001)
     assert "2 MB" in one_line(client.post("/api/transfer", content=large), 413)
-    assert "2 MB" in one_line(client.post("/api/transfer", content=(large[at:at + 65536] for at in range(0, len(large), 65536))), 413)
+    assert "2 MB" in one_line(
+        client.post(
+            "/api/transfer", content=(large[at : at + 65536] for at in range(0, len(large), 65536))
+        ),
+        413,
+    )
     assert client.get("/api/health").json()["waiting"] == 0
 
 
@@ -194,15 +301,38 @@ def test_uploads_touch_neither_disk_nor_log(client, monkeypatch, caplog):
 
 # ---- Strangers
 
-@pytest.mark.parametrize("method, path", [("GET", "/api/transfer"), ("PUT", "/api/transfer"), ("DELETE", "/api/health"), ("POST", "/"),
-                                          ("POST", "/static/main.js"), ("TRACE", "/")])
+
+@pytest.mark.parametrize(
+    "method, path",
+    [
+        ("GET", "/api/transfer"),
+        ("PUT", "/api/transfer"),
+        ("DELETE", "/api/health"),
+        ("POST", "/"),
+        ("POST", "/static/main.js"),
+        ("TRACE", "/"),
+    ],
+)
 def test_wrong_method(client, method, path):
     one_line(client.request(method, path), 405)
 
 
-@pytest.mark.parametrize("path", ["/static/../server.py", "/static/%2e%2e/server.py", "/static/..%2fserver.py", "/static/..%5cserver.py",
-                                  "/static//etc/passwd", "/static/%00", "/static/examples", "/static", "/../../etc/passwd", "/api/nothing",
-                                  "/static/" + "a" * 5000])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../server.py",
+        "/static/%2e%2e/server.py",
+        "/static/..%2fserver.py",
+        "/static/..%5cserver.py",
+        "/static//etc/passwd",
+        "/static/%00",
+        "/static/examples",
+        "/static",
+        "/../../etc/passwd",
+        "/api/nothing",
+        "/static/" + "a" * 5000,
+    ],
+)
 def test_no_way_out_of_the_static_folder(address, path):
     connection = http.client.HTTPConnection(*address, timeout=60)
     connection.request("GET", path)
@@ -211,23 +341,37 @@ def test_no_way_out_of_the_static_folder(address, path):
     assert response.status == 404 and list(described) == ["error"]
 
 
-@pytest.mark.parametrize("headers", [{"origin": "https://evil.example"}, {"origin": "null"}, {"origin": "http://["}, {"origin": "http://127.0.0.1:9000"},
-                                     {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"},
-                                     {"origin": HERE, "sec-fetch-site": "cross-site"}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://["},
+        {"origin": "http://127.0.0.1:9000"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": HERE, "sec-fetch-site": "cross-site"},
+    ],
+)
 def test_posts_from_other_pages_are_refused(client, examples, headers):
-    assert "other sites" in one_line(client.post("/api/transfer", content=examples[0], headers=headers), 403)
+    assert "other sites" in one_line(
+        client.post("/api/transfer", content=examples[0], headers=headers), 403
+    )
 
 
 def test_posts_from_our_own_page_are_not(client, examples):
     headers = {"origin": HERE, "sec-fetch-site": "same-origin"}
-    assert client.post("/api/transfer?samples=1", content=examples[0], headers=headers).status_code == 200
+    assert (
+        client.post("/api/transfer?samples=1", content=examples[0], headers=headers).status_code
+        == 200
+    )
 
 
 def test_posts_through_a_proxy_that_has_a_name_of_ours(model, examples):
     """nginx sends the browser's Origin, and as Host, unless it is told otherwise, the address that
     it asks."""
-    asked = (
-        lambda origin, *hosts: TestClient(app(model, hosts=hosts), HERE)
+    asked = lambda origin, *hosts: (
+        TestClient(app(model, hosts=hosts), HERE)
         .post(
             "/api/transfer?samples=1",
             content=examples[0],
@@ -246,21 +390,47 @@ def test_posts_through_a_proxy_that_has_a_name_of_ours(model, examples):
         )
 
 
-@pytest.mark.parametrize("name", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8000", "192.168.0.7", "[::1", "",
-                                  "a@b:c"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example:8000",
+        "192.168.0.7",
+        "[::1",
+        "",
+        "a@b:c",
+    ],
+)
 def test_foreign_host_is_refused(client, name):
     for path in ("/", "/api/health", "/static/main.js"):
         one_line(client.get(path, headers={"host": name}), 400)
 
 
 def test_hosts_that_are_ours(model):
-    answers = lambda name, **options: TestClient(app(model, **options), HERE).get("/api/health", headers={"host": name}).status_code
-    assert all(answers(name) == 200 for name in ("localhost", "LocalHost:99", "127.0.0.1:8000", "[::1]:8000"))
-    assert answers("10.0.0.5:8000", host="10.0.0.5") == answers("kuzushiji.example", hosts=("kuzushiji.example",)) == 200
-    assert answers("192.168.0.7:8000", host="0.0.0.0") == 200 and answers("evil.example", host="0.0.0.0") == 400
+    answers = lambda name, **options: (
+        TestClient(app(model, **options), HERE)
+        .get("/api/health", headers={"host": name})
+        .status_code
+    )
+    assert all(
+        answers(name) == 200
+        for name in ("localhost", "LocalHost:99", "127.0.0.1:8000", "[::1]:8000")
+    )
+    assert (
+        answers("10.0.0.5:8000", host="10.0.0.5")
+        == answers("kuzushiji.example", hosts=("kuzushiji.example",))
+        == 200
+    )
+    assert (
+        answers("192.168.0.7:8000", host="0.0.0.0") == 200
+        and answers("evil.example", host="0.0.0.0") == 400
+    )
 
 
-@pytest.mark.parametrize("path", ["/", "/static/main.js", "/static/style.css", "/api/health", "/nothing"])
+@pytest.mark.parametrize(
+    "path", ["/", "/static/main.js", "/static/style.css", "/api/health", "/nothing"]
+)
 def test_every_answer_has_safe_headers(client, path):
     headers = client.get(path).headers
     assert all(headers[name] == value for name, value in HEADERS.items())
@@ -273,6 +443,7 @@ def test_scripts_have_the_type_that_browsers_insist_on(client):
 
 
 # ---- Load and accidents
+
 
 class Slow:
     """The real model, but it waits for `go` and counts how many are at work at once."""
@@ -296,6 +467,7 @@ class Slow:
 def test_one_at_a_time_and_503_when_the_line_is_full(model, examples, serving):
     slow = Slow(model)
     with serving(slow, max_waiting=3) as address, ThreadPoolExecutor(3) as pool:
+
         def ask():
             connection = http.client.HTTPConnection(*address, timeout=120)
             connection.request("POST", "/api/transfer?samples=1", examples[0])
@@ -312,7 +484,11 @@ def test_one_at_a_time_and_503_when_the_line_is_full(model, examples, serving):
         while waiting() < 3:
             pass
         status, headers, described = ask()
-        assert status == 503 and 1 <= int(headers["retry-after"]) < 60 and "too many" in described["error"]
+        assert (
+            status == 503
+            and 1 <= int(headers["retry-after"]) < 60
+            and "too many" in described["error"]
+        )
         slow.go.set()
         assert [future.result()[0] for future in held] == [200, 200, 200]
         assert ask()[0] == 200 and waiting() == 0
@@ -347,7 +523,9 @@ def test_a_reader_who_left_costs_no_work(model, examples, serving):
         connections[1].close()
         slow.go.set()
         assert connections[0].getresponse().status == connections[2].getresponse().status == 200
-    assert slow.begun.acquire(timeout=1) and not slow.begun.acquire(blocking=False)  # two worked, not three
+    assert slow.begun.acquire(timeout=1) and not slow.begun.acquire(
+        blocking=False
+    )  # two worked, not three
 
 
 def test_an_accident_is_one_line(model, examples):

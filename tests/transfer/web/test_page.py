@@ -1,4 +1,5 @@
 """The page in a real browser: headless Chromium, driven by Playwright."""
+
 import http.client
 import http.server
 import io
@@ -16,15 +17,24 @@ from PIL import Image
 
 pytest.importorskip("starlette", reason="no starlette here; pip install '.[serve]'")
 pytest.importorskip("uvicorn", reason="no uvicorn here; pip install '.[serve]'")
-playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here; pip install '.[test]'")
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="no playwright here; pip install '.[test]'"
+)
 
 from transfer.images import read_image  # noqa: E402
 from transfer.web.answer import answer  # noqa: E402
 
 pytestmark = pytest.mark.slow  # half a minute on two cores
 PATH = "{http://www.w3.org/2000/svg}path"
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 DROP = """([bytes, name, type]) => {
     const data = new DataTransfer();
     if (bytes) data.items.add(new File([new Uint8Array(bytes)], name, {type}));
@@ -46,20 +56,37 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, address):
-    """open_page(path, **context options): the page, ready. Errors in its console, and requests to elsewhere, fail the test."""
+    """open_page(path, **context options): the page, ready. Errors in its console, and requests to
+    elsewhere, fail the test."""
     contexts, problems = [], []
 
     def opened(path="/", **options):
-        options = {"locale": "en-GB", "viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"} | options
-        contexts.append(browser.new_context(base_url=f"http://{address[0]}:{address[1]}", **options))
+        options = {
+            "locale": "en-GB",
+            "viewport": {"width": 1280, "height": 900},
+            "reduced_motion": "reduce",
+        } | options
+        contexts.append(
+            browser.new_context(base_url=f"http://{address[0]}:{address[1]}", **options)
+        )
         page = contexts[-1].new_page()
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: problems.append(str(error)))
-        # A refused picture is logged by the browser as a failed request; that is no error of the page.
-        page.on("console", lambda line: problems.append(line.text)
-                if line.type == "error" and not re.search("status of (4|503)", line.text) else None)
+        # A refused picture is logged by the browser as a failed request; that is no error of the
+        # page.
+        page.on(
+            "console",
+            lambda line: (
+                problems.append(line.text)
+                if line.type == "error" and not re.search("status of (4|503)", line.text)
+                else None
+            ),
+        )
         ours = re.compile(f"http://{address[0]}:{address[1]}/|blob:|data:")
-        page.on("request", lambda request: None if ours.match(request.url) else problems.append(request.url))
+        page.on(
+            "request",
+            lambda request: None if ours.match(request.url) else problems.append(request.url),
+        )
         page.goto(path)
         page.wait_for_selector("html[data-ready]")
         return page
@@ -81,7 +108,8 @@ def drawn(page):
 
 
 def until(page, expression):
-    """Waits until it is true. Not by wait_for_function: that needs eval, which the page's CSP forbids."""
+    """Waits until it is true. Not by wait_for_function: that needs eval, which the page's CSP
+    forbids."""
     end = time.monotonic() + 60
     while not page.evaluate(expression):
         assert time.monotonic() < end, expression
@@ -98,7 +126,9 @@ def watch(page):
 
 def sent(page):
     """Width and height of the picture that was sent last."""
-    return page.evaluate("async () => { const b = await createImageBitmap(window.uploaded); return [b.width, b.height]; }")
+    return page.evaluate(
+        "async () => { const b = await createImageBitmap(window.uploaded); return [b.width, b.height]; }"
+    )
 
 
 def downloaded(page, selector):
@@ -109,7 +139,9 @@ def downloaded(page, selector):
 
 
 def wide(page):
-    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    return page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
 
 
 def test_drop_a_file_and_download_what_is_drawn(open_page, model, examples):
@@ -120,7 +152,11 @@ def test_drop_a_file_and_download_what_is_drawn(open_page, model, examples):
     name, text = downloaded(page, "#svg")
     assert re.fullmatch(r"山 川-U\+[0-9A-F]{4,5}-seed0-1\.svg", name) and text == result.svg()
     root = etree.fromstring(text.encode())
-    assert len(root.findall(f".//{PATH}")) == len(result.strokes[0]) == page.locator("#paper .strokes path").count()
+    assert (
+        len(root.findall(f".//{PATH}"))
+        == len(result.strokes[0])
+        == page.locator("#paper .strokes path").count()
+    )
     name, text = downloaded(page, "#json")
     described = json.loads(text)
     assert (
@@ -129,8 +165,15 @@ def test_drop_a_file_and_download_what_is_drawn(open_page, model, examples):
         and described["drawings"][0]["svg"] == result.svg()
         and described["candidates"]
     )
-    assert page.locator("#candidates li").count() == 10 and page.locator("#drawings label").count() == 10
-    assert result.candidates[0][0] in page.inner_text("#status") == page.get_by_role("status").nth(1).inner_text()
+    assert (
+        page.locator("#candidates li").count() == 10
+        and page.locator("#drawings label").count() == 10
+    )
+    assert (
+        result.candidates[0][0]
+        in page.inner_text("#status")
+        == page.get_by_role("status").nth(1).inner_text()
+    )
     page.check("#drawings label:nth-child(3) input", force=True)
     name, text = downloaded(page, "#svg")
     assert name.endswith("-3.svg") and text == result.svg(2)
@@ -164,7 +207,11 @@ def test_a_link_draws_the_same_strokes_again(open_page, examples):
     assert "seed=77" in link and len(link) < 6000 and page.url == link
     other = open_page(link)
     drawn(other)
-    assert other.input_value("#seed") == "77" and other.url == link and other.is_checked("#drawings label:nth-child(2) input")
+    assert (
+        other.input_value("#seed") == "77"
+        and other.url == link
+        and other.is_checked("#drawings label:nth-child(2) input")
+    )
     assert downloaded(other, "#svg")[1] == text
     damaged = open_page(link[:-40])
     assert "damaged" in damaged.inner_text("#problem")
@@ -173,7 +220,9 @@ def test_a_link_draws_the_same_strokes_again(open_page, examples):
 def test_crop_by_pointer_and_the_way_back(open_page, examples):
     two = Image.new("L", (480, 240), 255)
     for at, content in enumerate((examples[7], examples[2])):
-        two.paste(Image.open(io.BytesIO(content)).convert("L").resize((200, 200)), (20 + 240 * at, 20))
+        two.paste(
+            Image.open(io.BytesIO(content)).convert("L").resize((200, 200)), (20 + 240 * at, 20)
+        )
     file = io.BytesIO()
     two.save(file, "PNG")
     page = open_page()
@@ -189,7 +238,10 @@ def test_crop_by_pointer_and_the_way_back(open_page, examples):
     page.mouse.move(*point(0.49, 0.98))
     page.mouse.up()
     box = page.locator("#box").bounding_box()
-    assert abs(box["width"] - 0.39 * area["width"]) < 6 and abs(box["height"] - 0.86 * area["height"]) < 6
+    assert (
+        abs(box["width"] - 0.39 * area["width"]) < 6
+        and abs(box["height"] - 0.86 * area["height"]) < 6
+    )
     watch(page)
     with page.expect_response("**/api/transfer?*"):
         page.click("#read")
@@ -198,7 +250,9 @@ def test_crop_by_pointer_and_the_way_back(open_page, examples):
     assert abs(width - 0.39 * 480) < 8 and abs(height - 0.86 * 240) < 8
     after = downloaded(page, "#svg")[1]
     page.click("#undo")
-    assert downloaded(page, "#svg")[1] == before and page.evaluate("document.getElementById('stage').classList.contains('full')")
+    assert downloaded(page, "#svg")[1] == before and page.evaluate(
+        "document.getElementById('stage').classList.contains('full')"
+    )
     assert page.get_attribute("#undo", "aria-disabled") == "true"
     assert after != before
 
@@ -210,7 +264,9 @@ def test_keys_alone_are_enough(open_page):
         for _ in range(60):
             page.keyboard.press("Tab")
             if page.evaluate("(s) => document.activeElement.matches(s)", identity):
-                outline = page.evaluate("getComputedStyle(document.activeElement.closest('label') ?? document.activeElement).outlineStyle")
+                outline = page.evaluate(
+                    "getComputedStyle(document.activeElement.closest('label') ?? document.activeElement).outlineStyle"
+                )
                 assert outline == "solid", identity
                 return
         raise AssertionError(f"{identity} is not reached by Tab")
@@ -223,13 +279,17 @@ def test_keys_alone_are_enough(open_page):
     tab_to("#drawings input")
     page.keyboard.press("ArrowDown")
     assert page.is_checked("#drawings label:nth-child(2) input")
-    page.evaluate("document.activeElement.blur(); document.querySelector('h1').tabIndex = -1; document.querySelector('h1').focus()")
+    page.evaluate(
+        "document.activeElement.blur(); document.querySelector('h1').tabIndex = -1; document.querySelector('h1').focus()"
+    )
     tab_to("#box")
     for _ in range(3):
         page.keyboard.press("Shift+ArrowLeft")
     tab_to(".corner.nw")
     page.keyboard.press("ArrowDown")
-    assert re.search(r"Selected: \d+ by \d+ of 200 by 260 pixels, from 0, [1-9]", page.inner_text("#crop-status"))
+    assert re.search(
+        r"Selected: \d+ by \d+ of 200 by 260 pixels, from 0, [1-9]", page.inner_text("#crop-status")
+    )
     tab_to("#read")
     watch(page)
     with page.expect_response("**/api/transfer?*"):
@@ -242,7 +302,11 @@ def test_keys_alone_are_enough(open_page):
     assert "Selected: 200 by 260 of" in page.inner_text("#crop-status")
     tab_to("#stroke")
     page.keyboard.press("Home")
-    assert page.locator("#paper .strokes path.unwritten").count() == page.locator("#paper .strokes path").count() > 1
+    assert (
+        page.locator("#paper .strokes path.unwritten").count()
+        == page.locator("#paper .strokes path").count()
+        > 1
+    )
     page.keyboard.press("ArrowRight")
     assert page.locator("#paper .strokes path:not(.unwritten)").count() == 1
     assert page.get_attribute("#stroke", "aria-valuetext").startswith("1 of")
@@ -253,7 +317,10 @@ def test_strokes_are_written_one_after_another(open_page):
     page.click("#examples li:nth-child(8) button")
     page.wait_for_selector("#paper .writing")
     total = page.locator("#paper .strokes path").count()
-    assert page.locator("#paper .strokes path.unwritten").count() < total and page.inner_text("#play") == "Pause"
+    assert (
+        page.locator("#paper .strokes path.unwritten").count() < total
+        and page.inner_text("#play") == "Pause"
+    )
     until(page, "document.querySelectorAll('#paper .writing, #paper .unwritten').length === 0")
     until(page, "document.getElementById('play').textContent === 'Play'")
     assert page.inner_text("#stroke-count") == f"{total} / {total}"
@@ -262,14 +329,21 @@ def test_strokes_are_written_one_after_another(open_page):
 
 
 def test_paste_and_choose(open_page, model, examples):
-    pasted, chosen = ([c for c, _ in model.transfer(read_image(examples[i]).image)[0].candidates] for i in (3, 6))
+    pasted, chosen = (
+        [c for c, _ in model.transfer(read_image(examples[i]).image)[0].candidates] for i in (3, 6)
+    )
     listed = lambda: page.locator("#candidates .kanji").all_inner_texts()
     page = open_page()
     data = page.evaluate_handle(DROP, [list(examples[3]), "", "image/png"])
-    page.evaluate("(data) => document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true}))", data)
+    page.evaluate(
+        "(data) => document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true}))",
+        data,
+    )
     drawn(page)
     assert listed() == pasted
-    page.set_input_files("#file", {"name": "moon.png", "mimeType": "image/png", "buffer": examples[6]})
+    page.set_input_files(
+        "#file", {"name": "moon.png", "mimeType": "image/png", "buffer": examples[6]}
+    )
     until(page, "document.getElementById('view').ariaLabel === 'The picture: moon.png'")
     drawn(page)
     assert listed() == chosen
@@ -281,7 +355,9 @@ def test_what_cannot_be_drawn_is_said(open_page, examples):
     drawn(page)
     drop(page, b"just text", "notes.txt", "text/plain")
     page.wait_for_selector("#problem:not(:empty)")
-    assert page.inner_text("#problem").startswith("This file is not a picture") and page.is_hidden("#answer")
+    assert page.inner_text("#problem").startswith("This file is not a picture") and page.is_hidden(
+        "#answer"
+    )
     page.click("#undo")
     assert page.inner_text("#problem") == "" and page.is_visible("#answer")
     drop(page, None)
@@ -307,8 +383,16 @@ def test_verdicts_are_shown_plainly(open_page, model, examples):
     read = read_image(examples[3])
     [result] = model.transfer(read.image)
     real = answer(result, read, 0, 0.1)
-    for verdict, words in (("sure", "Fairly sure"), ("not sure", "Not sure"), ("not a kanji", "Not a kanji")):
-        changes = {"verdict": verdict, "note": "used the largest of 3 pieces of ink that stand apart; x", "used": [10, 20, 90, 120]}
+    for verdict, words in (
+        ("sure", "Fairly sure"),
+        ("not sure", "Not sure"),
+        ("not a kanji", "Not a kanji"),
+    ):
+        changes = {
+            "verdict": verdict,
+            "note": "used the largest of 3 pieces of ink that stand apart; x",
+            "used": [10, 20, 90, 120],
+        }
         page.click("#examples li:nth-child(4) button")
         page.wait_for_selector(f"#verdict[data-verdict={verdict.replace(' ', '-')}]")
         assert page.inner_text("#verdict-name") == words and page.is_visible("#verdict")
@@ -323,7 +407,11 @@ def test_a_busy_server_is_asked_again(open_page):
     def busy_once(route):
         tries.append(1)
         if len(tries) == 1:
-            return route.fulfill(status=503, headers={"Retry-After": "1"}, json={"error": "too many requests are waiting"})
+            return route.fulfill(
+                status=503,
+                headers={"Retry-After": "1"},
+                json={"error": "too many requests are waiting"},
+            )
         return route.continue_()
 
     page.route("**/api/transfer?*", busy_once)
@@ -335,7 +423,9 @@ def test_a_busy_server_is_asked_again(open_page):
 
 @pytest.mark.parametrize("locale", ["en-GB", "ja-JP"])
 def test_a_phone_has_no_sideways_scrolling(open_page, locale):
-    page = open_page(locale=locale, viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
+    page = open_page(
+        locale=locale, viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True
+    )
     assert wide(page) == 0 and page.is_visible("label:has(#camera)")
     page.click("#examples li:nth-child(4) button")
     drawn(page)
@@ -350,7 +440,10 @@ def test_a_phone_has_no_sideways_scrolling(open_page, locale):
 
 def test_japanese(open_page, examples):
     page = open_page(locale="ja-JP")
-    assert page.get_attribute("html", "lang") == "ja" and page.inner_text("h1") == "くずし字から漢字へ" == page.title()
+    assert (
+        page.get_attribute("html", "lang") == "ja"
+        and page.inner_text("h1") == "くずし字から漢字へ" == page.title()
+    )
     drop(page, examples[2])
     drawn(page)
     assert "確率" in page.inner_text("#status")
@@ -374,8 +467,15 @@ def test_everything_has_a_name_for_a_screen_reader(open_page):
     assert nameless == []
     identities = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
     assert len(set(identities)) == len(identities)
-    for role, name in (("button", "Copy link"), ("slider", "Strokes shown"), ("radio", "Drawing 1"), ("img", "Drawing of"),
-                       ("group", "Selection"), ("region", "Drawing"), ("list", "Candidates")):
+    for role, name in (
+        ("button", "Copy link"),
+        ("slider", "Strokes shown"),
+        ("radio", "Drawing 1"),
+        ("img", "Drawing of"),
+        ("group", "Selection"),
+        ("region", "Drawing"),
+        ("list", "Candidates"),
+    ):
         assert page.get_by_role(role, name=name).first.is_visible() or role == "radio"
 
 
@@ -468,9 +568,9 @@ def test_the_first_frame_of_an_animation_is_empty(browser, model, examples):
     assert (still < 128).any()
     blank = shot(browser, animated, f"({AT})(0)")
     assert (blank > 250).all()
-    assert (
-        np.abs(shot(browser, animated, f"({AT})(1e6)").astype(int) - still).max() < 40
-    ), "the last frame is the whole character"
+    assert np.abs(shot(browser, animated, f"({AT})(1e6)").astype(int) - still).max() < 40, (
+        "the last frame is the whole character"
+    )
     at_once = shot(browser, animated)
     assert (at_once < 128).sum() < 0.5 * (still < 128).sum()
 
