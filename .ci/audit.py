@@ -1,8 +1,8 @@
 """Known vulnerabilities of the packages in constraints.txt, as the package index tells of them
 (what `pip-audit` asks it).
 
-    python .ci/audit.py            # exit code 1 where there are any, or where the index has no word
-    on a pinned version
+    # exit code 1 where there are any, or where the index has no word on a pinned version
+    python .ci/audit.py
 
 `pip-audit -r constraints.txt --no-deps --disable-pip --strict` does the same and more wherever the
 whole of PyPI can be reached. A mirror that knows each project's latest version only, as some do,

@@ -2,8 +2,8 @@
 docs/licences.md.
 
     python .ci/dependencies.py            # write both; run it where the tests have passed
-    python .ci/dependencies.py --check    # exit code 1 where they name other packages than the
-    project needs
+    # exit code 1 where they name other packages than the project needs
+    python .ci/dependencies.py --check
 
 Only what pyproject.toml asks for, its extras and what those ask for in turn is listed, not whatever
 else is installed.

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from data.entry import guarded
-from transfer import convolution
+from transfer.models import convolution
+from transfer.system.entry import guarded
 
 LAYERS = [
     (convolution.strided, 64, 1, 32, 4),

@@ -26,7 +26,7 @@ HEAD = """| drawing | seconds (range) | drawings/s | PyTorch, seconds | PyTorch 
 
 
 def _example() -> np.ndarray:
-    from transfer.images import load_image
+    from transfer.inference.images import load_image
 
     return load_image(EXAMPLE)
 
@@ -66,15 +66,17 @@ class Pipeline:
         import twins
         import twins_strokes
 
-        from transfer import augment, stages, vae, weights
-        from transfer.mdn import MDNConfig
-        from transfer.pipeline import PRETRAINED
+        from transfer.inference.pipeline import PRETRAINED
+        from transfer.models import augment, vae
+        from transfer.models.mdn import MDNConfig
+        from transfer.stages import encoding, strokes
+        from transfer.training import weights
 
         folder = folder or PRETRAINED
-        _, old, _, old_config = stages.load_vae(folder, "old")
-        _, new, _, new_config = stages.load_vae(folder, "new")
+        _, old, _, old_config = encoding.load_vae(folder, "old")
+        _, new, _, new_config = encoding.load_vae(folder, "new")
         params, arrays, described = weights.load(weights.find(folder, "mdn"))
-        decoder = stages.load_decoder(folder)
+        decoder = strokes.load_decoder(folder)
         if decoder.axes is None:
             raise SystemExit(
                 f"{folder}: its decoder writes point by point; the twin in PyTorch writes stroke by stroke (give --weights)"
@@ -174,8 +176,8 @@ def _nothing(config) -> dict:
 
 def many(weights: str, data: str, count: str) -> Callable:
     """A step that reads and draws `count` held-out images, ten drawings each."""
-    from data import corpus
     from transfer import KuzushijiTransfer
+    from transfer.data import corpus
 
     old = corpus.load(Path(data) if data else None, quiet=True).old
     held = np.concatenate([old.indices("val"), old.indices("zero-shot")])

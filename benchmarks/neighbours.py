@@ -2,9 +2,9 @@
 memory, and whether the answers are the same.
 
     pip install . scikit-learn
-    python benchmarks/neighbours.py                                  # 232,365 learned from, 4,096
-    of the 38,547 asked: some minutes python benchmarks/neighbours.py --asked 38547
+    python benchmarks/neighbours.py  # 232,365 learned from, 4,096 of the 38,547 asked: some minutes
     # all: twenty minutes, nearly all of them scikit-learn's
+    python benchmarks/neighbours.py --asked 38547
 
 The images are Kuzushiji-MNIST's test images, as they are and warped (`transfer.augment.warp`),
 where --data has them, else those of the sample corpus. scikit-learn is given float32 and float64 in
@@ -26,9 +26,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from data.entry import guarded
-from transfer import augment
 from transfer.baselines import knn
+from transfer.models import augment
+from transfer.system.entry import guarded
 
 
 def images(
@@ -36,13 +36,13 @@ def images(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
     """(number, 784) and (asked, 784) uint8, labels of the former, and where they are from; each a
     warped form of its own of some image."""
-    from data import kmnist
+    from transfer.data.published import kmnist
 
     if kmnist.present("kmnist", "test", data):
         kana, source = kmnist.load("kmnist", "test", data), "Kuzushiji-MNIST's test images"
         base, labels = kana.images, kana.labels
     else:
-        from data import corpus
+        from transfer.data import corpus
 
         old = corpus.load(data).old
         base, labels = old.images[:, 8:36, 8:36], np.arange(len(old.images)) % 49

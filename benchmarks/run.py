@@ -2,9 +2,9 @@
 side.
 
     pip install ".[benchmark]"
-    python benchmarks/run.py                                        # all rows, half an hour on two
-    cores python benchmarks/run.py --rows paper_vae draw --repeats 9 python benchmarks/run.py --rows
-    throughput --images 1828 --data DIR
+    python benchmarks/run.py  # all rows, half an hour on two cores
+    python benchmarks/run.py --rows paper_vae draw --repeats 9
+    python benchmarks/run.py --rows throughput --images 1828 --data DIR
 
 Each framework runs a row in a process of its own, which waits while the other works; repeats
 alternate, and the ratio is the median of the pairs' ratios. Nothing else should run on the machine.

@@ -110,8 +110,8 @@ def ask(address: tuple[str, int], content: bytes, seed: int) -> tuple[bytes, flo
 
 def right(made: list[bytes], answers: list[bytes], weights: Path | None) -> int:
     """How many answers are, byte for byte, what the model gives that picture in this process."""
-    from transfer.commands.arguments import load_model
-    from transfer.images import read_image
+    from transfer.inference.images import read_image
+    from transfer.inference.loading import load_model
     from transfer.web.answer import answer, encode
 
     model, count = load_model(weights), 0

@@ -52,13 +52,13 @@ def _tensors(*arrays):
 
 
 def paper_vae(framework: str) -> Problem:
-    from transfer import vae
+    from transfer.models import vae
 
     return _vae(framework, vae.VAEConfig.paper(), 100)
 
 
 def small_vae(domain: str, framework: str) -> Problem:
-    from transfer import vae
+    from transfer.models import vae
 
     config = vae.VAEConfig.small(domain)
     return _vae(framework, config, config.batch)
@@ -81,7 +81,7 @@ def _vae(framework: str, config, batch: int) -> Problem:
     import jax.numpy as jnp
     from flax import nnx
 
-    from transfer import augment, vae
+    from transfer.models import augment, vae
 
     model, params = _split(vae.VAE(config, classes, nnx.Rngs(0)))
     loss = lambda p, images, key: vae.loss(model(p), config, images, jnp.asarray(labels), key)[0]
@@ -97,7 +97,7 @@ def _vae(framework: str, config, batch: int) -> Problem:
 
 
 def classifier(preset: str, framework: str) -> Problem:
-    from transfer import classifier
+    from transfer.models import classifier
 
     config = getattr(classifier.ClassifierConfig, preset)()
     images, labels = _random(config.batch, 64, 64), np.arange(config.batch) % CLASSES
@@ -109,7 +109,7 @@ def classifier(preset: str, framework: str) -> Problem:
     import jax.numpy as jnp
     from flax import nnx
 
-    from transfer import augment
+    from transfer.models import augment
 
     model, params = _split(classifier.Classifier(config, CLASSES, nnx.Rngs(0)))
     loss = lambda p, images: classifier.loss(model(p), config, images, jnp.asarray(labels))[0]
@@ -131,7 +131,7 @@ def paper_mdn(framework: str) -> Problem:
     import jax.numpy as jnp
     from flax import nnx
 
-    from transfer import mdn
+    from transfer.models import mdn
 
     model, params = _split(mdn.build(mdn.MDNConfig.paper(), CLASSES, nnx.Rngs(0)))
     return Problem(
@@ -143,7 +143,7 @@ def paper_mdn(framework: str) -> Problem:
 
 
 def anchored_mdn(framework: str) -> Problem:
-    from transfer import mdn
+    from transfer.models import mdn
 
     config, batch = mdn.MDNConfig.small(), 1024  # of kept latents, as `alone` trains it
     z_old, means, labels = _normal(batch, 64), _normal(CLASSES, 64), 2 * np.arange(batch)
@@ -174,7 +174,7 @@ def anchored_mdn(framework: str) -> Problem:
 def lstm_decoder(units: str, framework: str) -> Problem:
     import jax.numpy as jnp
 
-    from transfer import sketch_rnn
+    from transfer.models import sketch_rnn
 
     config = sketch_rnn.SketchRNNConfig(units=int(units))
     rows = np.concatenate(
@@ -206,7 +206,7 @@ STROKES = 12
 
 
 def stroke_decoder(framework: str) -> Problem:
-    from transfer import stroke_rnn
+    from transfer.models import stroke_rnn
 
     config = stroke_rnn.StrokeRNNConfig.small()
     batch, many = config.batch, config.plan_batch
@@ -288,7 +288,7 @@ def step(row: str, framework: str) -> Callable:
     if framework == "torch":
         return _theirs(ROWS[row][0]("torch"))
     if framework == "xla":
-        from transfer import convolution
+        from transfer.models import convolution
 
         convolution.on_cpu = lambda: False
     problem = ROWS[row][0]("jax")
@@ -299,7 +299,7 @@ def _ours(problem: Problem, loss: Callable) -> Callable:
     import jax
     import optax
 
-    from transfer import devices
+    from transfer.system import devices
 
     optimizer = optax.adam(1e-3)
 

@@ -2,10 +2,10 @@
 paper's classification baselines.
 
     python experiments/classify.py --dataset kmnist --model knn
-    python experiments/classify.py --dataset k49 --model preact_resnet18 --regulariser
-    manifold_mixup python experiments/classify.py --dataset kkanji --model cnn --epochs 3        #
-    the built-in sample where there is no data python experiments/classify.py --dataset kmnist
-    --model preact_resnet18 --regulariser manifold_mixup --preset best
+    python experiments/classify.py --dataset k49 --model preact_resnet18 --regulariser manifold_mixup
+    # the built-in sample where there is no data
+    python experiments/classify.py --dataset kkanji --model cnn --epochs 3
+    python experiments/classify.py --dataset kmnist --model preact_resnet18 --regulariser manifold_mixup --preset best
 
 Without --preset the recipe is the published one; any of its settings is an option. Figures need:
 pip install ".[evaluate]"
@@ -17,11 +17,11 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from data import DataError
-from data.entry import guarded
-from transfer import options as command_line
-from transfer.training import Interrupted, TrainingError
-from transfer.weights import WeightsError
+from transfer.system.entry import guarded
+from transfer.system.errors import DataError
+from transfer.training import options as command_line
+from transfer.training.errors import Interrupted, TrainingError
+from transfer.training.weights import WeightsError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Options:
 
 @guarded
 def main() -> int:
-    from transfer import devices
     from transfer.baselines import datasets, run
     from transfer.baselines.task import BaselineConfig
+    from transfer.system import devices
 
     devices.connect(None)
     chosen = command_line.arguments(__doc__, Options(), {"cnn": BaselineConfig.published("cnn")})

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from transfer.images import heif_can_be_read
+from transfer.inference.images import heif_can_be_read
 
 MARGIN = 0.12  # of the character's frame, on each side
 TURNS = {

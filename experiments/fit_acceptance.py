@@ -1,9 +1,9 @@
 """Fit what tells Kuzushiji kanji from other pictures, and sure readings from unsure ones, to one
 set of weights; and measure it.
 
-    python experiments/fit_acceptance.py --weights runs/small --data DIR        # writes
-    runs/small/acceptance.safetensors python experiments/fit_acceptance.py --data DIR
-    # the shipped weights
+    # writes runs/small/acceptance.safetensors
+    python experiments/fit_acceptance.py --weights runs/small --data DIR
+    python experiments/fit_acceptance.py --data DIR  # the shipped weights
 
 Fitted on train images (and the data folder's brush fonts, if it has any), one half of val and
 `negatives.FITTED`; reported on the other half, on zero-shot characters and on kinds of pictures
@@ -27,13 +27,14 @@ from flax import nnx
 from image_robustness import wilson
 from tqdm import tqdm
 
-from data import DataError
-from data import corpus as corpora
-from data.entry import guarded
-from transfer import acceptance, weights
-from transfer.files import whole
-from transfer.images import ImageError, read_image
-from transfer.pipeline import PRETRAINED, KuzushijiTransfer
+from transfer.data import corpus as corpora
+from transfer.inference import acceptance
+from transfer.inference.images import ImageError, read_image
+from transfer.inference.pipeline import PRETRAINED, KuzushijiTransfer
+from transfer.system.entry import guarded
+from transfer.system.errors import DataError
+from transfer.system.files import whole
+from transfer.training import weights
 
 TRAIN, DISTURBED = 3000, 1000  # train images in all, and those of them that are seen as they come
 FONTS = (

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data import DataError
-from data import corpus as corpora
-from data.entry import guarded
+from transfer.data import corpus as corpora
 from transfer.evaluation.calibration import bootstrap
-from transfer.pipeline import PRETRAINED, KuzushijiTransfer
-from transfer.stages import in_gallery, old_examples
-from transfer.weights import WeightsError
+from transfer.inference.pipeline import PRETRAINED, KuzushijiTransfer
+from transfer.stages.encoding import in_gallery, old_examples
+from transfer.system.entry import guarded
+from transfer.system.errors import DataError
+from transfer.training.weights import WeightsError
 
 
 def ranks(candidates: list[list[str]], truth: list[str], same) -> np.ndarray:

@@ -1,8 +1,8 @@
 """In how many pictures does the first candidate change when a picture is compressed, turned,
 shaded, stained, cropped badly, …?
 
-    python experiments/image_robustness.py --data DIR                 # val images; the shipped
-    weights python experiments/image_robustness.py                            # the eight examples
+    python experiments/image_robustness.py --data DIR  # val images; the shipped weights
+    python experiments/image_robustness.py                            # the eight examples
 
 Every image is enlarged to a page, dark on white with a margin, and read; then disturbed in each way
 of `disturbances.KINDS`, and read again.
@@ -15,12 +15,12 @@ from pathlib import Path
 import disturbances
 import numpy as np
 
-from data import DataError
-from data import corpus as corpora
-from data.entry import guarded
-from transfer.images import ImageError, read_image
-from transfer.pipeline import PRETRAINED, KuzushijiTransfer
-from transfer.weights import WeightsError
+from transfer.data import corpus as corpora
+from transfer.inference.images import ImageError, read_image
+from transfer.inference.pipeline import PRETRAINED, KuzushijiTransfer
+from transfer.system.entry import guarded
+from transfer.system.errors import DataError
+from transfer.training.weights import WeightsError
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 APART = ("16 pixels", "32 pixels")

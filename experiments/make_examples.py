@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from data import fonts
-from data.entry import guarded
+from transfer.data.writing import fonts
+from transfer.system.entry import guarded
 
 # name, character, pixels (width, height), kind
 EXAMPLES = [

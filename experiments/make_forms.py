@@ -15,9 +15,9 @@ import unicodedata
 from collections import defaultdict
 from pathlib import Path
 
-from data import DataError
-from data import corpus as corpora
+from transfer.data import corpus as corpora
 from transfer.reading_aids import FORMS
+from transfer.system.errors import DataError
 
 DISTINCT = "鯰覈纔蔘踴"
 """Left out: Japanese writes other words with them than with what Taiwan or Hong Kong makes of

@@ -1,7 +1,7 @@
 """KanjiVG's stroke counts, radicals and components -> the table that `kuzushiji-transfer
 candidates` shows.
 
-python experiments/make_reading_aids.py --data DIR
+    python experiments/make_reading_aids.py --data DIR
 """
 
 import argparse
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data import DataError
-from data import corpus as corpora
-from data.entry import guarded
 from transfer import reading_aids
-from transfer.files import whole
+from transfer.data import corpus as corpora
+from transfer.system.entry import guarded
+from transfer.system.errors import DataError
+from transfer.system.files import whole
 
 DEPTH = 2
 

@@ -398,7 +398,7 @@ def icons(rng, count):
 
 def kana(rng, count, folder):
     """Cursive kana of Kuzushiji-MNIST's test split, 28x28, enlarged."""
-    from data import kmnist
+    from transfer.data.published import kmnist
 
     images = kmnist.load("kmnist", "test", folder).images
     return [

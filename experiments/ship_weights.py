@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data.entry import guarded
-from transfer import weights
 from transfer.evaluation import judges
-from transfer.pipeline import PRETRAINED
+from transfer.inference.pipeline import PRETRAINED
+from transfer.system.entry import guarded
+from transfer.training import weights
 
 LIMIT = 40e6
 

@@ -9,8 +9,10 @@ Settings that are given hold for both domains, all others are each domain's own 
 import sys
 from typing import Literal
 
-from transfer import options, stages, training, vae
-from transfer.vae import VAEConfig
+from transfer.models import vae
+from transfer.models.vae import VAEConfig
+from transfer.stages import autoencoders
+from transfer.training import loop, options
 
 
 def main(opts, given, corpus, domain):
@@ -20,8 +22,8 @@ def main(opts, given, corpus, domain):
         given, *(vae.unused(config, each) for each, config in zip(domains, configs))
     )
     for each, config in zip(domains, configs):
-        task = stages.vae_task(config, corpus, each)
-        training.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
+        task = autoencoders.vae_task(config, corpus, each)
+        loop.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,17 @@ python experiments/stage2_mdn.py --density joint --mixtures 50
 
 import sys
 
-from transfer import mdn, options, stages, training
-from transfer.mdn import MDNConfig
+from transfer.models import mdn
+from transfer.models.mdn import MDNConfig
+from transfer.stages import density
+from transfer.training import loop, options
 
 
 def main(opts, given, corpus):
     config = options.overridden(getattr(MDNConfig, opts.preset)(), given)
     options.refuse_unused(given, mdn.unused(config))
-    task = stages.mdn_task(config, corpus, opts.runs, opts.seed)
-    training.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
+    task = density.mdn_task(config, corpus, opts.runs, opts.seed)
+    loop.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,16 @@ settings of its own.
 
 import sys
 
-from transfer import options, stages, training
-from transfer.sketch_rnn import SketchRNNConfig
-from transfer.stroke_rnn import StrokeRNNConfig
+from transfer.models.sketch_rnn import SketchRNNConfig
+from transfer.models.stroke_rnn import StrokeRNNConfig
+from transfer.stages import strokes
+from transfer.training import loop, options
 
 
 def main(opts, given, corpus):
-    config = options.overridden(stages.decoder_preset(opts.preset), given)
-    task = stages.decoder_task(config, corpus, opts.runs, opts.seed)
-    training.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
+    config = options.overridden(strokes.decoder_preset(opts.preset), given)
+    task = strokes.decoder_task(config, corpus, opts.runs, opts.seed)
+    loop.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ Settings that are given hold for both, all others are each one's own preset.
 import sys
 from typing import Literal
 
-from transfer import options, training
-from transfer.classifier import ClassifierConfig
 from transfer.evaluation import judges
+from transfer.models.classifier import ClassifierConfig
+from transfer.training import loop, options
 
 
 def preset_of(name: str, which: str) -> ClassifierConfig:
@@ -27,7 +27,7 @@ def main(opts, given, corpus, which):
             task = judges.recogniser_task(config, corpus, opts.seed)
         else:
             task = judges.baseline_task(config, corpus)
-        training.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
+        loop.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
 
 
 if __name__ == "__main__":

@@ -38,10 +38,12 @@ import show
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from data import DataError, kmnist, splits
-from data import corpus as corpora
-from data.strokes import to_stroke3
-from transfer.sheet import draw_strokes
+from transfer.data import corpus as corpora
+from transfer.data import splits
+from transfer.data.published import kmnist
+from transfer.data.strokes import to_stroke3
+from transfer.output.sheet import draw_strokes
+from transfer.system.errors import DataError
 
 corpus = corpora.load(quiet=True)
 gallery = corpus.new.gallery()  # the standard form of every kanji
@@ -188,7 +190,7 @@ try:
     cursive, labels, which = kana.images, kana.labels.astype(int), "Kuzushiji-MNIST"
 except DataError:
     print(
-        "Kuzushiji-MNIST is not in the data folder and is left out (`python -m data download kmnist`); ten kanji of the corpus stand in.\n"
+        "Kuzushiji-MNIST is not in the data folder and is left out (`python -m transfer.data download kmnist`); ten kanji of the corpus stand in.\n"
     )
     largest = points[np.argsort(-count, kind="stable")[:10]]
     inside = np.flatnonzero(np.isin(corpus.old.code_points, largest))

@@ -37,19 +37,21 @@ import numpy as np
 import show
 from flax import nnx
 
-from data import corpus as corpora
-from transfer import KuzushijiTransfer, mdn, stages, vae
+from transfer import KuzushijiTransfer
 from transfer.cli import keep_compiled
-from transfer.pipeline import PRETRAINED
+from transfer.data import corpus as corpora
+from transfer.inference.pipeline import PRETRAINED
+from transfer.models import mdn, vae
+from transfer.output.sheet import draw_strokes
 from transfer.reading_aids import aid
-from transfer.sheet import draw_strokes
+from transfer.stages import encoding
 
 WEIGHTS = PRETRAINED  # or Path("../runs/small"), what your own training left
 
 keep_compiled()
 corpus = corpora.load(quiet=True)
 model = KuzushijiTransfer.load(WEIGHTS)
-paint = stages.painter(WEIGHTS)  # z_new (n, 64) -> pictures (n, 64, 64), ink 1
+paint = encoding.painter(WEIGHTS)  # z_new (n, 64) -> pictures (n, 64, 64), ink 1
 random = np.random.default_rng(0)
 print("the built-in sample" if corpus.is_sample else f"the published files in {corpus.folder}")
 
@@ -214,8 +216,8 @@ known = [
 known = np.sort(random.permutation(known)[:200])
 crowd = np.concatenate([random.permutation(train[points[train] == p])[:12] for p in known])
 asked_images = val[np.isin(points[val], known)]
-z_crowd, log_variance = stages.encode_images(WEIGHTS, "old", corpus.old.images[crowd])
-z_asked, _ = stages.encode_images(WEIGHTS, "old", corpus.old.images[asked_images])
+z_crowd, log_variance = encoding.encode_images(WEIGHTS, "old", corpus.old.images[crowd])
+z_asked, _ = encoding.encode_images(WEIGHTS, "old", corpus.old.images[asked_images])
 kl_old = np.asarray(vae.kl_divergence(z_crowd, log_variance)).mean(0)
 print(
     f"{len(crowd):,} images of {len(known)} characters; z_old: {kl_old.sum():.0f} nats an image, {np.sum(z_crowd.var(0) > 0.01)} units active"
@@ -265,8 +267,8 @@ if len(wrong):
 # its pictures are blurred.
 
 # %%
-graph, parameters, _, _ = stages.load_vae(WEIGHTS, "old")
-density_graph, density_parameters, gallery, code_points, _ = stages.load_mdn(WEIGHTS)
+graph, parameters, _, _ = encoding.load_vae(WEIGHTS, "old")
+density_graph, density_parameters, gallery, code_points, _ = encoding.load_mdn(WEIGHTS)
 a, b = z_asked[len(z_asked) // 3], z_asked[len(z_asked) // 2]
 line = jnp.asarray(a + np.linspace(0, 1, 10, dtype=np.float32)[:, None] * (b - a))
 painted = np.asarray(jax.nn.sigmoid(nnx.merge(graph, parameters).decode(line)))

@@ -34,12 +34,14 @@ import show
 from flax import nnx
 from IPython.display import HTML, display
 
-from data import corpus as corpora
-from data.strokes import to_stroke3
-from transfer import KuzushijiTransfer, mdn, stages, vae
+from transfer import KuzushijiTransfer
 from transfer.cli import keep_compiled
-from transfer.images import read_image
-from transfer.pipeline import PRETRAINED
+from transfer.data import corpus as corpora
+from transfer.data.strokes import to_stroke3
+from transfer.inference.images import read_image
+from transfer.inference.pipeline import PRETRAINED
+from transfer.models import mdn, vae
+from transfer.stages import encoding
 
 WEIGHTS = PRETRAINED  # or Path("../runs/small"), what your own training left
 EXAMPLES = next(
@@ -74,12 +76,12 @@ print("what had to be said about it:", reading.note or "nothing")
 # little, the same ones for every image.
 
 # %%
-mean, log_variance = stages.encode_images(WEIGHTS, "old", image[None])
+mean, log_variance = encoding.encode_images(WEIGHTS, "old", image[None])
 tell("mean of z_old", mean)
 tell("its standard deviations", np.exp(log_variance / 2))
-graph, parameters, gallery, code_points, calibration = stages.load_mdn(WEIGHTS)
+graph, parameters, gallery, code_points, calibration = encoding.load_mdn(WEIGHTS)
 density = nnx.merge(graph, parameters)
-old_graph, old_parameters, _, _ = stages.load_vae(WEIGHTS, "old")
+old_graph, old_parameters, _, _ = encoding.load_vae(WEIGHTS, "old")
 average = jax.jit(
     lambda images: vae.averaged_z(
         nnx.merge(old_graph, old_parameters), images, density.config.averaged
@@ -106,7 +108,7 @@ best = np.argsort(-scores)[:8]
 tell("log probability of every kanji", scores)
 z_new = np.asarray(gallery.mean)[best[:1]]
 tell("z_new, the highest peak", z_new)
-paint = stages.painter(WEIGHTS)
+paint = encoding.painter(WEIGHTS)
 show.rows(
     {"candidates": list(paint(np.asarray(gallery.mean)[best]))},
     [f"U+{code_points[i]:04X}  {np.exp(scores[i]):.1%}" for i in best],

@@ -36,11 +36,12 @@ import numpy as np
 import show
 from PIL import Image, ImageFont
 
-from data import corpus as corpora
-from data import fonts, sample, splits
-from data.prepare import prepare
 from transfer import KuzushijiTransfer
-from transfer.images import read_image
+from transfer.data import corpus as corpora
+from transfer.data import sample, splits
+from transfer.data.prepare import prepare
+from transfer.data.writing import fonts
+from transfer.inference.images import read_image
 
 STEPS = {"stage1_vae.py": 100, "stage2_mdn.py": 60, "stage3_sketch_rnn.py": 40}  # or None each
 WORK = Path(
@@ -168,8 +169,8 @@ show.rows(
 # In a terminal; an hour and a half on two CPU cores, minutes on a GPU. The data sets' pages and
 # licences are in [data/README.md](../data/README.md).
 #
-#     python -m data download kkanji kanjivg --data DIR
-#     python -m data prepare --data DIR
+#     python -m transfer.data download kkanji kanjivg --data DIR
+#     python -m transfer.data prepare --data DIR
 #     kuzushiji-transfer train --data DIR
 #     kuzushiji-transfer evaluate --data DIR --weights runs/small
 #     kuzushiji-transfer draw examples/*.png --weights runs/small --out drawings
@@ -250,5 +251,5 @@ show.rows(
 # dozen characters are enough to try it, not to read with. To *add* a font's characters to the real
 # images instead, for rare kanji and for those without any image:
 #
-#     python -m data fonts FONT.ttf --data DIR
+#     python -m transfer.data fonts FONT.ttf --data DIR
 #     python experiments/stage1_vae.py --data DIR --fonts 0.2

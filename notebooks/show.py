@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-from transfer.sheet import draw_strokes, grey
+from transfer.output.sheet import draw_strokes, grey
 
 
 def panel(thing) -> np.ndarray:

@@ -229,7 +229,7 @@ def wrong_command(words: list[str], run_help: bool) -> str:
             else f"what is {program}?"
         )
     if arguments[:2] == ["-m", "data"]:
-        from data.__main__ import _parser
+        from transfer.data.__main__ import _parser
 
         return parsed(_parser(), arguments[2:])
     if arguments[:2] == ["-m", "pytest"]:
@@ -269,13 +269,13 @@ def test_scripts_have_the_options_that_are_told(document):
 
 def test_commands_are_found_and_wrong_ones_noticed(capsys):
     text = (
-        "Say `python -m data info` or `python experiments/none.py`.\n\n    python -m data download kkanji \\\n      --data DIR   # a word\n\n"
+        "Say `python -m transfer.data info` or `python experiments/none.py`.\n\n    python -m transfer.data download kkanji \\\n      --data DIR   # a word\n\n"
         "```bash\npython -m pip install . && kuzushiji-transfer draw a.png --out b\n```\n\n    CUDA_VISIBLE_DEVICES=0 python x.py\n    old ──► new\n"
     )
     assert sorted(map(" ".join, commands(text))) == [
         "kuzushiji-transfer draw a.png --out b",
-        "python -m data download kkanji --data DIR",
-        "python -m data info",
+        "python -m transfer.data download kkanji --data DIR",
+        "python -m transfer.data info",
         "python -m pip install .",
         "python experiments/none.py",
         "python x.py",
@@ -283,7 +283,7 @@ def test_commands_are_found_and_wrong_ones_noticed(capsys):
     for line in (
         "kuzushiji-transfer draw",
         "kuzushiji-transfer paint a.png",
-        "python -m data prepare --none",
+        "python -m transfer.data prepare --none",
         "python experiments/none.py",
         'python -m pip install ".[none]"',
         "python -m pytest tests/none.py",

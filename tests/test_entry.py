@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from data import entry
-from data.errors import DataError
+from transfer.system import entry
+from transfer.system.errors import DataError
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = "examples/hana_U+82B1.png"

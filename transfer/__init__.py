@@ -7,14 +7,14 @@ What most programs need is in `transfer.pipeline` (the model and its `Result`) a
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transfer.pipeline import KuzushijiTransfer as KuzushijiTransfer
-    from transfer.pipeline import Result as Result
+    from transfer.inference.pipeline import KuzushijiTransfer as KuzushijiTransfer
+    from transfer.inference.result import Result as Result
 
 
 def __getattr__(name: str):
     # Lazily, so that `kuzushiji-transfer --help` and the scripts do not wait for jax.
     if name in ("KuzushijiTransfer", "Result"):
-        from transfer import pipeline
+        from transfer.inference import pipeline
 
         return getattr(pipeline, name)
     raise AttributeError(f"module 'transfer' has no attribute {name!r}")

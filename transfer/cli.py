@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from data.entry import guarded
-from transfer.commands import candidates, completion, draw, evaluate, info, serve, train
+from transfer.commands import candidates, completion, data, draw, evaluate, info, serve, train
 from transfer.commands.arguments import Help
+from transfer.system.entry import guarded
 
-COMMANDS = (draw, candidates, serve, train, evaluate, info, completion)
+COMMANDS = (draw, candidates, serve, train, evaluate, data, info, completion)
 """Each has `add(commands)`, which adds its parser and names the function that runs it; none imports
 jax before it runs."""
 
@@ -62,6 +61,8 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)
+    # The script for a shell's completion is made of the whole command line.
+    top.set_defaults(top=top)
     return top
 
 
@@ -71,27 +72,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     after Ctrl-C."""
     chosen = parser().parse_args(arguments)
     return chosen.run(chosen)
-
-
-def keep_compiled() -> None:
-    """Let XLA keep what it compiled in the user's cache, if there is one: the second run starts in
-    a fraction of the time."""
-    import jax
-
-    from data.folder import cache_folder
-
-    if (folder := cache_folder()) is None:
-        return
-    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
-    # Small ones too: a dozen of them make a quarter of a second, and a few kB each.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-
-def few_arenas() -> None:
-    """Let glibc's malloc have two arenas instead of eight a core: what one thread gives back
-    another can then use, and the memory of a process that lives for long stays flat. To be called
-    before there are threads; does nothing where the C library is another."""
-    try:
-        ctypes.CDLL(None).mallopt(-8, 2)  # M_ARENA_MAX
-    except (AttributeError, OSError, TypeError):
-        pass

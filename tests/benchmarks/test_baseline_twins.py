@@ -18,7 +18,7 @@ from transfer.baselines.task import BaselineConfig
 
 torch = pytest.importorskip("torch", reason="the twins need PyTorch: pip install '.[benchmark]'")
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import twins_baselines as twins  # noqa: E402
+import twins_baselines as twins
 
 BATCH, CLASSES = 12, 7
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from transfer import classifier, mdn, sketch_rnn, stroke_rnn, vae
+from transfer.models import classifier, mdn, sketch_rnn, stroke_rnn, vae
 
 torch = pytest.importorskip("torch", reason="the twins need PyTorch: pip install '.[benchmark]'")
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import twins  # noqa: E402
-import twins_strokes  # noqa: E402
+import twins
+import twins_strokes
 
 tensor = lambda a: torch.from_numpy(np.array(a))
 

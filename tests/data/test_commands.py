@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from published_files import image, kkanji_members, png, small_set, svg_zip, tar
 
-from data import DataError, splits
-from data.__main__ import main
-from data.info import histogram
-from data.prepare import prepare
+from transfer.data import splits
+from transfer.data.__main__ import main
+from transfer.data.info import histogram
+from transfer.data.prepare import prepare
+from transfer.system.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_without_a_command_it_tells_where_to_begin(capsys):
     assert main([]) == 0
     out = capsys.readouterr().out
-    assert "python -m data download" in out and "prepare" in out and "convert" in out
+    assert "python -m transfer.data download" in out and "prepare" in out and "convert" in out
 
 
 def test_info_of_the_kanji_sets(tmp_path, capsys):
@@ -44,7 +45,7 @@ def test_an_empty_folder_is_one_line_that_tells_the_command(tmp_path, capsys, na
     assert (
         len(err.splitlines()) == 1
         and str(tmp_path) in err
-        and f"python -m data download {name}" in err
+        and f"python -m transfer.data download {name}" in err
     )
     with pytest.raises(DataError, match="kkanji.tar"):
         prepare(tmp_path, progress=False)
@@ -110,7 +111,7 @@ def test_the_blank_images_are_listed():
 
 @pytest.mark.realdata
 def test_the_listed_blank_images_are_the_ones_that_prepare_drops(real_data):
-    from data import corpus
+    from transfer.data import corpus
 
     kept = set(corpus.load(real_data, quiet=True).old.names.tolist())
     assert not kept & splits.read_blank()

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from published_files import PATHS, svg, svg_zip, xml_gz
 
-from data import DataError, convert, kanjivg, sample, sketch_npz
-from data.strokes import distance_to_segment, from_stroke3
+from transfer.data import sample
+from transfer.data.formats import convert, sketch_npz
+from transfer.data.published import kanjivg
+from transfer.data.strokes import distance_to_segment, from_stroke3
+from transfer.system.errors import DataError
 
 GLYPHS = {
     "04e00": PATHS,
@@ -540,7 +543,7 @@ def test_command_line(release, tmp_path, capsys):
 
 @pytest.mark.realdata
 def test_kanjivg_round_trip(real_data, tmp_path):
-    from data.prepare import kanjivg_source
+    from transfer.data.prepare import kanjivg_source
 
     glyphs = [g for g in kanjivg.read(kanjivg_source(real_data)) if not g.variant][::200]
     small = xml_gz(tmp_path / "k.xml.gz", {g.id[4:]: [s.path for s in g.strokes] for g in glyphs})

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import DataError, catalogue, download
-from data.__main__ import main
-from data.catalogue import Published
+from transfer.data.__main__ import main
+from transfer.data.published import catalogue, download
+from transfer.data.published.catalogue import Published
+from transfer.system.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 BODY = np.random.default_rng(0).bytes(200_000)
@@ -471,7 +472,7 @@ def test_wrong_arguments_are_one_line_and_exit_2(tmp_path, arguments):
 
 def test_without_a_name_it_asks(monkeypatch, capsys):
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    from data import __main__ as program
+    from transfer.data import __main__ as program
 
     answers = iter(["x", "9", "1", "2"])
     monkeypatch.setattr("builtins.input", lambda prompt: next(answers))

@@ -14,21 +14,13 @@ import numpy as np
 import pytest
 from published_files import PATHS, image, kkanji_members, png, small_set, svg, svg_zip, tar
 
-from data import (
-    DataError,
-    convert,
-    kanjivg,
-    kkanji,
-    kmnist,
-    mnist,
-    prepare,
-    quickdraw,
-    sketch_npz,
-    splits,
-)
-from data import svg as svgs
-from data.__main__ import main
-from data.folder import is_leftover
+from transfer.data import prepare, splits
+from transfer.data.__main__ import main
+from transfer.data.formats import convert, quickdraw, sketch_npz
+from transfer.data.formats import svg as svgs
+from transfer.data.published import kanjivg, kkanji, kmnist, mnist
+from transfer.system.errors import DataError
+from transfer.system.folders import is_leftover
 
 PAGE = b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head></html>" * 9
 IMAGES = np.arange(3 * 28 * 28, dtype=np.uint8).reshape(3, 28, 28)

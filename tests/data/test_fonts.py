@@ -6,8 +6,9 @@ import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 
-from data import DataError, fonts
-from data.__main__ import main
+from transfer.data.__main__ import main
+from transfer.data.writing import fonts
+from transfer.system.errors import DataError
 
 
 def box(left, bottom, right, top):

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from data import DataError, corpus, hands
-from data.__main__ import main
+from transfer.data import corpus
+from transfer.data.__main__ import main
+from transfer.data.writing import hands
+from transfer.system.errors import DataError
 
 CROSS = [np.float32([(15, 55), (95, 55)]), np.float32([(55, 15), (55, 95)])]
 PLAIN = hands.Hand(

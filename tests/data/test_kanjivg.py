@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from published_files import PATHS, svg, svg_zip, xml_gz
 
-from data import DataError
-from data.kanjivg import (
+from transfer.data.published.kanjivg import (
     Component,
     Glyph,
     Stroke,
@@ -16,6 +15,7 @@ from data.kanjivg import (
     polylines_many,
     read,
 )
+from transfer.system.errors import DataError
 
 
 def test_absolute_and_relative_curves_agree():

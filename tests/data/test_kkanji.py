@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 from published_files import image, kkanji_members, png, tar
 
-from data import DataError
-from data.kkanji import read
+from transfer.data.published.kkanji import read
+from transfer.system.errors import DataError
 
 GOOD = "kkanji2/U+4E00/0123456789abcdef.png"
 

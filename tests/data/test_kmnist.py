@@ -8,8 +8,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from data import DataError, catalogue, kmnist
-from data.__main__ import main
+from transfer.data.__main__ import main
+from transfer.data.published import catalogue, kmnist
+from transfer.system.errors import DataError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8)
 LABELS = np.arange(20, dtype=np.uint8) % 10
@@ -82,7 +83,7 @@ def test_missing_files_are_named_with_the_command_that_gets_them(folder, tmp_pat
     with pytest.raises(
         DataError,
         match="kmnist-train-imgs.npz and kmnist-train-labels.npz missing; "
-        "`python -m data download kmnist",
+        "`python -m transfer.data download kmnist",
     ):
         kmnist.load("kmnist", "train", folder)
     (folder / "train-labels-idx1-ubyte.gz").write_bytes(
@@ -225,7 +226,7 @@ def test_the_published_files(real_data):
 
 @pytest.mark.realdata
 def test_the_published_checksums_and_sizes(real_data):
-    from data import download
+    from transfer.data.published import download
 
     checked = 0
     for file in catalogue.files():

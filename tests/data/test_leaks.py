@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 from published_files import small_set
 
-from data import DataError, corpus, leaks
-from data.__main__ import main
+from transfer.data import corpus, leaks
+from transfer.data.__main__ import main
+from transfer.system.errors import DataError
 
 
 def writing(seed: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data.locks import locked
+from transfer.system.locks import locked
 
 ROOT = Path(__file__).parents[2]
 HOLD = "import sys, time\nfrom pathlib import Path\nfrom data.locks import locked\nwith locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)"

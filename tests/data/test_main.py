@@ -55,5 +55,8 @@ def test_nothing_named_and_nothing_there_uses_the_sample_and_says_so_in_one_line
         assert done.returncode == 0, done.stderr
         assert "sample corpus" in done.stdout
         assert len(done.stderr.splitlines()) == 1
-        assert "kkanji.tar" in done.stderr and "python -m data prepare --data DIR" in done.stderr
+        assert (
+            "kkanji.tar" in done.stderr
+            and "python -m transfer.data prepare --data DIR" in done.stderr
+        )
     assert not list((tmp_path / "cache" / "kuzushiji").glob("*tmp*"))

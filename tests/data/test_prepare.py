@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from published_files import PATHS, image, kkanji_members, png, small_set, svg_zip, tar, xml_gz
 
-from data import DataError, corpus, splits
-from data.prepare import kanjivg_source, prepare
-from data.raster import rasterise
+from transfer.data import corpus, splits
+from transfer.data.prepare import kanjivg_source, prepare
+from transfer.data.raster import rasterise
+from transfer.system.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -278,7 +279,7 @@ def test_published_files_may_go_after_prepare_and_broken_arrays_are_named(tmp_pa
     assert len(corpus.load(folder).old.images) == 160
     array = folder / "prepared" / "kkanji" / "images.npy"
     array.write_bytes(array.read_bytes()[:5000])
-    with pytest.raises(DataError, match="images.npy.*python -m data prepare"):
+    with pytest.raises(DataError, match="images.npy.*python -m transfer.data prepare"):
         corpus.load(folder)
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from data import DataError
-from data.raster import BOX, rasterise
+from transfer.data.raster import BOX, rasterise
+from transfer.system.errors import DataError
 
 PX = BOX / 64  # box units of one pixel
 

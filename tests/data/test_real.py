@@ -5,10 +5,11 @@ import time
 import numpy as np
 import pytest
 
-from data import corpus, kanjivg, kkanji, splits
-from data.__main__ import main
-from data.prepare import kanjivg_source, kkanji_source
-from data.raster import rasterise
+from transfer.data import corpus, splits
+from transfer.data.__main__ import main
+from transfer.data.prepare import kanjivg_source, kkanji_source
+from transfer.data.published import kanjivg, kkanji
+from transfer.data.raster import rasterise
 
 pytestmark = pytest.mark.realdata
 

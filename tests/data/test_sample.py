@@ -7,7 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from data import DataError, kanjivg, kkanji, sample, sample_glyphs
+from transfer.data import sample
+from transfer.data.published import kanjivg, kkanji
+from transfer.data.sample import glyphs as drawn_glyphs
+from transfer.system.errors import DataError
 
 # Written down from school tables (the numbers taught in Japan), not from the sample.
 STROKES = {
@@ -43,9 +46,9 @@ def digests(folder):
 def test_about_200_kanji_of_more_than_40_components(glyphs):
     assert 180 <= len(glyphs) <= 220
     assert all(kanjivg.is_kanji(g.code_point) and g.variant == "" for g in glyphs)
-    assert [chr(g.code_point) for g in glyphs] == sample_glyphs.characters()
+    assert [chr(g.code_point) for g in glyphs] == drawn_glyphs.characters()
     parts = {
-        leaf.element for c in sample_glyphs.characters() for leaf in sample_glyphs.glyph(c).leaves()
+        leaf.element for c in drawn_glyphs.characters() for leaf in drawn_glyphs.glyph(c).leaves()
     }
     assert len(parts) > 40
 
@@ -67,13 +70,13 @@ def test_stroke_counts_are_the_ones_taught(glyphs):
     ],
 )
 def test_parts_come_in_writing_order_and_an_enclosure_closes_last(kanji, parts):
-    assert "".join(leaf.element for leaf in sample_glyphs.glyph(kanji).leaves()) == parts
+    assert "".join(leaf.element for leaf in drawn_glyphs.glyph(kanji).leaves()) == parts
 
 
 def test_composed_parts_stand_where_they_belong():
     def middle(kanji, leaf):
         return np.mean(
-            [s.curves.mean(axis=(0, 1)) for s in sample_glyphs.glyph(kanji).leaves()[leaf].items],
+            [s.curves.mean(axis=(0, 1)) for s in drawn_glyphs.glyph(kanji).leaves()[leaf].items],
             axis=0,
         )
 
@@ -95,7 +98,7 @@ def test_every_glyph_fills_the_box_and_stays_inside(glyphs):
 def test_paths_are_the_drawn_curves(glyphs):
     for glyph in glyphs:
         for read, drawn in zip(
-            glyph.strokes, sample_glyphs.glyph(chr(glyph.code_point)).strokes(), strict=True
+            glyph.strokes, drawn_glyphs.glyph(chr(glyph.code_point)).strokes(), strict=True
         ):
             assert np.abs(kanjivg.parse_path(read.path) - drawn.curves).max() < 0.011
             assert read.type == drawn.type
@@ -173,7 +176,7 @@ def test_a_reduced_corpus_is_a_part_of_the_whole():
 
 def test_the_whole_corpus_is_quick_to_make():
     start = time.process_time()
-    for character in sample_glyphs.characters()[::10]:
+    for character in drawn_glyphs.characters()[::10]:
         sample.render(character, 0)
     images = sum(sample.class_sizes().values())
     assert (
@@ -190,7 +193,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def test_unknown_kanji_are_refused():
     for unknown in ("亻", "鬱", "a"):
         with pytest.raises(KeyError):
-            sample_glyphs.glyph(unknown)
+            drawn_glyphs.glyph(unknown)
 
 
 @pytest.mark.realdata

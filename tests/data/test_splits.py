@@ -4,7 +4,8 @@ import random
 import numpy as np
 import pytest
 
-from data import DataError, splits
+from transfer.data import splits
+from transfer.system.errors import DataError
 
 LISTS = splits.read_lists()
 

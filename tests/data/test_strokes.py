@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from data import DataError
-from data.strokes import (
+from transfer.data.strokes import (
     distance_to_segment,
     from_stroke3,
     from_stroke5,
@@ -11,6 +10,7 @@ from data.strokes import (
     to_stroke3,
     to_stroke5,
 )
+from transfer.system.errors import DataError
 
 
 def deviation(points, kept):

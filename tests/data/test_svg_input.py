@@ -6,8 +6,11 @@ from PIL import Image
 from published_files import PATHS
 from published_files import svg as kanjivg_file
 
-from data import DataError, kanjivg, raster, svg
-from data.strokes import distance_to_segment
+from transfer.data import raster
+from transfer.data.formats import svg
+from transfer.data.published import kanjivg
+from transfer.data.strokes import distance_to_segment
+from transfer.system.errors import DataError
 
 
 def read(body, head='viewBox="0 0 109 109"', extra=""):

@@ -137,8 +137,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(monkeypatch, tmp_path):
 
     from safetensors.numpy import load_file
 
-    from transfer import training
     from transfer.baselines import datasets, task
+    from transfer.training import loop
 
     monkeypatch.setitem(networks.BLOCKS, "preact_resnet18", (1, 1))
     monkeypatch.delenv("KUZUSHIJI_DATA", raising=False)
@@ -154,7 +154,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(monkeypatch, tmp_path):
         watched=8,
     )
     built = task.build(task.fitted(config, data), data)
-    whole = load_file(training.train(built, tmp_path / "whole"))
+    whole = load_file(loop.train(built, tmp_path / "whole"))
     calls = []
 
     def stopping(params):
@@ -164,13 +164,13 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(monkeypatch, tmp_path):
         return built.evaluate(params)
 
     with pytest.raises(KeyboardInterrupt):
-        training.train(
+        loop.train(
             dataclasses.replace(built, evaluate=stopping),
             tmp_path / "stopped",
             checkpoint_seconds=0,
         )
     assert not (tmp_path / "stopped" / "weights").exists()
-    resumed = load_file(training.train(built, tmp_path / "stopped"))
+    resumed = load_file(loop.train(built, tmp_path / "stopped"))
     assert whole.keys() == resumed.keys() and any("statistics" in name for name in whole)
     for name, value in whole.items():
         np.testing.assert_array_equal(value, resumed[name], err_msg=name)

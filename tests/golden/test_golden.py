@@ -22,17 +22,21 @@ import jax
 import numpy as np
 import pytest
 
-# What the tests need of the package, in one place.
-from data import corpus as corpora
-from transfer import KuzushijiTransfer, weights
+from transfer import KuzushijiTransfer
 from transfer.cli import main
+
+# What the tests need of the package, in one place.
+from transfer.data import corpus as corpora
 from transfer.evaluation.judges import PRETRAINED as JUDGES
 from transfer.evaluation.judges import Judge
-from transfer.images import load_image
-from transfer.mdn import MDNConfig
-from transfer.pipeline import PRETRAINED
-from transfer.stages import decoder_preset, decoder_task, mdn_task, vae_task
-from transfer.vae import VAEConfig
+from transfer.inference.images import load_image
+from transfer.inference.pipeline import PRETRAINED
+from transfer.models.mdn import MDNConfig
+from transfer.models.vae import VAEConfig
+from transfer.stages.autoencoders import vae_task
+from transfer.stages.density import mdn_task
+from transfer.stages.strokes import decoder_preset, decoder_task
+from transfer.training import weights
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = [f"examples/{path.name}" for path in sorted((ROOT / "examples").glob("*.png"))]

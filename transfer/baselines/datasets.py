@@ -7,9 +7,9 @@ import hashlib
 
 import numpy as np
 
-from data import corpus as corpora
-from data import kmnist, mnist
-from transfer.stages import corpus_provenance, old_examples
+from transfer.data import corpus as corpora
+from transfer.data.published import kmnist, mnist
+from transfer.stages.encoding import corpus_provenance, old_examples
 
 DATASETS = ("mnist", "kmnist", "k49", "kkanji")
 

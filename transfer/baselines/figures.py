@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from transfer import augment
 from transfer.baselines import discriminant
 from transfer.baselines.datasets import Labelled
 from transfer.evaluation.classification import Answers, confused
-from transfer.files import whole
+from transfer.models import augment
+from transfer.system.files import whole
 
 CELL = 56
 

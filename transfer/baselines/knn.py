@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from transfer.devices import multiplies_bfloat16
+from transfer.system.devices import multiplies_bfloat16
 
 GROUP = 16
 """Training images that share one kept value."""

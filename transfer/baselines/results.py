@@ -10,7 +10,7 @@ import numpy as np
 
 from transfer.evaluation.calibration import bootstrap
 from transfer.evaluation.classification import Answers, by_frequency, measure
-from transfer.files import whole
+from transfer.system.files import whole
 
 PUBLISHED = {
     "mnist": {

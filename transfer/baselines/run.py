@@ -13,11 +13,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from transfer import training
 from transfer.baselines import figures, knn, results, task
 from transfer.baselines.datasets import Labelled
 from transfer.baselines.task import BaselineConfig
 from transfer.evaluation.classification import Answers
+from transfer.training import loop, metrics
 
 
 def folder_of(runs: Path, data: Labelled, config: BaselineConfig, preset: str) -> Path:
@@ -97,7 +97,7 @@ def run(
             and f.name not in ("epochs", "steps", "watched")
         }
         config = task.fitted(config, data)
-        training.train(task.build(config, data, seed), folder, seed, checkpoint_seconds)
+        loop.train(task.build(config, data, seed), folder, seed, checkpoint_seconds)
         out.mkdir(parents=True, exist_ok=True)
         size = data.train_images.shape[1]
         config, network, params = task.load(
@@ -120,7 +120,7 @@ def run(
             ).epochs
             if config.optimizer != "lbfgs"
             else 0,
-            "training_seconds": training.history(folder / "metrics.jsonl").seconds,
+            "training_seconds": metrics.history(folder / "metrics.jsonl").seconds,
             "asking_seconds": time.time() - begin,
             "flop": 3
             * task.networks.flop(config, size, len(data.names))

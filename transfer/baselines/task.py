@@ -20,14 +20,15 @@ import numpy as np
 import optax
 from flax import nnx
 
-from transfer import augment, weights
 from transfer.baselines import networks
 from transfer.baselines.datasets import Labelled
 from transfer.baselines.networks import BLOCKS, Mix
 from transfer.baselines.order import shuffled
-from transfer.devices import spread
 from transfer.evaluation.calibration import balanced_accuracy
-from transfer.training import Task
+from transfer.models import augment
+from transfer.system.devices import spread
+from transfer.training import weights
+from transfer.training.loop import Task
 
 RUNNING = 0.1
 """Share of a batch in the running statistics, as PyTorch's momentum."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import shtab
 
-from transfer.files import sweep
+from transfer.system.files import sweep
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
@@ -21,7 +21,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 def add(
-    commands, name: str, run: Callable, help: str, description: str, examples: str
+    commands, name: str, run: Callable, help: str, description: str, examples: str, **settings
 ) -> argparse.ArgumentParser:
     """A command's parser, with `examples` at the end of its help."""
     parser = commands.add_parser(
@@ -31,6 +31,7 @@ def add(
         epilog=f"examples:\n{examples}",
         allow_abbrev=False,
         formatter_class=Help,
+        **settings,
     )
     parser.set_defaults(run=run)
     return parser
@@ -116,24 +117,13 @@ def temperature(text: str) -> float:
 
 def sources(names: list[str]) -> Iterator:
     """What the images' names stand for (see `transfer.batch.find`), standard input among them."""
-    from transfer import batch
+    from transfer.inference import batch
 
     for name in names:
         if name == "-":
             yield "stdin", sys.stdin.buffer.read()
         else:
             yield from batch.find([name])
-
-
-def load_model(folder: Path | None):
-    """The model, with a cache for what is compiled. Raises WeightsError."""
-    from transfer.cli import few_arenas, keep_compiled
-
-    few_arenas()
-    keep_compiled()
-    from transfer.pipeline import KuzushijiTransfer
-
-    return KuzushijiTransfer.load(folder)
 
 
 def judgement(result) -> str:
@@ -160,9 +150,3 @@ def make_folder(path: Path) -> str:
     except OSError as error:
         return f"{path}: cannot write there ({error.strerror}); choose another folder with --out"
     return ""
-
-
-def fail(message: str) -> int:
-    """Print one line; returns the exit code 2."""
-    print(f"error: {message}", file=sys.stderr)
-    return 2

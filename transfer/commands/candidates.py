@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 
 from transfer.commands import arguments
-from transfer.commands.arguments import fail
+from transfer.inference import loading
+from transfer.system.entry import fail
 
 EXAMPLES = """  kuzushiji-transfer candidates page.jpg
   kuzushiji-transfer candidates scans --top 3
@@ -32,10 +33,10 @@ def add(commands) -> None:
 
 
 def run(chosen) -> int:
-    from transfer import batch
-    from transfer.formats import candidates
+    from transfer.inference import batch
+    from transfer.output.formats import candidates
     from transfer.reading_aids import aid
-    from transfer.weights import WeightsError
+    from transfer.training.weights import WeightsError
 
     if chosen.images.count("-") > 1:
         return fail("- stands for standard input, which can be read once; give it once")
@@ -43,7 +44,7 @@ def run(chosen) -> int:
     for pictures in batch.read_all(arguments.sources(chosen.images), chosen.jobs):
         if model is None and any(picture.error is None for picture in pictures):
             try:
-                model = arguments.load_model(chosen.weights)
+                model = loading.load_model(chosen.weights)
             except WeightsError as error:
                 return fail(str(error))
         for picture, result in zip(

@@ -24,7 +24,5 @@ def add(commands) -> None:
 
 
 def run(chosen) -> int:
-    from transfer.cli import parser
-
-    print(shtab.complete(parser(), chosen.shell))
+    print(shtab.complete(chosen.top, chosen.shell))
     return 0

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import shtab
 
-from data.entry import ESCAPED
-from transfer import formats
 from transfer.commands import arguments
-from transfer.commands.arguments import fail
-from transfer.files import whole
-from transfer.formats import FORMATS, describe, quickdraw_lines
+from transfer.inference import loading
+from transfer.output import formats
+from transfer.output.formats import FORMATS, describe, quickdraw_lines
+from transfer.system.entry import ESCAPED, fail
+from transfer.system.files import whole
 
 EXAMPLES = """  kuzushiji-transfer draw examples/*.png --out drawings
   kuzushiji-transfer draw page.jpg --samples 20 --seed 7 --weights runs/small
@@ -131,7 +131,7 @@ def run(chosen) -> int:
 def work(chosen, bar) -> tuple[list[dict], list[dict]]:
     """Read, draw and write everything; returns what --json tells of the images and of those that
     cannot be used. Raises Stopped."""
-    from transfer import batch
+    from transfer.inference import batch
 
     started, model, lines, images, errors = time.monotonic(), None, None, [], []
     names, counts = Names(), dict.fromkeys(("sure", "not sure", "not a kanji"), 0)
@@ -199,10 +199,10 @@ def work(chosen, bar) -> tuple[list[dict], list[dict]]:
 
 def ready(chosen):
     """The model, loaded, and the output folder, made. Raises Stopped."""
-    from transfer.weights import WeightsError
+    from transfer.training.weights import WeightsError
 
     try:
-        model = arguments.load_model(chosen.weights)
+        model = loading.load_model(chosen.weights)
     except WeightsError as error:
         raise Stopped(str(error)) from None
     if chosen.format and (problem := arguments.make_folder(chosen.out)):

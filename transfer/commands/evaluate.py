@@ -9,7 +9,7 @@ from pathlib import Path
 import shtab
 
 from transfer.commands import arguments
-from transfer.commands.arguments import fail
+from transfer.system.entry import fail
 
 EVALUATORS = ("recognition", "stroke_quality", "distribution", "latents")
 """Modules of `transfer.evaluation` with a function `measure`."""
@@ -19,7 +19,7 @@ EXAMPLES = """  kuzushiji-transfer evaluate --data DIR                          
 
 
 def add(commands) -> None:
-    from data.splits import SPLITS
+    from transfer.data.splits import SPLITS
 
     parser = arguments.add(
         commands,
@@ -71,13 +71,13 @@ def run(chosen) -> int:
 
     import jax
 
-    from data import DataError
-    from data import corpus as corpora
-    from transfer import devices
+    from transfer.data import corpus as corpora
     from transfer.evaluation import cases, figures, judges, report
-    from transfer.files import sweep
-    from transfer.pipeline import PRETRAINED
-    from transfer.weights import WeightsError
+    from transfer.inference.pipeline import PRETRAINED
+    from transfer.system import devices
+    from transfer.system.errors import DataError
+    from transfer.system.files import sweep
+    from transfer.training.weights import WeightsError
 
     devices.connect(None)
     out, begin, folder = (

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from transfer.commands import arguments
-from transfer.commands.arguments import fail
+from transfer.system.entry import fail
 
 STAGES = ("vae_old", "vae_new", "mdn", "sketch_rnn")
 ATTRIBUTION = (
@@ -41,7 +41,7 @@ def add(commands) -> None:
 
 
 def run(chosen) -> int:
-    from transfer.weights import WeightsError
+    from transfer.training.weights import WeightsError
 
     try:
         described = describe(chosen.weights)
@@ -86,8 +86,8 @@ def describe(folder: Path | None = None) -> dict:
     import jax
     import numpy as np
 
-    from transfer import training, weights
-    from transfer.pipeline import PRETRAINED
+    from transfer.inference.pipeline import PRETRAINED
+    from transfer.training import metrics, weights
 
     models, data, gallery, sample = {}, {}, 0, False
     for name in STAGES:
@@ -103,7 +103,7 @@ def describe(folder: Path | None = None) -> dict:
         }
         log = path.parent.parent / "metrics.jsonl"
         if path.parent.name == "weights" and log.is_file():
-            told = training.history(log)
+            told = metrics.history(log)
             models[name] |= {"minutes": round(told.seconds / 60, 2), "held_out": told.held_out}
         data |= described.get("data", {}).get("sources", {})
         sample = sample or described.get("data", {}).get("sample", False)

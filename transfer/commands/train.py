@@ -11,7 +11,7 @@ from pathlib import Path
 import shtab
 
 from transfer.commands import arguments
-from transfer.commands.arguments import fail
+from transfer.system.entry import fail
 
 PRESETS = ("auto", "paper", "small", "long", "base", "tiny")
 EXAMPLES = """  kuzushiji-transfer train                       # the built-in sample corpus, preset tiny, minutes
@@ -77,10 +77,11 @@ def add(commands) -> None:
 def run(chosen) -> int:
     from tqdm import tqdm
 
-    from data import DataError
-    from data import corpus as corpora
-    from transfer import devices, training
-    from transfer.weights import WeightsError
+    from transfer.data import corpus as corpora
+    from transfer.system import devices
+    from transfer.system.errors import DataError
+    from transfer.training import checkpoints, loop
+    from transfer.training.weights import WeightsError
 
     try:
         devices.connect(chosen.coordinator, chosen.num_processes, chosen.process_id)
@@ -104,11 +105,11 @@ def run(chosen) -> int:
             for task in plan:
                 task = task()
                 bar.set_description_str(f"all stages, now {task.name}")
-                training.train(task, runs / task.name, chosen.seed, chosen.checkpoint_seconds)
+                loop.train(task, runs / task.name, chosen.seed, chosen.checkpoint_seconds)
                 bar.update()
-    except (DataError, training.TrainingError, WeightsError, devices.ConnectionFailed) as error:
+    except (DataError, checkpoints.TrainingError, WeightsError, devices.ConnectionFailed) as error:
         return fail(str(error))
-    except training.Interrupted as stopped:
+    except checkpoints.Interrupted as stopped:
         print(stopped, file=sys.stderr)
         return 130
     if devices.first():
@@ -119,9 +120,11 @@ def run(chosen) -> int:
 def stages(preset: str, corpus, runs: Path, seed: int, steps: int | None = None) -> list[Callable]:
     """The trainings in their order, each a function that makes its Task when the ones before it
     have left their weights in `runs`."""
-    from transfer.mdn import MDNConfig
-    from transfer.stages import decoder_preset, decoder_task, mdn_task, vae_task
-    from transfer.vae import VAEConfig
+    from transfer.models.mdn import MDNConfig
+    from transfer.models.vae import VAEConfig
+    from transfer.stages.autoencoders import vae_task
+    from transfer.stages.density import mdn_task
+    from transfer.stages.strokes import decoder_preset, decoder_task
 
     def stepped(config):
         return config if steps is None else dataclasses.replace(config, steps=steps)

@@ -13,13 +13,15 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data import DataError
-from data.corpus import Corpus
-from transfer import stages, weights
+from transfer.data.corpus import Corpus
 from transfer.evaluation import cross_fitting
 from transfer.evaluation.hog import HogJudge
 from transfer.evaluation.judges import PRETRAINED, Judge, clean_images, strokes_image
-from transfer.pipeline import PAGE, KuzushijiTransfer, Result
+from transfer.inference.pipeline import PAGE, KuzushijiTransfer
+from transfer.inference.result import Result
+from transfer.stages import encoding
+from transfer.system.errors import DataError
+from transfer.training import weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,16 +113,16 @@ class Cases:
     def new_posterior(self) -> tuple[np.ndarray, np.ndarray]:
         """z_new of the true glyphs as the new VAE encodes them: mean and log-variance, (N, 64)
         each."""
-        return stages.encode_images(
+        return encoding.encode_images(
             self.folder, "new", np.asarray(self.corpus.new.images[self.glyphs])
         )
 
     @cached_property
     def train_latents(self) -> tuple[np.ndarray, np.ndarray]:
         """z_old of the train split as the old VAE encodes it: means (M, 64), code points (M,)."""
-        chosen, points = stages.old_examples(self.corpus, "train")
+        chosen, points = encoding.old_examples(self.corpus, "train")
         known = np.isin(points, self.corpus.new.code_points[self.corpus.new.gallery()])
-        mean, _ = stages.encode_images(
+        mean, _ = encoding.encode_images(
             self.folder, "old", self.corpus.old.images[chosen[known]], progress="z_old of train"
         )
         return mean, points[known]
@@ -141,7 +143,7 @@ def gather(
     folder: weights or runs of the model; judges: of recogniser and baseline; the package's own
     folder may lack them. Raises DataError for a split without images, WeightsError.
     """
-    chosen, points = stages.old_examples(corpus, split)
+    chosen, points = encoding.old_examples(corpus, split)
     if not len(chosen):
         raise DataError(
             f"{corpus.folder}: holds no images of the split {split!r}; choose another, or get the files that are missing"
@@ -163,7 +165,7 @@ def gather(
     parts = [(model, kept)]
     if cross_fitted := cross_fitting.chosen_on(model, corpus, split):
         known_to_model = np.isin(points, [ord(c) for c in model.characters])
-        halves = stages.two_halves(len(chosen))
+        halves = encoding.two_halves(len(chosen))
         learn = [half[known_to_model[half]] for half in halves[::-1]]
         refit = lambda index: cross_fitting.refitted(
             model, np.array(corpus.old.images[chosen[index]]), points[index]
@@ -186,7 +188,7 @@ def gather(
                 bar.update(len(part))
     chosen, points, results = chosen[kept], points[kept], [drawn[i] for i in kept]
     glyphs = gallery[np.searchsorted(corpus.new.code_points[gallery], points)]
-    trained = np.sort(stages.old_examples(corpus, "train")[1])
+    trained = np.sort(encoding.old_examples(corpus, "train")[1])
     count = np.searchsorted(trained, points, "right") - np.searchsorted(trained, points, "left")
     return Cases(
         Path(folder),
@@ -214,7 +216,7 @@ def rank(scores: np.ndarray, label) -> np.ndarray:
 
     Ties count against the right class, here as everywhere: who scores all alike knows nothing.
     """
-    return stages.places(scores, np.broadcast_to(np.asarray(label).reshape(-1), len(scores)))
+    return encoding.places(scores, np.broadcast_to(np.asarray(label).reshape(-1), len(scores)))
 
 
 def top_hits(name: str, ranks: np.ndarray) -> dict[str, np.ndarray]:

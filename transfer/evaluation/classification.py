@@ -10,7 +10,7 @@ import numpy as np
 from transfer.evaluation.calibration import balanced_accuracy, bootstrap, expected_calibration_error
 from transfer.evaluation.cases import Measures
 from transfer.evaluation.report import FREQUENCY
-from transfer.stages import places
+from transfer.stages.encoding import places
 
 
 @dataclasses.dataclass(frozen=True)

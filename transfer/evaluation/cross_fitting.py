@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from data.corpus import Corpus
-from transfer import mdn, stages, vae, weights
-from transfer.pipeline import IMAGES, KuzushijiTransfer
+from transfer.data.corpus import Corpus
+from transfer.inference.pipeline import IMAGES, KuzushijiTransfer
+from transfer.models import mdn, vae
+from transfer.stages import encoding
+from transfer.training import weights
 
 
 def chosen_on(model: KuzushijiTransfer, corpus: Corpus, split: str) -> bool:
@@ -51,17 +53,17 @@ def refitted(
             nnx.merge(model.old_graph, model.old_params), images, density.config.averaged
         )
 
-    z_old = stages.in_batches(read, images, IMAGES[-1:])
+    z_old = encoding.in_batches(read, images, IMAGES[-1:])
     new = copy.copy(model)
     new.__dict__.pop("_read", None)  # compiled with the calibration in it
     if density.config.density == "anchored" and density.config.direct:
         both = in_parts(lambda z: mdn.opinions(density, z, model.gallery), z_old)
         prior = np.where(model.gallery.seen, 0.0, density.config.unseen)
-        exponents = stages.fit_exponents(*both, np.asarray(density.told[...]), prior, label)
+        exponents = density.fit_exponents(*both, np.asarray(density.told[...]), prior, label)
         new.mdn_params = model.mdn_params | {"exponents": exponents}
         density = nnx.merge(model.mdn_graph, new.mdn_params)
     [scores] = in_parts(lambda z: (mdn.candidate_scores(density, z, model.gallery),), z_old)
-    new.calibration = float(stages.calibrate(scores, label)[0])
+    new.calibration = float(density.calibrate(scores, label)[0])
     return new
 
 

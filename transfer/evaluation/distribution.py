@@ -6,11 +6,11 @@ import jax
 import numpy as np
 from flax import nnx
 
-from transfer import sketch_rnn, stroke_rnn
 from transfer.evaluation.calibration import auroc, bootstrap, expected_calibration_error
 from transfer.evaluation.cases import Cases, Measures
 from transfer.evaluation.stroke_quality import derangement
-from transfer.stages import stroke_arrays, stroke_codes
+from transfer.models import sketch_rnn, stroke_rnn
+from transfer.stages.strokes import stroke_arrays, stroke_codes
 
 
 def measure(cases: Cases) -> Measures:

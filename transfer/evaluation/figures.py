@@ -17,10 +17,10 @@ from PIL import Image, ImageDraw, ImageFont
 from transfer.evaluation.calibration import reliability
 from transfer.evaluation.cases import Cases
 from transfer.evaluation.distribution import confidences
-from transfer.files import whole
-from transfer.pictures import image_grid
-from transfer.sheet import draw_strokes, grey
-from transfer.svg import path_data
+from transfer.output.pictures import image_grid
+from transfer.output.sheet import draw_strokes, grey
+from transfer.output.svg import path_data
+from transfer.system.files import whole
 
 CELL, GAP, LABEL, DRAWINGS = 112, 8, 30, 4
 HEAD = (

@@ -19,12 +19,14 @@ from flax import nnx
 from PIL import Image
 from tqdm import tqdm
 
-from data.corpus import Corpus
-from data.raster import BOX, rasterise
-from transfer import augment, classifier, distance_raster, weights
-from transfer.classifier import ClassifierConfig
-from transfer.stages import class_table, corpus_provenance, draw, new_examples, old_examples
-from transfer.training import Task
+from transfer.data.corpus import Corpus
+from transfer.data.raster import BOX, rasterise
+from transfer.models import augment, classifier, distance_raster
+from transfer.models.classifier import ClassifierConfig
+from transfer.stages.encoding import corpus_provenance, new_examples, old_examples
+from transfer.training import weights
+from transfer.training.examples import class_table, draw
+from transfer.training.loop import Task
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 MARGIN = 7.0

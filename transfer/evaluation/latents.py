@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from transfer import stages, vae
 from transfer.evaluation.cases import Cases, Measures
 from transfer.evaluation.recognition import nearest
+from transfer.models import vae
+from transfer.stages import encoding
 
 ACTIVE = 0.01
 """A unit is active when the variance of its posterior mean over the data is more (Burda et al.
@@ -24,7 +25,7 @@ def measure(cases: Cases) -> Measures:
     image is read.
     """
     found, overall = {}, {}
-    old = stages.encode_images(cases.folder, "old", cases.images)
+    old = encoding.encode_images(cases.folder, "old", cases.images)
     for domain, (mean, log_variance) in (("old", old), ("new", cases.new_posterior)):
         kl = np.asarray(vae.kl_divergence(mean, log_variance))
         found[f"KL of z_{domain}, nats"] = kl.sum(1)

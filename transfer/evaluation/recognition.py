@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from transfer import stages
 from transfer.evaluation.cases import Cases, Measures, rank, top_hits
 from transfer.evaluation.hog import HogJudge
 from transfer.evaluation.judges import clean_images, fit_image, strokes_image
+from transfer.stages import encoding
 
 
 def measure(cases: Cases) -> Measures:
@@ -78,7 +78,7 @@ def majority(answers: np.ndarray) -> np.ndarray:
 def reconstructions(cases: Cases) -> np.ndarray:
     """The new VAE's picture of each true glyph, by the posterior's mean: (N, 64, 64) float32 in [0,
     1]."""
-    return stages.painter(cases.folder)(cases.new_posterior[0])
+    return encoding.painter(cases.folder)(cases.new_posterior[0])
 
 
 def look_up(cases: Cases) -> dict[str, tuple[np.ndarray, np.ndarray]]:

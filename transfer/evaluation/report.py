@@ -10,7 +10,7 @@ import numpy as np
 
 from transfer.evaluation.calibration import bootstrap
 from transfer.evaluation.cases import Cases, Measures
-from transfer.files import whole
+from transfer.system.files import whole
 
 AUTHORS = {
     "recogniser: true glyph": (0.998, None, None),

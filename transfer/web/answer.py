@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from transfer.formats import candidates, rounded
+from transfer.output.formats import candidates, rounded
 
 
 def answer(result, read, seed: int, temperature: float) -> dict:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import sys
 
-from transfer.commands.arguments import fail, load_model
+from transfer.inference.loading import load_model
+from transfer.system.entry import fail
 
 
 def listen(host, port, weights, hosts, max_bytes, max_waiting) -> int:
@@ -31,8 +32,8 @@ def listen(host, port, weights, hosts, max_bytes, max_waiting) -> int:
             f"cannot listen on {host} port {port} ({reason}); choose others with --host, --port"
         )
 
+    from transfer.training.weights import WeightsError
     from transfer.web.server import build
-    from transfer.weights import WeightsError
 
     with listener:
         print("loading the models …", file=sys.stderr, flush=True)

@@ -25,10 +25,10 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from transfer import images
+from transfer.inference import images
 from transfer.web.answer import answer, encode
 from transfer.web.guard import HEADERS, Guard
-from transfer.web.line import Busy, Line
+from transfer.web.queue import Busy, Line
 
 STATIC = Path(__file__).parent / "static"
 UPLOAD_SECONDS = 60

@@ -1,0 +1,75 @@
+"""transfer.files: files that appear whole or not at all, and what killed writers leave."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from transfer.system.files import sweep, whole
+
+ROOT = Path(__file__).parents[2]
+WRITE = "import sys, time\nfrom transfer.files import whole\nwith whole(sys.argv[1]) as part:\n    part.write_text('half')\n    print('half', flush=True)\n    time.sleep(600)"
+
+
+def test_a_file_takes_its_name_at_the_end_and_a_failure_leaves_the_earlier_one(tmp_path):
+    path = tmp_path / "a.txt"
+    with whole(path) as part:
+        part.write_text("first")
+        assert not path.exists()
+    with pytest.raises(ZeroDivisionError), whole(path) as part:
+        part.write_text("second")
+        1 / 0
+    assert path.read_text() == "first" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_name_of_almost_the_length_that_file_systems_allow(tmp_path):
+    with whole(tmp_path / ("a" * 210)) as part:
+        part.touch()
+    assert os.listdir(tmp_path) == ["a" * 210]
+
+
+def test_sweeping_takes_what_killed_writers_left_and_nothing_else(tmp_path):
+    kept = [".hidden.tmp", ".a.txt.0-1-2.tmp", "a.tmp", ".a.0123456789abcdef0123456789abcdef.tmp"]
+    for name in kept:
+        (tmp_path / name).touch()
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITE, str(tmp_path / "b.txt")],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as process:
+        try:
+            assert process.stdout.readline() == "half\n"
+            sweep(tmp_path)  # it is at work
+            assert len(os.listdir(tmp_path)) == len(kept) + 1
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    with whole(tmp_path / "c.txt") as part:
+        part.touch()
+        sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, "c.txt"])
+    sweep(tmp_path / "missing")
+
+
+def test_a_living_writer_on_another_host_keeps_its_file(tmp_path):
+    """In a folder that hosts share: that no process of its number runs here says nothing."""
+    elsewhere = "import platform\nplatform.node = lambda: 'elsewhere'\n" + WRITE
+    for script, left in ((elsewhere, 1), (WRITE, 0)):
+        folder = tmp_path / str(left)
+        folder.mkdir()
+        with subprocess.Popen(
+            [sys.executable, "-c", script, str(folder / "b.txt")],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        ) as process:
+            assert process.stdout.readline() == "half\n"
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        assert len(os.listdir(folder)) == 1
+        sweep(folder)
+        assert len(os.listdir(folder)) == left

@@ -1,0 +1,6 @@
+"""Published files (Kuzushiji-Kanji, KanjiVG) into memory-mapped arrays: images, strokes and
+splits."""
+
+from transfer.system.errors import DataError
+
+__all__ = ["DataError"]

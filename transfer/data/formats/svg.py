@@ -1,0 +1,556 @@
+"""One SVG file, KanjiVG's or anybody's, into strokes (polylines in the 109x109 box), and strokes
+into an SVG.
+
+Read are path (all commands), line, polyline, polygon, rect, circle and ellipse, under g, a, switch,
+use, symbol and nested svg with their transforms and view boxes, in document order; every subpath is
+a stroke, and a filled shape gives its outline. Left out are text, images, clipping, style sheets
+and what has display none. Path data, arcs and transforms are parsed by svgpathtools. Formats: SVG
+1.1 (second edition), sections 5, 7, 8 and 9.
+"""
+
+import math
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from lxml import etree
+
+from transfer.data.published import kanjivg
+from transfer.data.published.kanjivg import BOX
+from transfer.system.errors import DataError
+
+TOLERANCE = 0.01  # box units, of flattened curves
+MARGIN = 3.0  # box units round a drawing that says nothing of its page
+MAX_BYTES = 4 << 20
+_MAX_DEPTH, _MAX_ELEMENTS, _MAX_CURVES, _MAX_POINTS, _FAR = 250, 50_000, 200_000, 2_000_000, 1e5
+_MAX_PARTS = 50_000  # numbers and letters of path data that takes the library to read: a second
+# Possessive: what fits nowhere must not be tried in all ways.
+_NUMBER = re.compile(r"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?", re.ASCII)
+_LENGTH = re.compile(rf"\s*+({_NUMBER.pattern})\s*+(px|pt|pc|mm|cm|in|%)?+\s*+", re.ASCII)
+_UNITS = {None: 1, "px": 1, "pt": 96 / 72, "pc": 16, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96}
+_HREF = "{http://www.w3.org/1999/xlink}href"
+_CLIP = re.compile(r"url\(\s*['\"]?#([^'\")\s]+)")
+_GROUPS = ("g", "a", "switch")
+_STEM = re.compile(r"kvg:StrokePaths_([0-9a-f]{5,6})(?:-\w+)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Picture:
+    strokes: list[
+        np.ndarray
+    ]  # (n, 2) float64, n >= 2, box units, within TOLERANCE of the curves, writing order
+    curved: list[bool]  # whether a stroke has curves; False: its points are the file's own
+    word: str  # the character of a KanjiVG file, else its <title>, else ""
+
+
+def read(content: bytes, where="SVG") -> Picture:
+    """The strokes of one SVG file, its page (view box, else width and height) scaled into the box,
+    aspect kept.
+
+    A file with KanjiVG's structure gives its StrokePaths only, with its coordinates as they are
+    (its page is 109x109). Of a file that draws each stroke as an outline, and its middle line
+    clipped by it (animCJK, Make Me a Hanzi), the middle lines are read. A file without page size is
+    scaled by its own extent, with MARGIN round it. `where` names the file in errors. Raises
+    DataError for what is not SVG, declares entities, refers to other files, is too large or too
+    deep, has an unknown command, a number that is none or not finite, or draws nothing.
+    """
+    if len(content) > MAX_BYTES:
+        raise DataError(f"{where}: larger than {MAX_BYTES >> 20} MB; simplify the drawing")
+    root = parse(content, where)
+    drawing = _Drawing(root, where)
+    drawing.medians()
+    group = next(
+        (g for g in root.iter("{*}g") if g.get("id", "").startswith("kvg:StrokePaths_")), None
+    )
+    viewport, page = drawing.page(group is not None)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # arcs without radius are lines, as the standard has them
+        for outer in reversed([] if group is None else list(group.iterancestors())[:-1]):
+            page = drawing.transformed(outer, page)
+        drawing.children(root if group is None else group, page, viewport, 1)
+    if not drawing.curves:
+        raise DataError(
+            f"{where}: draws nothing that is a line or a shape; text and images have no strokes"
+        )
+    if viewport is None:
+        drawing.curves = fit(drawing.curves)
+    strokes, points = [], 0
+    for curves in drawing.curves:
+        if not (np.abs(curves) < _FAR).all():  # NaN included
+            raise DataError(
+                f"{where}: a coordinate is not finite or lies far outside the page; mend the file"
+            )
+        strokes.append(kanjivg.flatten(curves, TOLERANCE, where))
+        points += len(strokes[-1])
+        if points > _MAX_POINTS:
+            raise DataError(f"{where}: more than {_MAX_POINTS:,} points; simplify the drawing")
+    curved = [len(s) != len(c) + 1 for s, c in zip(strokes, drawing.curves)]
+    return Picture(strokes, curved, _word(root, group))
+
+
+def fit(arrays: list[np.ndarray], margin: float = MARGIN) -> list[np.ndarray]:
+    """Arrays (…, 2) of points scaled together, aspect kept, centred in the box with `margin` round
+    them; float64."""
+    if not arrays:
+        return []
+    points = np.concatenate([np.asarray(a, np.float64).reshape(-1, 2) for a in arrays])
+    low, high = points.min(0), points.max(0)
+    extent = (high - low).max()
+    scale = (BOX - 2 * margin) / extent if extent > 0 else 1.0
+    return [(np.asarray(a, np.float64) - (low + high) / 2) * scale + BOX / 2 for a in arrays]
+
+
+def to_svg(strokes, word: str = "", key: str = "") -> str:
+    """Strokes, a list of (n, 2), n >= 2, box units, into SVG text with KanjiVG's structure, one
+    path a stroke.
+
+    A `word` of one character becomes kvg:element and the ids, any other a <title>; `key` adds the
+    variant to the ids ("04e00-Kaisho"). Coordinates have three decimals. Lines are written as M and
+    C: readers of KanjiVG know no L.
+    """
+    stem = f"{ord(word):05x}" if len(word) == 1 else ""
+    key = key if stem and re.fullmatch(rf"{stem}(-\w+)?", key, re.ASCII) else stem
+    word = "".join(c for c in word if c.isprintable())
+    kvg = "http://kanjivg.tagaini.net"
+    root = etree.Element(
+        "svg",
+        nsmap={None: "http://www.w3.org/2000/svg", "kvg": kvg},
+        width="109",
+        height="109",
+        viewBox="0 0 109 109",
+    )
+    if word and not key:
+        etree.SubElement(root, "title").text = word
+    style = "fill:none;stroke:#000000;stroke-width:3;stroke-linecap:round;stroke-linejoin:round;"
+    outer = etree.SubElement(root, "g", style=style)
+    group = etree.SubElement(outer, "g") if key else outer
+    if key:
+        outer.set("id", f"kvg:StrokePaths_{key}")
+        group.set("id", f"kvg:{key}")
+        if word:
+            group.set(f"{{{kvg}}}element", word)
+    for number, stroke in enumerate(strokes, 1):
+        path = etree.SubElement(group, "path", d=_path_data(np.asarray(stroke, np.float64)))
+        if key:
+            path.set("id", f"kvg:{key}-s{number}")
+    return etree.tostring(root, encoding="unicode", pretty_print=True)
+
+
+def parse(content: bytes, where) -> etree._Element:
+    """The root <svg> of a file; nothing is fetched and no entity expanded. Raises DataError as
+    `read` does."""
+    root = kanjivg.parse_xml(content, where, "save it again as plain SVG", encoding=None)
+    if etree.QName(root).localname != "svg":
+        raise DataError(
+            f"{where}: its root is <{etree.QName(root).localname}>, not <svg>; give an SVG file"
+        )
+    return root
+
+
+def _word(root, group) -> str:
+    if (
+        group is not None
+        and (match := _STEM.fullmatch(group.get("id")))
+        and 0 < int(match[1], 16) <= 0x10FFFF
+    ):
+        return chr(int(match[1], 16))
+    title = next((e for e in root if e.tag in ("title", "{http://www.w3.org/2000/svg}title")), None)
+    return "" if title is None else " ".join("".join(title.itertext()).split())
+
+
+def _path_data(points) -> str:
+    text = [f"M{points[0, 0] + 0:.3f},{points[0, 1] + 0:.3f}"]
+    for a, b in zip(points, points[1:]):
+        text.append(
+            "C" + " ".join(f"{x:.3f},{y:.3f}" for x, y in (a + (b - a) / 3, b - (b - a) / 3, b))
+        )
+    return "".join(text)
+
+
+class _Drawing:
+    """A walk through the elements of one file that gathers `curves`: a (n, 4, 2) array of cubics
+    for each stroke."""
+
+    def __init__(self, root, where):
+        self.root, self.where, self.curves = root, where, []
+        self.elements = self.count = self.parts = self.characters = 0
+        self.ids = {e.get("id"): e for e in root.iter(etree.Element) if e.get("id")}
+        self.only: set | None = None  # elements that are strokes, where not all shapes are
+
+    def fail(self, text: str):
+        raise DataError(f"{self.where}: {text}")
+
+    def medians(self) -> None:
+        """Where shapes are clipped by outlines that are drawn, too, only the clipped ones are
+        strokes."""
+        drawn = {
+            e: "".join((e.get("d") or "").split())
+            for e in self.root.iter("{*}path")
+            if not any(etree.QName(a).localname == "clipPath" for a in e.iterancestors())
+        }
+        clipped = {
+            e: self.ids.get(match[1])
+            for e in drawn
+            if (match := _CLIP.search(f"{e.get('clip-path') or ''};{e.get('style') or ''}"))
+        }
+        outlines = {d for e, d in drawn.items() if d and e not in clipped}
+        found = {
+            e
+            for e, clip in clipped.items()
+            if clip is not None and any(d in outlines for d in self.clips(clip))
+        }
+        if found and len(found) == len(clipped):
+            self.only = found
+
+    def clips(self, clip) -> Iterator[str]:
+        """Path data of a clipPath's paths, its own or used."""
+        for child in clip.iterchildren(etree.Element):
+            if etree.QName(child).localname == "use":
+                child = self.ids.get(
+                    (child.get("href") or child.get(_HREF) or "").strip().removeprefix("#")
+                )
+            if child is not None and child.get("d"):
+                yield "".join(child.get("d").split())
+
+    def length(
+        self, element, name: str, whole: float = math.nan, missing: float | None = 0.0
+    ) -> float | None:
+        """An attribute in user units; per cents are of `whole`, a page side."""
+        text = element.get(name)
+        if text is None or text.strip() in ("", "auto"):
+            return missing
+        match = _LENGTH.fullmatch(text)
+        value = math.nan
+        if match:
+            value = float(match[1]) * (whole / 100 if match[2] == "%" else _UNITS[match[2]])
+        if not math.isfinite(value):
+            self.fail(
+                f"{name}={text[:40]!r} of <{etree.QName(element).localname}> is no finite length; mend the file"
+            )
+        return value
+
+    def numbers(self, text: str, what: str) -> list[float]:
+        values = [float(n) for n in _NUMBER.findall(text)]
+        if re.sub(r"[\s,]+", "", _NUMBER.sub("", text)) or not all(map(math.isfinite, values)):
+            self.fail(
+                f"{what} {text[:40]!r} holds something that is no finite number; mend the file"
+            )
+        return values
+
+    def view_box(self, element) -> list[float] | None:
+        text = element.get("viewBox")
+        if text is None:
+            return None
+        values = self.numbers(text, "viewBox")
+        if len(values) != 4 or min(values[2:]) <= 0:
+            self.fail(
+                f"viewBox {text[:40]!r} is not four numbers with a width and height above 0; mend the file"
+            )
+        return values
+
+    def page(self, is_kanjivg: bool) -> tuple[tuple[float, float] | None, np.ndarray]:
+        """The root's viewport in its own units (None: it says nothing of its size), and the matrix
+        into the box."""
+        box = self.view_box(self.root)
+        width, height = (
+            None
+            if (self.root.get(n) or "").strip().endswith("%")
+            else self.length(self.root, n, missing=None)
+            for n in ("width", "height")
+        )
+        if box:
+            width = (
+                width
+                if width is not None
+                else box[2]
+                if height is None
+                else height * box[2] / box[3]
+            )
+            height = height if height is not None else width * box[3] / box[2]
+        elif width is None or height is None:
+            return ((BOX, BOX) if is_kanjivg else None), np.eye(3)
+        if width <= 0 or height <= 0:
+            self.fail("its width or height is not above 0; mend the file")
+        outer = _place([0, 0, width, height], 0, 0, BOX, BOX)
+        if not box:
+            return (width, height), outer
+        return tuple(box[2:]), outer @ _place(
+            box, 0, 0, width, height, self.root.get("preserveAspectRatio", "")
+        )
+
+    def children(self, element, matrix, viewport, depth: int) -> None:
+        if depth > _MAX_DEPTH:
+            self.fail(
+                f"elements nested deeper than {_MAX_DEPTH}, or a <use> that uses itself; flatten the groups"
+            )
+        if element is not self.root:
+            matrix = self.transformed(element, matrix)
+        for child in element.iterchildren(etree.Element):
+            self.draw(child, matrix, viewport, depth + 1)
+
+    def transformed(self, element, matrix):
+        text = element.get("transform")
+        if not text:
+            return matrix
+        from svgpathtools.parser import (
+            parse_transform,
+        )  # with scipy behind it: only those who need it wait
+
+        try:
+            return matrix @ parse_transform(text, strict=True)
+        except (ValueError, TypeError) as error:
+            self.fail(
+                f"transform {text[:40]!r} cannot be read ({kanjivg._line(error)}); mend the file"
+            )
+
+    def draw(self, element, matrix, viewport, depth: int) -> None:
+        self.elements += 1
+        if self.elements > _MAX_ELEMENTS:
+            self.fail(
+                f"more than {_MAX_ELEMENTS:,} elements, each <use> counted; simplify the drawing"
+            )
+        self.characters += sum(map(len, element.values()))
+        if self.characters > MAX_BYTES:
+            self.fail(
+                f"more than {MAX_BYTES >> 20} MB of attributes, each <use> counted; simplify the drawing"
+            )
+        style = (element.get("style") or "").replace(" ", "")
+        if element.get("display") == "none" or "display:none" in style:
+            return
+        if element.get("visibility") == "hidden" or "visibility:hidden" in style:
+            return
+        name = etree.QName(element).localname
+        if name in _GROUPS:
+            self.children(element, matrix, viewport, depth)
+        elif name == "svg":
+            self.nested(element, element, self.transformed(element, matrix), viewport, depth)
+        elif name == "use":
+            self.use(element, self.transformed(element, matrix), viewport, depth)
+        elif name in _SHAPES and (self.only is None or element in self.only):
+            for curves in _SHAPES[name](self, element, viewport or (math.nan, math.nan)):
+                self.count += len(curves)
+                if self.count > _MAX_CURVES:
+                    self.fail(f"more than {_MAX_CURVES:,} curves; simplify the drawing")
+                full = self.transformed(element, matrix)
+                self.curves.append(curves @ full[:2, :2].T + full[:2, 2])
+
+    def nested(self, element, sizes, matrix, viewport, depth: int) -> None:
+        """An inner <svg> or <symbol>, its place and size given by `sizes` (itself, or the <use>
+        that shows it)."""
+        across, down = viewport or (math.nan, math.nan)
+        x, y = self.length(element, "x", across), self.length(element, "y", down)
+        width = self.length(sizes, "width", across, self.length(element, "width", across, across))
+        height = self.length(sizes, "height", down, self.length(element, "height", down, down))
+        if box := self.view_box(element):
+            if viewport is None and not (math.isfinite(width) and math.isfinite(height)):
+                width, height = box[2:]
+            if width <= 0 or height <= 0:
+                return
+            matrix = matrix @ _place(
+                box, x, y, width, height, element.get("preserveAspectRatio", "")
+            )
+            viewport = tuple(box[2:])
+        else:
+            matrix = matrix @ _move(x, y)
+            viewport = (width, height) if math.isfinite(width) and math.isfinite(height) else None
+        for child in element.iterchildren(etree.Element):
+            self.draw(child, matrix, viewport, depth + 1)
+
+    def use(self, element, matrix, viewport, depth: int) -> None:
+        link = (element.get("href") or element.get(_HREF) or "").strip()
+        if not link.startswith("#"):
+            self.fail(
+                f"<use> refers to {link[:60]!r}; only elements of the same file (#id) can be used"
+            )
+        target = self.ids.get(link[1:])
+        if target is None:
+            self.fail(f"<use> refers to {link[:60]!r}, which is not in the file; mend the file")
+        if depth > _MAX_DEPTH:
+            self.fail(
+                f"elements nested deeper than {_MAX_DEPTH}, or a <use> that uses itself; flatten the groups"
+            )
+        across, down = viewport or (math.nan, math.nan)
+        matrix = matrix @ _move(self.length(element, "x", across), self.length(element, "y", down))
+        if etree.QName(target).localname in ("symbol", "svg"):
+            self.nested(target, element, self.transformed(target, matrix), viewport, depth + 1)
+        else:
+            self.draw(target, matrix, viewport, depth + 1)
+
+    # Shapes: element, viewport -> list of (n, 4, 2) cubics in the element's own units
+
+    def path(self, element, viewport) -> list[np.ndarray]:
+        return self.subpaths(element.get("d") or "")
+
+    def subpaths(self, d: str) -> list[np.ndarray]:
+        try:
+            return [kanjivg.parse_path(d)]  # most strokes; strict, and many times quicker
+        except DataError:
+            pass
+        left, numbers = _NUMBER.subn("", d)
+        self.parts += numbers + len(re.sub(r"[\s,]+", "", left))
+        if self.parts > _MAX_PARTS:
+            self.fail(
+                f"more than {_MAX_PARTS:,} numbers and letters of path data beside plain M, C and S; simplify the drawing"
+            )
+        if odd := re.search(r"[^\s,MmZzLlHhVvCcSsQqTtAa]", left):
+            self.fail(
+                f"path data holds {odd[0]!r}, which is no path command and no number; mend the file"
+            )
+        d = re.sub(r"(\d)\.(?!\d)", r"\1", d.strip())  # the library does not know "1.e3"
+        if d and d[0] not in "Mm":
+            self.fail(f"path data starts with {d[:10]!r}; it must start with M")
+        from svgpathtools import parse_path
+
+        strokes, position, start = [], 0j, 0j
+        for piece in re.split(
+            r"(?=[Mm])|(?<=[Zz])", d
+        ):  # the library itself joins subpaths that touch
+            if not piece.strip(" \t\r\n\f,"):
+                continue
+            if moved := re.match(
+                rf"([Mm])[\s,]*({_NUMBER.pattern})[\s,]*({_NUMBER.pattern})", piece
+            ):
+                start = complex(float(moved[2]), float(moved[3])) + (
+                    position if moved[1] == "m" else 0
+                )
+            elif piece.lstrip()[0] in "Mm":
+                self.fail(f"path data {piece[:20]!r}: M takes two numbers; mend the file")
+            else:
+                piece = f"M{start.real!r},{start.imag!r}{piece}"
+            try:
+                segments = list(parse_path(piece, position))
+                curves = [c for segment in segments for c in _cubics(segment)]
+            except (ValueError, IndexError, TypeError, AssertionError, ArithmeticError) as error:
+                self.fail(
+                    f"path data {piece[:20]!r}… cannot be read ({kanjivg._line(error)[:80]}); mend the file"
+                )
+            position = segments[-1].end if segments else start
+            if piece.rstrip()[-1] in "Zz":
+                position = start
+            if curves:
+                strokes.append(np.stack([np.real(curves), np.imag(curves)], -1).astype(np.float64))
+        return strokes
+
+    def line(self, element, viewport) -> list[np.ndarray]:
+        x1, x2 = (self.length(element, n, viewport[0]) for n in ("x1", "x2"))
+        y1, y2 = (self.length(element, n, viewport[1]) for n in ("y1", "y2"))
+        return [_lines([(x1, y1), (x2, y2)])]
+
+    def polyline(self, element, viewport, closed=False) -> list[np.ndarray]:
+        values = self.numbers(element.get("points") or "", "points")
+        if len(values) % 2:
+            self.fail("points of a polyline or polygon are not pairs; mend the file")
+        points = list(zip(values[::2], values[1::2]))
+        return [_lines(points + points[:closed])] if len(points) > 1 else []
+
+    def polygon(self, element, viewport) -> list[np.ndarray]:
+        return self.polyline(element, viewport, closed=True)
+
+    def rect(self, element, viewport) -> list[np.ndarray]:
+        x, y = self.length(element, "x", viewport[0]), self.length(element, "y", viewport[1])
+        w, h = (
+            self.length(element, "width", viewport[0]),
+            self.length(element, "height", viewport[1]),
+        )
+        rx, ry = (
+            self.length(element, n, side, None)
+            for n, side in (("rx", viewport[0]), ("ry", viewport[1]))
+        )
+        rx, ry = (rx if rx is not None else ry or 0.0), (ry if ry is not None else rx or 0.0)
+        if w <= 0 or h <= 0:
+            return []  # as the standard has it
+        rx, ry = min(rx, w / 2), min(ry, h / 2)
+        if rx <= 0 or ry <= 0:
+            return [_lines([(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)])]
+        arc = f"A{rx!r},{ry!r} 0 0 1 "
+        d = (
+            f"M{x + rx!r},{y!r}L{x + w - rx!r},{y!r}{arc}{x + w!r},{y + ry!r}L{x + w!r},{y + h - ry!r}"
+            f"{arc}{x + w - rx!r},{y + h!r}L{x + rx!r},{y + h!r}{arc}{x!r},{y + h - ry!r}L{x!r},{y + ry!r}"
+            f"{arc}{x + rx!r},{y!r}"
+        )
+        return self.subpaths(d)
+
+    def ellipse(self, element, viewport) -> list[np.ndarray]:
+        cx, cy = self.length(element, "cx", viewport[0]), self.length(element, "cy", viewport[1])
+        if etree.QName(element).localname == "circle":
+            rx = ry = self.length(element, "r", math.hypot(*viewport) / math.sqrt(2))
+        else:
+            rx, ry = (
+                self.length(element, "rx", viewport[0]),
+                self.length(element, "ry", viewport[1]),
+            )
+        if rx <= 0 or ry <= 0:
+            return []
+        turn = np.arange(0, 2 * np.pi, np.pi / 4)
+        quarters = [_arc(complex(rx, ry), 0.0, t, np.pi / 4) + complex(cx, cy) for t in turn]
+        return [np.stack([np.real(quarters), np.imag(quarters)], -1)]
+
+
+_SHAPES = {
+    "path": _Drawing.path,
+    "line": _Drawing.line,
+    "polyline": _Drawing.polyline,
+    "polygon": _Drawing.polygon,
+    "rect": _Drawing.rect,
+    "circle": _Drawing.ellipse,
+    "ellipse": _Drawing.ellipse,
+}
+
+
+def _move(x: float, y: float) -> np.ndarray:
+    return np.array([[1.0, 0, x], [0, 1, y], [0, 0, 1]])
+
+
+def _place(box, x: float, y: float, width: float, height: float, aspect: str = "") -> np.ndarray:
+    """The matrix that lays a view box (x, y, width, height) into a rectangle; aspect:
+    preserveAspectRatio (SVG 7.8)."""
+    sx, sy = width / box[2], height / box[3]
+    words = aspect.split()
+    align = words[0] if words else "xMidYMid"
+    if align != "none":
+        sx = sy = max(sx, sy) if "slice" in words[1:] else min(sx, sy)
+    share = {"Min": 0.0, "Mid": 0.5, "Max": 1.0}
+    right, below = share.get(align[1:4], 0.5), share.get(align[5:8], 0.5)
+    tx = x - box[0] * sx + (right * (width - box[2] * sx) if align != "none" else 0)
+    ty = y - box[1] * sy + (below * (height - box[3] * sy) if align != "none" else 0)
+    return np.array([[sx, 0, tx], [0, sy, ty], [0, 0, 1]])
+
+
+def _lines(points) -> np.ndarray:
+    """Points into straight cubics (n, 4, 2)."""
+    points = np.asarray(points, np.float64)
+    a, b = points[:-1, None], points[1:, None]
+    return a + (b - a) * np.array([0, 1 / 3, 2 / 3, 1])[:, None]
+
+
+def _arc(radius: complex, rotation: float, start: float, turn: float) -> np.ndarray:
+    """An arc of an ellipse round 0, at most an eighth of it, as one cubic (4,) complex; angles in
+    radians."""
+    kappa = 4 / 3 * math.tan(turn / 4)
+    angles = np.array([start, start + turn])
+    on = radius.real * np.cos(angles) + 1j * radius.imag * np.sin(angles)
+    along = -radius.real * np.sin(angles) + 1j * radius.imag * np.cos(angles)
+    cubic = np.array([on[0], on[0] + kappa * along[0], on[1] - kappa * along[1], on[1]])
+    return cubic * complex(math.cos(rotation), math.sin(rotation))
+
+
+def _cubics(segment) -> list[np.ndarray]:
+    """A svgpathtools segment as cubics, each (4,) complex."""
+    kind = type(segment).__name__
+    if kind == "Arc":
+        pieces = max(1, math.ceil(abs(segment.delta) / 45))
+        turn = math.radians(segment.delta) / pieces
+        start, rotation = math.radians(segment.theta), math.radians(segment.rotation)
+        return [
+            segment.center + _arc(segment.radius, rotation, start + i * turn, turn)
+            for i in range(pieces)
+        ]
+    points = np.array(segment.bpoints(), complex)
+    if kind == "Line":
+        points = points[0] + (points[1] - points[0]) * np.array([0, 1 / 3, 2 / 3, 1])
+    elif kind == "QuadraticBezier":
+        a, b, c = points
+        points = np.array([a, a + (b - a) * 2 / 3, c + (b - c) * 2 / 3, c])
+    return [points]

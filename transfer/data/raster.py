@@ -1,0 +1,56 @@
+"""Polylines in the 109x109 box into an anti-aliased grey image, as a round pen would draw them."""
+
+import numpy as np
+
+from transfer.data.published.kanjivg import BOX
+from transfer.system.errors import DataError
+
+_FAR = 1e4  # pixels
+_SEGMENTS = 256  # at once: each costs several images of memory
+
+
+def rasterise(polylines, size: int = 64, width: float = 3.0) -> np.ndarray:
+    """Polylines, a list of (n, 2) in box units, into (size, size) uint8, ink 255 on paper 0.
+
+    The box is scaled plainly, x_px = x * size / 109, pixel i covering [i, i + 1). `width` is the
+    stroke width in box units; caps and joins are round. A pixel's grey is the overlap of the pen
+    with an interval of one pixel, taken across the nearest segment: exact coverage along straight
+    edges that run with the axes, ink conserving elsewhere. Ink outside the box is cut. Raises
+    DataError on wrong shapes and non-finite numbers.
+    """
+    scale = size / BOX
+    centre = np.arange(size, dtype=np.float32) + 0.5
+    nearest2 = np.full((size, size), np.inf, np.float32)
+    for number, polyline in enumerate(polylines):
+        try:
+            points = np.asarray(polyline, np.float32)
+        except (TypeError, ValueError):
+            raise DataError(
+                f"stroke {number + 1}: not an array of numbers; give (n, 2) coordinates"
+            ) from None
+        if points.ndim != 2 or points.shape[1] != 2 or len(points) < 1:
+            raise DataError(f"stroke {number + 1}: shape {points.shape}; give (n, 2) coordinates")
+        if not np.isfinite(points).all():
+            raise DataError(
+                f"stroke {number + 1}: holds NaN or infinite coordinates; give finite numbers"
+            )
+        points = np.clip(points * scale, -_FAR, _FAR)  # squares must not overflow
+        starts, ends = (points[:-1], points[1:]) if len(points) > 1 else (points, points)
+        for first in range(0, len(starts), _SEGMENTS):
+            start, end = starts[first : first + _SEGMENTS], ends[first : first + _SEGMENTS]
+            ux, uy = (end - start).T[:, :, None, None]
+            dx = centre[None, None, :] - start[:, 0, None, None]
+            dy = centre[None, :, None] - start[:, 1, None, None]
+            length2 = ux * ux + uy * uy
+            along = dx * (ux / np.maximum(length2, 1e-12)) + dy * (uy / np.maximum(length2, 1e-12))
+            np.clip(along, 0, 1, out=along)
+            across_x = dx - along * ux
+            across_y = dy - along * uy
+            across_x *= across_x
+            across_y *= across_y
+            across_x += across_y
+            np.minimum(nearest2, across_x.min(axis=0), out=nearest2)
+    distance = np.sqrt(nearest2)
+    radius = width * scale / 2
+    cover = np.minimum(distance + 0.5, radius) - np.maximum(distance - 0.5, -radius)
+    return (255 * np.clip(cover, 0, 1) + 0.5).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""Hands beside the books: fonts, made hands, kana."""

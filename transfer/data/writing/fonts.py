@@ -1,0 +1,370 @@
+"""Brush and pen fonts as more images of the old domain: every kanji and hiragana that a font has,
+drawn as Kuzushiji-Kanji draws them.
+
+    fonts/  images (F, 64, 64) uint8 · code_points (F,) int32 · font (F,) uint8 into the manifest's list
+    fonts/manifest.json  of each font its name, files with sha256 and bytes, licence, version and role
+
+Debian's packages fonts-kouzan-mouhitsu, fonts-aoyagi-soseki and fonts-aoyagi-kouzan-t hold five
+brush fonts by Aoyagi Kouzan, in the public domain: kaisho, gyosho (行書) and the cursive sosho (草書),
+of about 6,400 of KanjiVG's kanji each. Fontsource publishes Google's fonts as npm packages of many
+small files, one for each subset of the characters (`npm pack @fontsource/long-cang`).
+
+Roles keep some hands out of training, whatever folder they lie in: "unseen" ones measure how
+unknown hands are read, "choose" ones serve choices and calibration, all others are "train".
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+import json
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
+
+from transfer.data.prepare import fingerprint
+from transfer.system.errors import DataError
+
+SIZE = 64
+ROLES = ("train", "choose", "unseen")
+UNSEEN = ("zhimangxing", "yuji")
+"""Families, by the beginning of their names, that are never trained on and nothing is chosen by."""
+CHOOSE = ("mashanzheng",)
+"""Families that are never trained on, but by which settings are chosen and probabilities fitted."""
+LICENCES = (
+    ("SIL Open Font License", "OFL-1.1"),
+    ("SIL OPEN FONT LICENSE", "OFL-1.1"),
+    ("ARPHIC PUBLIC LICENSE", "Arphic-Public-License"),
+    ("Open Government Data License", "OGDL-Taiwan-1.0"),
+    ("public domain", "public domain"),
+    ("Public Domain", "public domain"),
+    ("BSD", "BSD-3-Clause"),
+    ("Apache License", "Apache-2.0"),
+    ("MIT License", "MIT"),
+    ("GNU GENERAL PUBLIC", "GPL"),
+)
+_LARGE = 160  # pixels an em that glyphs are drawn at before they are reduced
+
+
+@dataclass(frozen=True)
+class Fonts:
+    """images (F, 64, 64) uint8, ink 255; code_points (F,) int32; font (F,) uint8 into names;
+    records: of each name what the manifest says."""
+
+    images: np.ndarray
+    code_points: np.ndarray
+    font: np.ndarray
+    names: list[str]
+    records: list[dict]
+
+    @property
+    def sources(self) -> dict[str, dict]:
+        """Font's name -> {sha256, bytes} of the file it came in."""
+        return {r["name"]: {"sha256": r["sha256"], "bytes": r["bytes"]} for r in self.records}
+
+    def of(self, role: str) -> np.ndarray:
+        """(n,) int64 indices of the images whose font has this of ROLES."""
+        return np.flatnonzero(
+            np.isin(self.font, [i for i, r in enumerate(self.records) if r["role"] == role])
+        )
+
+
+@dataclass(frozen=True)
+class Source:
+    """A font as it is published. name: its file or package; files: the bytes of its parts, which
+    together have its characters; ranges: of each part the (first, last) code points that it is for,
+    None where that is not told."""
+
+    name: str
+    files: list[bytes]
+    ranges: list[list[tuple[int, int]] | None]
+    licence: str
+    version: str
+    fingerprint: dict
+
+    @property
+    def role(self) -> str:
+        """Which of ROLES it has, by the family's name."""
+        family = re.sub(r"[^a-z]", "", (self.family + self.name).lower())
+        return next(
+            (
+                role
+                for role, families in (("unseen", UNSEEN), ("choose", CHOOSE))
+                if any(f in family for f in families)
+            ),
+            "train",
+        )
+
+    @property
+    def family(self) -> str:
+        return ImageFont.truetype(io.BytesIO(self.files[0]), 16).getname()[0] or ""
+
+
+def read(path: Path, licence: str | None = None) -> Source:
+    """A font file (.ttf, .otf, .ttc, .woff, .woff2), or a Fontsource package as `npm pack` brings
+    it (.tgz) or unpacked.
+
+    licence: what is written down for a font file that has no licence file beside it. Raises
+    DataError for a file that is no font, a package that lacks one of the files it lists, and where
+    no licence is found.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir() or path.name.endswith((".tgz", ".tar.gz")):
+            return _package(path)
+        content = path.read_bytes()
+        ImageFont.truetype(io.BytesIO(content), _LARGE)
+    except (OSError, tarfile.TarError, EOFError) as error:
+        raise DataError(
+            f"{path}: cannot be read as a font ({' '.join(str(error).split())}); "
+            "give a .ttf, .otf or .woff2 file, or a Fontsource package"
+        ) from None
+    if licence is None and (found := _licence_beside(path)) is None:
+        raise DataError(
+            f"{path}: no licence file lies beside it; put LICENSE there, or name the licence with --licence"
+        )
+    return Source(path.name, [content], [None], licence or found, "", fingerprint(path))
+
+
+def _licence_beside(path: Path) -> str | None:
+    """The licence of a font file: of LICENSE, OFL.txt or the like beside it, or of Debian's
+    copyright file of its package."""
+    beside = [
+        p
+        for p in sorted(path.parent.iterdir())
+        if re.match(r"(licen[cs]e|ofl|copying|copyright)", p.name, re.I) and p.is_file()
+    ]
+    for debian in sorted(
+        Path("/usr/share/doc").glob(f"fonts-{glob.escape(path.parent.name)}*/copyright")
+    ):
+        text = debian.read_text(errors="replace")
+        named = re.search(r"^License: *(\S.*)$", text, re.M)
+        return named[1].strip() if named else licence_name(text)
+    return licence_name(beside[0].read_text(errors="replace")) if beside else None
+
+
+def licence_name(text: str) -> str:
+    """A short name of a licence's text; its first line where it is none of LICENCES."""
+    return next(
+        (name for mark, name in LICENCES if mark in text),
+        next((line.strip()[:80] for line in text.splitlines() if line.strip()), "?"),
+    )
+
+
+def _package(path: Path) -> Source:
+    """A Fontsource package: the regular weight's files, as its style sheet lists them."""
+    if path.is_dir():
+        inside = {p.relative_to(path).as_posix(): p for p in path.rglob("*") if p.is_file()}
+        get = lambda name: inside[name].read_bytes()
+    else:
+        with tarfile.open(path) as archive:
+            inside = {
+                m.name.partition("/")[2]: archive.extractfile(m).read()
+                for m in archive
+                if m.isfile() and m.size < 50_000_000
+            }
+        get = inside.__getitem__
+    try:
+        about = json.loads(get("package.json"))
+        name, version = str(about["name"]), str(about["version"])
+    except (KeyError, ValueError, TypeError):
+        raise DataError(
+            f"{path}: is no Fontsource package, it has no package.json that names it; give what `npm pack @fontsource/NAME` brings"
+        ) from None
+    licences = sorted(n for n in inside if re.match(r"(licen[cs]e|ofl)", n, re.I))
+    if not licences:
+        raise DataError(
+            f"{path}: has no licence file; fetch the package again with `npm pack {name}`"
+        )
+    sheet = next((s for s in ("400.css", "index.css") if s in inside), None)
+    faces = (
+        re.findall(r"@font-face *{(.*?)}", get(sheet).decode(errors="replace"), re.S)
+        if sheet
+        else []
+    )
+    listed = {
+        found[1]: face for face in faces if (found := re.search(r"(files/[\w.-]+?\.woff2)", face))
+    }
+    if not listed:
+        raise DataError(
+            f"{path}: its style sheet lists no .woff2 files; give what `npm pack @fontsource/NAME` brings"
+        )
+    if missing := [f for f in listed if f not in inside]:
+        raise DataError(
+            f"{path}: {missing[0]} is missing, and {len(missing) - 1} more of its {len(listed)} subsets; "
+            f"fetch the package again with `npm pack {name}`"
+        )
+    files, ranges = [], []
+    for file, face in listed.items():
+        content = get(file)
+        try:
+            ImageFont.truetype(io.BytesIO(content), _LARGE)
+        except OSError as error:
+            raise DataError(
+                f"{path}: {file} cannot be read as a font ({error}); fetch the package again with `npm pack {name}`"
+            ) from None
+        files.append(content)
+        told = re.search(r"unicode-range:([^;]*)", face)
+        ranges.append(
+            [
+                (int(a, 16), int(b or a, 16))
+                for a, b in re.findall(r"U\+([0-9a-fA-F]+)(?:-([0-9a-fA-F]+))?", told[1])
+            ]
+            if told
+            else None
+        )
+    return Source(
+        name,
+        files,
+        ranges,
+        str(about.get("license") or licence_name(get(licences[0]).decode(errors="replace"))),
+        version,
+        fingerprint(path),
+    )
+
+
+def ink(font: ImageFont.FreeTypeFont, character: str) -> Image.Image | None:
+    """The character at the font's size, ink 255, cropped to its ink; None for a blank glyph."""
+    left, top, right, bottom = font.getbbox(character)
+    if right <= left or bottom <= top:
+        return None
+    sheet = Image.new("L", (right - left, bottom - top))
+    ImageDraw.Draw(sheet).text((-left, -top), character, 255, font)
+    box = sheet.getbbox()
+    return None if box is None else sheet.crop(box)
+
+
+def draw(font: ImageFont.FreeTypeFont, character: str) -> np.ndarray | None:
+    """(64, 64) uint8, ink 255, the longer side filling the picture as in the published crops; None
+    for a blank glyph."""
+    sheet = ink(font, character)
+    if sheet is None:
+        return None
+    scale = SIZE / max(sheet.size)
+    small = sheet.resize(tuple(max(1, round(s * scale)) for s in sheet.size), Image.Resampling.BOX)
+    out = Image.new("L", (SIZE, SIZE))
+    out.paste(small, ((SIZE - small.width) // 2, (SIZE - small.height) // 2))
+    return np.asarray(out)
+
+
+def drawn(source: Source, code_points: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(code point, (64, 64) uint8 image) of every character that the font has.
+
+    A character that a font lacks is left out: fonts show one and the same sign for all they lack,
+    which a private code point tells.
+    """
+    for content, ranges in zip(source.files, source.ranges):
+        wanted = [
+            c
+            for c in code_points
+            if ranges is None or any(first <= c <= last for first, last in ranges)
+        ]
+        if not wanted:
+            continue
+        font = ImageFont.truetype(io.BytesIO(content), _LARGE)
+        absent = draw(font, "\U0010fffd")
+        for code_point in wanted:
+            image = draw(font, chr(int(code_point)))
+            if image is not None and not (absent is not None and np.array_equal(image, absent)):
+                yield int(code_point), image
+
+
+def prepare(
+    folder: Path,
+    paths: list[Path],
+    code_points: np.ndarray,
+    licence: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Draw `code_points` with every font and write <folder>/fonts/, whole or not at all; returns
+    that path.
+
+    paths, licence: see `read`. Raises DataError as `read` does, for a font without any of the
+    characters, for one given twice, and where the folder cannot be written; what was drawn before
+    then stays.
+    """
+    fonts = [read(path, licence) for path in paths]
+    for at, font in enumerate(fonts):
+        if any(font.name == other.name for other in fonts[:at]):
+            raise DataError(f"{paths[at]}: {font.name} is given twice; name each font once")
+    images, points, number, records = [], [], [], []
+    for at, (path, source) in enumerate(zip(paths, fonts)):
+        known = {}
+        bar = tqdm(
+            drawn(source, code_points),
+            desc=source.name,
+            unit="characters",
+            disable=not progress,
+            leave=False,
+        )
+        with closing(bar):
+            for point, image in bar:
+                known.setdefault(point, image)
+        if not known:
+            raise DataError(
+                f"{path}: none of the {len(code_points):,} kanji and kana is in there; give a Japanese or Chinese font"
+            )
+        images += known.values()
+        points += known
+        number += [at] * len(known)
+        records.append(
+            {
+                "name": source.name,
+                **source.fingerprint,
+                "licence": source.licence,
+                "version": source.version,
+                "role": source.role,
+            }
+        )
+    part = folder / f"fonts.tmp-{os.getpid()}"
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        np.save(part / "images.npy", np.stack(images))
+        np.save(part / "code_points.npy", np.array(points, np.int32))
+        np.save(part / "font.npy", np.array(number, np.uint8))
+        (part / "manifest.json").write_text(
+            json.dumps({"fonts": records}, indent=1) + "\n", encoding="utf-8"
+        )
+        shutil.rmtree(folder / "fonts", ignore_errors=True)
+        os.rename(part, folder / "fonts")
+    except OSError as error:
+        raise DataError(
+            f"{folder}: the fonts' images cannot be written ({error.strerror or error}); free space there"
+        ) from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder / "fonts"
+
+
+def load(folder: Path) -> Fonts | None:
+    """What `prepare` left in <folder>/fonts, memory-mapped; None where there is nothing. Raises
+    DataError where it is damaged."""
+    where = Path(folder) / "fonts"
+    if not (where / "manifest.json").is_file():
+        return None
+    try:
+        records = json.loads((where / "manifest.json").read_text("utf-8"))["fonts"]
+        names = [r["name"] for r in records]
+        if not all({"sha256", "bytes", "role"} <= set(r) for r in records):
+            raise ValueError("its manifest lacks a font's checksum, size or role")
+        images, code_points, font = (
+            np.load(where / f"{n}.npy", mmap_mode="r", allow_pickle=False)
+            for n in ("images", "code_points", "font")
+        )
+        if not len(images) == len(code_points) == len(font):
+            raise ValueError("its arrays differ in length")
+        return Fonts(images, code_points, font, names, records)
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        raise DataError(
+            f"{where}: cannot be read ({error}); run `python -m transfer.data fonts FONT… --data {folder}` again"
+        ) from None

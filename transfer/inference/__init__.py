@@ -1,0 +1,1 @@
+"""From a picture to candidates, the kanji's picture and its strokes."""

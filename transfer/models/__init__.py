@@ -1,0 +1,1 @@
+"""The models, each with its configuration, its network, its loss and its sampler; they know no files."""

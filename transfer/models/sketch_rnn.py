@@ -1,0 +1,351 @@
+"""Conditional Sketch-RNN decoder: a modern latent z_new becomes a sequence of pen movements (Ha &
+Eck 2017, arXiv 1704.03477).
+
+This is the paper's decoder (preset `paper`): z enters at every input and, through tanh(dense), as
+the initial state. The presets that are shipped write a whole stroke a step (`transfer.stroke_rnn`).
+
+Sequences are stroke-3 rows (dx, dy, lift) in box units (109), the first from the origin; the model
+works with offsets divided by `scale`. `condition` is a dict: "z" (B, latent).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from transfer.models.recurrent import gates, lstm
+
+BOX = 109.0
+LOG_2PI = 1.8378770664093453
+DOWN, UP, END = 0, 1, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class SketchRNNConfig:
+    """Model, loss and training settings of the decoder. Use a preset and override fields."""
+
+    latent: int = 64
+    layers: int = 1
+    units: int = 512
+    mixtures: int = 20
+    bivariate: bool = True
+    """One mixture of correlated Gaussians over (dx, dy), or a mixture for each axis as the paper
+    has it."""
+    simplify: float = 0.25
+    """Epsilon, box units, of the strokes that are learned. The prepared ones have 0.25; more leaves
+    fewer points to get wrong."""
+    keep: float = 1.0
+    """Recurrent dropout (arXiv 1603.05118): share of cell updates kept while training."""
+    scale: float = 16.0
+    """Box units that count as 1 for the model."""
+    drop: float = 0.0
+    """Share of inner points of a stroke left out in an example."""
+    stretch: float = 0.0
+    """Random scale of 1 - stretch to 1 an axis, with a random offset (paper: 0.3)."""
+    longest: int = 134
+    """Longest sequence, the end row counted."""
+    buckets: int = 4
+    """Lengths that are compiled for; an example goes to the shortest that holds it."""
+    from_density: bool = False
+    """Condition kanji that have Kuzushiji images on z_new drawn from the MDN instead of on their
+    glyph's own posterior."""
+    views: int = 4
+    """Draws of every glyph's posterior (or of the MDN) that training goes through."""
+    temperature: float = 0.1
+    """Of drawing: divides the mixture's and the pen's logits, and scales the variances."""
+    steps: int = 2_600
+    batch: int = 64
+    learning_rate: float = 2e-3
+    warmup: int = 200
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    """Gradient clipping: by global norm, or by value in the paper's schedule."""
+    ema: float = 0.998
+
+    @classmethod
+    def paper(cls) -> SketchRNNConfig:
+        """The authors' program: 3 layers of 1024, recurrent dropout keep 0.3, 50 mixtures an axis,
+        batch 50, 1,000,000 steps."""
+        return cls(
+            layers=3,
+            units=1024,
+            mixtures=50,
+            bivariate=False,
+            keep=0.3,
+            scale=109 * 0.168,
+            drop=0.2,
+            stretch=0.3,
+            buckets=1,
+            from_density=True,
+            temperature=0.15,
+            steps=1_000_000,
+            batch=50,
+            learning_rate=1e-3,
+            warmup=-1,
+            weight_decay=0.0,
+            ema=0.0,
+        )
+
+
+# Model --------------------------------------------------------------------------------------------
+
+
+class SketchRNN(nnx.Module):
+    """The decoder. Its inputs at a step are the last movement and pen state, and z."""
+
+    def __init__(self, config: SketchRNNConfig, rngs: nnx.Rngs):
+        self.config = config
+        units = config.units
+        self.start = nnx.Linear(config.latent, 2 * config.layers * units, rngs=rngs)
+        orthogonal = nnx.initializers.orthogonal()
+        recurrent = [
+            jnp.concatenate([orthogonal(rngs.params(), (units, units)) for _ in range(4)], 1)
+            for _ in range(config.layers)
+        ]
+        self.kernels = nnx.List([nnx.Param(k) for k in recurrent])
+        self.inputs = nnx.List(
+            [
+                nnx.Linear(units if layer else 5, 4 * units, rngs=rngs)
+                for layer in range(config.layers)
+            ]
+        )
+        self.conditions = nnx.List(
+            [
+                nnx.Linear(config.latent, 4 * units, use_bias=False, rngs=rngs)
+                for _ in range(config.layers)
+            ]
+        )
+        self.out = nnx.Linear(units, 3 + 6 * config.mixtures, rngs=rngs)
+
+    def initial(self, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Initial h and c, each (layers, B, units)."""
+        state = jnp.tanh(self.start(z)).reshape(-1, 2, self.config.layers, self.config.units)
+        return state[:, 0].transpose(1, 0, 2), state[:, 1].transpose(1, 0, 2)
+
+    def __call__(self, movement: jax.Array, z: jax.Array, key=None) -> jax.Array:
+        """Teacher-forced pass: movement (B, T, 5), z (B, latent) -> (B, T, 3 + 6M). key: for
+        recurrent dropout; None for none."""
+        h, c = self.initial(z)
+        x = movement.transpose(1, 0, 2)
+        for layer in range(self.config.layers):
+            mask = jnp.ones((1, 1, 1))
+            if key is not None and self.config.keep < 1:
+                key, mask_key = jax.random.split(key)
+                kept = jax.random.bernoulli(
+                    mask_key, self.config.keep, (*x.shape[:2], self.config.units)
+                )
+                mask = kept / self.config.keep
+            gate_inputs = self.inputs[layer](x) + self.conditions[layer](z)
+            x = lstm(gate_inputs, mask, self.kernels[layer][...], h[layer], c[layer])
+        return self.out(x).transpose(1, 0, 2)
+
+    def step(self, movement: jax.Array, z: jax.Array, h: jax.Array, c: jax.Array):
+        """One step of writing: (B, …) inputs and states (layers, B, units) -> (B, 3 + 6M) and new
+        states."""
+        x, hs, cs = movement, [], []
+        for layer in range(self.config.layers):
+            gate_inputs = self.inputs[layer](x) + self.conditions[layer](z)
+            i, f, g, o = gates(gate_inputs, h[layer], self.kernels[layer][...])
+            cs.append(f * c[layer] + i * g)
+            x = o * jnp.tanh(cs[-1])
+            hs.append(x)
+        return self.out(x), jnp.stack(hs), jnp.stack(cs)
+
+
+def split_parameters(config: SketchRNNConfig, out: jax.Array):
+    """(…, 3 + 6M) -> pen logits (…, 3), mixture logits (…, M, 1 or 2), means (…, M, 2), log_scales
+    (…, M, 2) and correlation (…, M)."""
+    pen, rest = out[..., :3], out[..., 3:].reshape(*out.shape[:-1], config.mixtures, 6)
+    logits = rest[..., :1] if config.bivariate else rest[..., :2]
+    correlation = 0.95 * jnp.tanh(rest[..., 1]) if config.bivariate else jnp.zeros(rest.shape[:-1])
+    return pen, logits, rest[..., 2:4], jnp.clip(rest[..., 4:6], -6.0, 4.0), correlation
+
+
+def component_log_prob(means, log_scales, correlation, target: jax.Array) -> jax.Array:
+    """log density of scaled offsets target (…, 2) under each correlated Gaussian: (…, M)."""
+    z = (target[..., None, :] - means) * jnp.exp(-log_scales)
+    rest = 1 - correlation**2
+    quadratic = (z[..., 0] ** 2 + z[..., 1] ** 2 - 2 * correlation * z[..., 0] * z[..., 1]) / rest
+    return -0.5 * quadratic - log_scales.sum(-1) - 0.5 * jnp.log(rest) - LOG_2PI
+
+
+def point_log_prob(
+    config: SketchRNNConfig, parameters: tuple, target: jax.Array, state: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """log density of scaled offsets target (…, 2) and log probability of the pen states (…) int32:
+    (…) each.
+
+    parameters: as `split_parameters` gives them.
+    """
+    pen, logits, means, log_scales, correlation = parameters
+    log_pen = jnp.take_along_axis(jax.nn.log_softmax(pen), state[..., None], -1)[..., 0]
+    if config.bivariate:
+        component = component_log_prob(means, log_scales, correlation, target)
+        return jax.nn.logsumexp(jax.nn.log_softmax(logits[..., 0]) + component, -1), log_pen
+    component = (
+        -0.5 * ((target[..., None, :] - means) * jnp.exp(-log_scales)) ** 2
+        - log_scales
+        - 0.5 * LOG_2PI
+    )
+    return jax.nn.logsumexp(jax.nn.log_softmax(logits, -2) + component, -2).sum(-1), log_pen
+
+
+# Loss ---------------------------------------------------------------------------------------------
+
+
+def teacher(config: SketchRNNConfig, stroke3: jax.Array, count: jax.Array):
+    """Inputs and targets of teacher forcing from padded stroke-3.
+
+    stroke3 (B, T, 3) in box units; count (B,) valid rows. Returns movement (B, T+1, 5), target (B,
+    T+1, 3) = scaled offset and pen class, and valid (B, T+1): `count` movements and the end.
+    """
+    length = stroke3.shape[1]
+    row = jnp.arange(length + 1)
+    stroke3 = jnp.where((row[:length] < count[:, None])[..., None], stroke3, 0.0)
+    position = jnp.pad(
+        jnp.cumsum(stroke3[..., :2], 1), ((0, 0), (1, 0), (0, 0))
+    )  # the pen before each step
+    lifted = jnp.pad(stroke3[..., 2], ((0, 0), (1, 0)), constant_values=1.0)
+    step = (position[:, 1:] - position[:, :-1]) / config.scale
+    step = jnp.pad(step, ((0, 0), (1, 0), (0, 0)))
+    pen = jax.nn.one_hot(lifted.astype(jnp.int32), 3).at[:, 0].set(jnp.array([1.0, 0.0, 0.0]))
+    movement = jnp.concatenate([step, pen], -1)
+    following = jnp.pad(position[:, 1:], ((0, 0), (0, 1), (0, 0)))
+    pen_class = jnp.pad(stroke3[..., 2], ((0, 0), (0, 1))).astype(jnp.int32)
+    pen_class = jnp.where(row == count[:, None], END, pen_class)
+    target = jnp.concatenate([(following - position) / config.scale, pen_class[..., None]], -1)
+    return movement, target, row <= count[:, None]
+
+
+def vary(stroke3: jax.Array, count: jax.Array, key: jax.Array, drop: float, stretch: float):
+    """The authors' augmentation of padded stroke-3 (B, T, 3): inner points left out, each axis
+    shrunk, the drawing moved.
+
+    A point that is dropped adds its offset to the next one; first and last points of a stroke stay.
+    Returns new rows and counts.
+    """
+    batch, length, _ = stroke3.shape
+    drop_key, scale_key, place_key = jax.random.split(key, 3)
+    valid = jnp.arange(length) < count[:, None]
+    first = jnp.pad(stroke3[:, :-1, 2], ((0, 0), (1, 0)), constant_values=1.0) > 0
+    inner = valid & ~first & (stroke3[..., 2] == 0)
+    gone = inner & (jax.random.uniform(drop_key, inner.shape) < drop)
+    kept = valid & ~gone
+    scale = 1.0 - stretch * jax.random.uniform(scale_key, (batch, 1, 2))
+    offset = BOX * (1.0 - scale) * jax.random.uniform(place_key, (batch, 1, 2)) if stretch else 0.0
+    position = jnp.cumsum(stroke3[..., :2], 1) * scale + offset
+    order = jnp.argsort(~kept, axis=1, stable=True)  # kept points first, in order
+    position = jnp.take_along_axis(position, order[..., None], 1)
+    lift = jnp.take_along_axis(stroke3[..., 2], order, 1)
+    moved = position - jnp.pad(position[:, :-1], ((0, 0), (1, 0), (0, 0)))
+    new_count = kept.sum(1).astype(count.dtype)
+    rows = jnp.concatenate([moved, lift[..., None]], -1)
+    return jnp.where((jnp.arange(length) < new_count[:, None])[..., None], rows, 0.0), new_count
+
+
+def negative_log_likelihood(model: SketchRNN, stroke3, count, condition, key=None):
+    """NLL of the movements and of the pen states, each (B,), in nats summed over a drawing; offsets
+    in units of `scale`."""
+    config = model.config
+    movement, target, valid = teacher(config, stroke3, count)
+    # Of two keys the second: those that go on with an older run need the numbers that it had.
+    out = model(movement, condition["z"], None if key is None else jax.random.split(key)[1])
+    moving = valid & (target[..., 2] != END)
+    move, pen = point_log_prob(
+        config, split_parameters(config, out), target[..., :2], target[..., 2].astype(jnp.int32)
+    )
+    return -(move * moving).sum(1), -(pen * valid).sum(1)
+
+
+def loss(model: SketchRNN, stroke3, count, condition, key):
+    """Mean NLL per point, in nats, and its parts."""
+    move, pen = negative_log_likelihood(model, stroke3, count, condition, key)
+    points = count.sum()
+    return (move.sum() + pen.sum()) / points, {
+        "movement": move.sum() / points,
+        "pen": pen.sum() / points,
+    }
+
+
+# Drawing ------------------------------------------------------------------------------------------
+
+
+@partial(jax.jit, static_argnums=(0,))
+def draw(graph, params, condition: dict, keys: jax.Array, temperature: jax.Array):
+    """Write one drawing for each condition.
+
+    condition: dict of (B, …); keys (B,) one random key a drawing, so that no drawing depends on its
+    neighbours; temperature (): divides logits and scales variances. Returns stroke-3 rows (B,
+    longest, 3) in box units, counts (B,) and the log-likelihood of each drawing at temperature 1,
+    (B,). Stops when every pen has ended.
+    """
+    model = nnx.merge(graph, params)
+    config, z = model.config, condition["z"]
+    batch, limit = keys.shape[0], config.longest - 1
+    h, c = model.initial(z)
+    movement = jnp.concatenate(
+        [jnp.zeros((batch, 2)), jnp.ones((batch, 1)), jnp.zeros((batch, 2))], -1
+    )
+    start = {
+        "rows": jnp.zeros((batch, limit, 3)),
+        "count": jnp.zeros(batch, jnp.int32),
+        "done": jnp.zeros(batch, bool),
+        "score": jnp.zeros(batch),
+        "movement": movement,
+        "lifted": jnp.ones(batch),
+        "h": h,
+        "c": c,
+    }
+
+    def going(carry):
+        return (carry[0] < limit) & ~carry[1]["done"].all()
+
+    def step(carry):
+        number, s = carry
+        out, h, c = model.step(s["movement"], z, s["h"], s["c"])
+        pen, logits, means, log_scales, correlation = split_parameters(config, out)
+        # Nothing has been drawn yet: no end before the first stroke.
+        pen = pen.at[..., END].add(jnp.where(number == 0, -jnp.inf, 0.0))
+
+        def one(key, pen, logits, means, log_scales, correlation):
+            pen_key, mixture_key, normal_key = jax.random.split(jax.random.fold_in(key, number), 3)
+            chosen = jax.random.categorical(
+                mixture_key, logits / temperature, axis=0
+            )  # (1,) or (2,)
+            state = jax.random.categorical(pen_key, pen / temperature)
+            axis = jnp.arange(2) % chosen.shape[0]
+            picked = jnp.broadcast_to(chosen[axis], (2,))
+            mean = means[picked, jnp.arange(2)]
+            scale = jnp.exp(log_scales[picked, jnp.arange(2)]) * jnp.sqrt(temperature)
+            a, b = jax.random.normal(normal_key, (2,))
+            rho = correlation[picked[0]]
+            return state, mean + scale * jnp.stack([a, rho * a + jnp.sqrt(1 - rho**2) * b])
+
+        state, offset = jax.vmap(one)(keys, pen, logits, means, log_scales, correlation)
+        log_offset, log_pen = point_log_prob(
+            config, (pen, logits, means, log_scales, correlation), offset, state
+        )
+        ended = state == END
+        moved = ~(s["done"] | ended)
+        offset = jnp.where(moved[:, None], offset, 0.0)
+        lift = jnp.where(moved, (state == UP).astype(jnp.float32), s["lifted"])
+        row = jnp.concatenate([offset * config.scale, lift[:, None]], -1) * moved[:, None]
+        pen_state = jnp.stack([lift == 0, lift == 1, jnp.zeros_like(moved)], -1)
+        return number + 1, {
+            "rows": s["rows"].at[:, number].set(row),
+            "count": s["count"] + moved,
+            "done": s["done"] | ended,
+            "score": s["score"]
+            + jnp.where(s["done"], 0.0, log_pen + jnp.where(ended, 0.0, log_offset)),
+            "movement": jnp.concatenate([offset, pen_state], -1),
+            "lifted": lift,
+            "h": h,
+            "c": c,
+        }
+
+    _, end = jax.lax.while_loop(going, step, (jnp.int32(0), start))
+    return end["rows"], end["count"], end["score"]

@@ -1,0 +1,1 @@
+"""What a result can be written as: SVG, animation, sheet, JSON, PDF, card."""

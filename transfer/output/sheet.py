@@ -1,0 +1,106 @@
+"""One Result -> one picture: input, both reconstructions, predicted pixels, the drawings, the
+ranked candidates."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from transfer.data.raster import BOX, rasterise
+from transfer.output.drawn import Drawn
+from transfer.output.uncertainty import heatmap
+
+PANEL = 192  # pixels a side: three for each of the models' 64
+GAP = 16
+CAPTION = 22  # pixels above each row of panels
+LINE = 20  # pixels a line of candidates
+GREY = (110, 110, 110)
+MARK = (200, 60, 40)
+
+
+def sheet(result: Drawn, columns: int = 5, top: int = 10) -> Image.Image:
+    """RGB picture of a Result (see transfer.pipeline): everything as black ink on white paper.
+
+    Row 1: input | old VAE's reconstruction | predicted pixels | where readings differ | new VAE's
+    picture of the best candidate. Then the drawings, best first, `columns` a row, strokes tinted
+    from black to blue and numbered in writing order. Then the verdict and the first `top`
+    candidates as code point and percentage: no Japanese font is asked for.
+    """
+    if columns < 1:
+        raise ValueError(f"columns is {columns}; give 1 or more")
+    best = f" {_name(result.candidates[0][0])}" if result.candidates else ""
+    panels = [
+        ("input", grey(result.image)),
+        ("old VAE reconstruction", grey(result.old_reconstruction)),
+        ("predicted pixels", grey(result.pixels)),
+        (
+            "where readings differ",
+            Image.fromarray(heatmap(result.pixels, result.uncertainty, PANEL)),
+        ),
+        ("new VAE" + best, grey(result.new_reconstruction)),
+    ]
+    drawings = [
+        (f"drawing {i + 1}", draw_strokes(strokes)) for i, strokes in enumerate(result.strokes)
+    ]
+    rows = [panels] + [drawings[i : i + columns] for i in range(0, len(drawings), columns)]
+    width = GAP + max(len(row) for row in rows) * (PANEL + GAP)
+    per_line = max(1, (width - GAP) // 130)
+    listed = [f"{_name(c)} {100 * p:.1f} %" for c, p in result.candidates[:top]]
+    lines = -(-len(listed) // per_line)
+    height = len(rows) * (CAPTION + PANEL + GAP) + (CAPTION + lines * LINE if lines else 0) + GAP
+    page = Image.new("RGB", (width, height), "white")
+    pen = ImageDraw.Draw(page)
+    font = ImageFont.load_default(13)
+    for r, row in enumerate(rows):
+        y = GAP // 2 + r * (CAPTION + PANEL + GAP)
+        for c, (caption, panel) in enumerate(row):
+            x = GAP + c * (PANEL + GAP)
+            pen.text((x, y), caption, GREY, font)
+            page.paste(panel, (x, y + CAPTION))
+            pen.rectangle(
+                (x - 1, y + CAPTION - 1, x + PANEL, y + CAPTION + PANEL), outline=(220, 220, 220)
+            )
+    if listed:
+        y = GAP // 2 + len(rows) * (CAPTION + PANEL + GAP)
+        pen.text(
+            (GAP, y),
+            f"candidates ({result.verdict})",
+            GREY if result.verdict == "sure" else MARK,
+            font,
+        )
+        for i, text in enumerate(listed):
+            pen.text(
+                (GAP + i % per_line * 130, y + CAPTION + i // per_line * LINE), text, "black", font
+            )
+    return page
+
+
+def draw_strokes(polylines: list[np.ndarray], size: int = PANEL) -> Image.Image:
+    """(size, size) RGB drawing on white, each stroke's colour and number telling its place in the
+    writing order."""
+    page = Image.new("RGB", (size, size), "white")
+    for number, stroke in enumerate(polylines):
+        late = number / max(len(polylines) - 1, 1)
+        colour = (round(20 + 20 * late), round(20 + 60 * late), round(20 + 140 * late))
+        page.paste(colour, mask=Image.fromarray(rasterise([stroke], size)))
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(10)
+    for number, stroke in enumerate(polylines, 1):
+        x, y = np.asarray(stroke[0], float) * size / BOX
+        # Beside the stroke's start, kept inside the panel.
+        pen.text(
+            (min(max(x - 9, 0), size - 12), min(max(y - 11, 0), size - 12)), str(number), MARK, font
+        )
+    return page
+
+
+def _name(character: str) -> str:
+    return f"U+{ord(character):04X}"
+
+
+def grey(ink: np.ndarray, size: int = PANEL) -> Image.Image:
+    """(64, 64) ink, uint8 or float in [0, 1], as (size, size) RGB of black on white; pixels stay
+    square and sharp."""
+    ink = np.asarray(ink)
+    if ink.dtype != np.uint8:
+        ink = np.rint(np.clip(np.nan_to_num(ink.astype(np.float32)), 0, 1) * 255).astype(np.uint8)
+    return Image.fromarray(255 - ink).resize((size, size), Image.Resampling.NEAREST).convert("RGB")

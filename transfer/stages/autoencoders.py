@@ -1,0 +1,226 @@
+"""Stage 1: prepared data and a VAE's configuration become a `Task` for `training.loop.train`."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from transfer.data.corpus import Corpus
+from transfer.models import augment, vae
+from transfer.output.pictures import image_grid
+from transfer.stages.encoding import (
+    VAE_NAMES,
+    corpus_provenance,
+    in_batches,
+    labels_of,
+    new_examples,
+    old_examples,
+    old_pool,
+    shares,
+)
+from transfer.training.examples import (
+    Pool,
+    attributes,
+    class_table,
+    mix,
+    set_aside,
+    taking_part,
+)
+from transfer.training.loop import Task
+
+SETTLED = 2048
+"""Training images whose statistics a network that normalises by batches is left with."""
+
+
+def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
+    """The VAE of one domain ("old" or "new").
+
+    Held out: of the old domain the val split; of the new, where every kanji must be in the gallery,
+    KanjiVG's variant forms (Kaisho and others), which `residual` never trains on. The paper's
+    preset trains on variants too, and is evaluated on the gallery.
+    """
+    if domain == "old":
+        source = old_pool(corpus, config, *old_examples(corpus, "train"), config.aside, config.kana)
+        held, held_points = old_examples(corpus, "val")
+        held_images = corpus.old.images[held]
+    else:
+        variants = config.architecture == "paper"
+        chosen = new_examples(corpus, variants)
+        code_points, images = corpus.new.code_points[chosen], corpus.new.images[chosen]
+        others = np.setdiff1d(new_examples(corpus, True), chosen)
+        others = others if len(others) else corpus.new.gallery()
+        others = np.random.default_rng(0).permutation(others)[:2000]
+        held_images, held_points = corpus.new.images[others], corpus.new.code_points[others]
+        classes, labels = np.unique(code_points, return_inverse=True)
+        source = Pool(
+            images,
+            classes,
+            {"real": class_table(labels, config.balance)},
+            np.ones(len(classes), bool),
+            np.arange(len(classes), dtype=np.int32),
+            len(images),
+        )
+    classes, photographed = source.classes, source.photographed
+    data, held_labels = source.data(), labels_of(held_points, classes)
+    if config.components:
+        data["attributes"] = attributes(corpus.new, classes)
+    others = (
+        hard_examples(corpus, config.aside, classes)
+        if domain == "old" and len(source.tables) > 1
+        else {}
+    )
+
+    def build(key):
+        return vae.VAE(
+            config,
+            len(classes),
+            nnx.Rngs(params=key),
+            data["attributes"].shape[1] if config.components else 0,
+        )
+
+    whole = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))[0]
+    graph, _, statistics = nnx.split(build(jax.random.key(0)), nnx.Param, ...)
+    statistics = nnx.to_pure_dict(statistics)
+
+    def init(key):
+        return nnx.to_pure_dict(nnx.split(build(key), nnx.Param, ...)[1])
+
+    def met(data, key):
+        draw_key, augment_key = jax.random.split(key)
+        index, label = mix(data["tables"], shares(config), config.batch, draw_key)
+        return index, label, augmented(config, data["images"][index], augment_key)
+
+    def loss(params, data, key, variant):
+        met_key, model_key = jax.random.split(key)
+        index, label, (images, clean) = met(data, met_key)
+        return vae.loss(
+            nnx.merge(graph, params, statistics),
+            config,
+            images,
+            label,
+            model_key,
+            taking_part(data, source.real, index, label),
+            clean,
+            data["attributes"][label].astype(jnp.float32) if config.components else None,
+        )
+
+    @jax.jit
+    def settle(params, images):
+        return nnx.to_pure_dict(
+            nnx.split(vae.settle(nnx.merge(graph, params, statistics), images))[1]
+        )
+
+    def settled(params):
+        """With the statistics of what is trained on, as it is met."""
+        return settle(params, known()) if config.norm == "batch" else params
+
+    @cache
+    def known():
+        """So many training images as make a good mean, drawn and augmented as in training."""
+        images = [
+            met({**data, "images": source.images}, jax.random.key(n))[2][0]
+            for n in range(-(-SETTLED // config.batch))
+        ]
+        return jnp.concatenate(images)[:SETTLED]
+
+    @jax.jit
+    def measure(params, images, labels):
+        model = nnx.merge(whole, params)
+        x = augment.to_float(images)
+        # The posterior mean, no noise: what every later stage and user gets.
+        logits, (mean, log_variance) = vae.decode_mean(model, x)
+        values = {
+            "reconstruction": vae.reconstruction_loss(logits, x),
+            "kl": vae.kl_divergence(mean, log_variance).sum(-1),
+        }
+        if config.recognition:
+            scores = jnp.where(photographed, model.classifier(mean), -jnp.inf)
+            values["accuracy"] = (scores.argmax(-1) == labels).astype(jnp.float32)
+        return values
+
+    @jax.jit
+    def recognise(params, images):
+        model = nnx.merge(whole, params)
+        return model.classifier(model.encode(augment.to_float(images))[0]).argmax(-1)
+
+    def evaluate(params):
+        parts = [
+            measure(
+                params, jnp.asarray(held_images[i : i + 256]), jnp.asarray(held_labels[i : i + 256])
+            )
+            for i in range(0, len(held_images), 256)
+        ]
+        values = {
+            k: float(np.concatenate([np.asarray(p[k]) for p in parts]).mean())
+            for k in (parts[0] if parts else ())
+        }  # none held out: nothing
+        if config.recognition:
+            for name, (images, labels) in others.items():
+                found = in_batches(lambda part: recognise(params, part), images, (256,))
+                values[f"{name}_accuracy"] = float(
+                    (source.group[found] == source.group[labels]).mean()
+                )
+        return values
+
+    @jax.jit
+    def reconstruct(params, images):
+        return jax.nn.sigmoid(
+            vae.decode_mean(nnx.merge(whole, params), augment.to_float(images))[0]
+        )
+
+    def picture(params, path):
+        shown = held_images[:: max(1, len(held_images) // 64)][:64]
+        image_grid([shown / 255.0, np.asarray(reconstruct(params, jnp.asarray(shown)))], path)
+
+    provenance = corpus_provenance(corpus, config) if domain == "old" else corpus_provenance(corpus)
+    return Task(
+        VAE_NAMES[domain],
+        config,
+        init,
+        loss,
+        data,
+        evaluate,
+        picture if len(held_images) else None,
+        export=lambda params: {"classes": classes.astype(np.int32)},
+        provenance=provenance,
+        settle=settled,
+    )
+
+
+def augmented(
+    config: vae.VAEConfig, images: jax.Array, key: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """(B, 64, 64) uint8 -> what the encoder is given, and what the decoder is to paint of it: (B,
+    64, 64) float32 each."""
+    if config.augment != "photo":
+        return (x := augment.augment(images, key, config.augment, config.warp)), x
+    warp_key, disturb_key = jax.random.split(key)
+    clean = augment.warp(images, warp_key, config.warp)
+    return augment.disturb(clean, disturb_key), clean
+
+
+def hard_examples(
+    corpus: Corpus, aside: int, classes: np.ndarray, most: int = 1000
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images that training leaves out so that something may be chosen by them: name -> images (n,
+    64, 64), labels (n,) into classes.
+
+    "hands": a sample of the fonts whose role it is; "aside": the books' images of the characters
+    that are `set_aside`.
+    """
+    found = {}
+    if corpus.fonts is not None and len(rows := corpus.fonts.of("choose")):
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[:most])
+        found["hands"] = corpus.fonts.images[rows], corpus.fonts.code_points[rows]
+    chosen, points = old_examples(corpus, "train")
+    if aside and (rows := np.flatnonzero(np.isin(points, set_aside(points, aside)))).size:
+        found["aside"] = corpus.old.images[chosen[rows]], points[rows]
+    return {
+        name: (np.asarray(images)[known], labels[known])
+        for name, (images, points) in found.items()
+        if (known := (labels := labels_of(points, classes)) >= 0).any()
+    }

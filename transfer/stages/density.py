@@ -1,0 +1,287 @@
+"""Stage 2: the density of z_new given z_old as a training task, on the latents of the two VAEs of
+stage 1; its exponents and calibration are fitted on val.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from transfer.data.corpus import Corpus
+from transfer.models import mdn, vae
+from transfer.stages.encoding import (
+    corpus_provenance,
+    encode_images,
+    in_gallery,
+    load_vae,
+    modern_forms,
+    old_examples,
+    old_pool,
+    places,
+    shares,
+    two_halves,
+    upstream,
+)
+from transfer.training.errors import TrainingError
+from transfer.training.examples import (
+    form_groups,
+    mix,
+    taking_part,
+)
+from transfer.training.loop import Task
+
+
+def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Task:
+    """The density of z_new given z_old, over the latents of the two VAEs trained in `folder`.
+    Parameters are {"mdn": …}.
+
+    Held out is val. Its images choose the exponents of `direct` and the calibration; what is
+    measured on an image is measured with exponents that were fitted on the half of val that it is
+    not in.
+    """
+    forms = modern_forms(folder, corpus, config.variants)
+    gallery_size = len(forms.code_points)
+    old_graph, old_params, old_arrays, old_config = load_vae(folder, "old")
+    chosen, label = in_gallery(*old_examples(corpus, "train"), forms.code_points)
+    source = old_pool(corpus, config, chosen, forms.code_points[label], old_config.aside, False)
+    images, classes = source.images, source.classes
+    # Views are augmented with keys of the seed, so that a resumed run sees the same ones.
+    keys = [jax.random.fold_in(jax.random.key(seed), v) for v in range(config.views)] or [None]
+    parts = [
+        encode_images(folder, "old", images, key, f"z_old, view {v + 1}/{len(keys)}")
+        for v, key in enumerate(keys)
+    ]
+    data = {
+        "tables": source.tables,
+        "classes": np.searchsorted(forms.code_points, classes).astype(np.int32),
+        "mean": np.stack([p[0] for p in parts]),
+        "log_variance": np.stack([p[1] for p in parts]),
+    }
+    seen = np.isin(forms.code_points, classes[source.photographed])
+    gallery = mdn.Gallery(forms.mean[forms.start], forms.log_variance[forms.start], seen)
+    trained = np.isin(np.arange(gallery_size), data["classes"])  # by real images or fonts'
+    data |= {
+        "gallery": dataclasses.replace(gallery, seen=trained),
+        "photographed": seen,
+        "group": form_groups(forms.code_points),
+        "new_mean": forms.mean,
+        "new_log_variance": forms.log_variance,
+        "start": forms.start,
+        "count": forms.count,
+    }
+    build = lambda key: mdn.build(config, gallery_size, nnx.Rngs(params=key))
+    graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
+
+    def init(key):
+        return {"mdn": nnx.to_pure_dict(nnx.split(build(key))[1])}
+
+    def loss(params, data, key, variant):
+        keys = jax.random.split(key, 6)
+        index, dense = mix(data["tables"], shares(config), config.batch, keys[0])
+        label = data["classes"][dense]
+        view = jax.random.randint(keys[5], index.shape, 0, len(data["mean"]))
+        z_old = vae.sample_z(data["mean"][view, index], data["log_variance"][view, index], keys[1])
+        form = data["start"][label] + jnp.floor(
+            jax.random.uniform(keys[2], label.shape) * data["count"][label]
+        ).astype(jnp.int32)
+        z_new = vae.sample_z(data["new_mean"][form], data["new_log_variance"][form], keys[3])
+        return mdn.loss(
+            nnx.merge(graph, params["mdn"]),
+            z_old,
+            z_new,
+            label,
+            data["gallery"],
+            keys[4],
+            data["gallery"].seen & taking_part(data, source.real, index, label),
+        )
+
+    held, held_label = in_gallery(*old_examples(corpus, "val"), forms.code_points)
+    # A factorised density over thousands of kanji takes long to rank: fewer of them say enough.
+    limit = len(held) if config.density == "anchored" else min(200, len(held))
+    spread = np.sort(np.random.default_rng(0).permutation(len(held))[:limit])
+    held_images, held_label = corpus.old.images[held[spread]], held_label[spread]
+    truth = np.asarray(
+        vae.sample_z(gallery.mean[held_label], gallery.log_variance[held_label], jax.random.key(1))
+    )
+    gaussian = float("nan")
+    if len(truth):
+        drawn = vae.sample_z(gallery.mean[label], gallery.log_variance[label], jax.random.key(2))
+        gaussian = gaussian_nll(np.asarray(drawn), truth)
+
+    read = jax.jit(
+        lambda params, images: vae.averaged_z(nnx.merge(old_graph, params), images, config.averaged)
+    )
+    held_z = cache(
+        lambda: jnp.concatenate(
+            [
+                read(old_params, jnp.asarray(held_images[i : i + 64]))
+                for i in range(0, len(truth), 64)
+            ]
+        )
+    )
+
+    @jax.jit
+    def measure(params, z_old, z_new):
+        model = nnx.merge(graph, params["mdn"])
+        return mdn.log_prob(model, z_old, z_new, gallery), mdn.candidate_scores(
+            model, z_old, gallery
+        )
+
+    def scores(params):
+        z_old = held_z()
+        parts = [
+            measure(params, z_old[i : i + 256], truth[i : i + 256])
+            for i in range(0, len(truth), 256)
+        ]
+        return tuple(np.concatenate([np.asarray(p[k]) for p in parts]) for k in (0, 1))
+
+    def cross_fitted(params):
+        """`scores`, those of each half of val with the exponents that are fitted on the other
+        half."""
+        if rows is None:
+            return scores(params)
+        found = [np.empty(len(truth)), np.empty((len(truth), gallery_size), np.float32)]
+        both, halves = [np.asarray(a) for a in opinions(params, held_z())], two_halves(len(truth))
+        for mine, other in zip(halves, halves[::-1]):
+            exponents = fit_exponents(
+                *(a[other] for a in both), rows["told"], prior, held_label[other]
+            )
+            refitted = scores({"mdn": params["mdn"] | {"exponents": jnp.asarray(exponents)}})
+            for whole, part in zip(found, refitted):
+                whole[mine] = part[mine]
+        return found
+
+    def evaluate(params):
+        if not len(truth):
+            return {}
+        log_prob, candidates = cross_fitted(params)
+        rank = places(candidates, held_label)
+        return {
+            "nll_per_dimension": float(-log_prob.mean() / truth.shape[1]),
+            "gaussian_nll_per_dimension": gaussian,
+            **{f"top{k}": float((rank < k).mean()) for k in (1, 5, 10)},
+        }
+
+    def export(params):
+        return {
+            "code_points": forms.code_points,
+            "gallery_mean": gallery.mean,
+            "gallery_log_variance": gallery.log_variance,
+            "seen": seen,
+            "calibration": calibrate(scores(params)[1], held_label)
+            if len(truth)
+            else np.ones(1, np.float32),
+        }
+
+    provenance = corpus_provenance(corpus, config) | {
+        "upstream": upstream(folder, "vae_old", "vae_new")
+    }
+    direct = config.direct and config.density == "anchored"
+    rows = classifier_rows(old_params, old_arrays["classes"], forms.code_points) if direct else None
+
+    @jax.jit
+    def opinions(params, z_old):
+        return mdn.opinions(nnx.merge(graph, params["mdn"]), z_old, gallery)
+
+    prior = np.where(seen, 0.0, config.unseen)
+
+    def settle(params):
+        if rows is None:
+            return params
+        params = params | {"mdn": params["mdn"] | rows}
+        exponents = EXPONENTS
+        if len(truth):
+            both = [np.asarray(a) for a in opinions(params, held_z())]
+            exponents = fit_exponents(*both, rows["told"], prior, held_label)
+        return params | {"mdn": params["mdn"] | {"exponents": jnp.asarray(exponents, jnp.float32)}}
+
+    return Task(
+        "mdn",
+        config,
+        init,
+        loss,
+        data,
+        evaluate,
+        export=export,
+        provenance=provenance,
+        settle=settle,
+    )
+
+
+def classifier_rows(old_params: dict, classes: np.ndarray, code_points: np.ndarray) -> dict:
+    """The old VAE's classifier of z_old as `AnchoredMixture` holds it: a row for every anchor that
+    it knows. Raises TrainingError where the VAE has none."""
+    if "classifier" not in old_params:
+        raise TrainingError(
+            "the old VAE has no classifier that --direct could use: train it with --recognition above 0, or give --no-direct"
+        )
+    kernel, bias = (np.asarray(old_params["classifier"][k]) for k in ("kernel", "bias"))
+    known = np.isin(code_points, classes)
+    place = np.searchsorted(classes, code_points[known])
+    rows, offsets = (
+        np.zeros((len(kernel), len(code_points)), np.float32),
+        np.full(len(code_points), -1e4, np.float32),
+    )
+    rows[:, known], offsets[known] = kernel[:, place], bias[place]
+    return {"direct": {"kernel": rows, "bias": offsets}, "told": known.astype(np.float32)}
+
+
+EXPONENTS = (0.4, 0.6)
+"""Where the fit of the exponents begins, and what is taken where there is no image to fit them
+on."""
+
+
+def fit_exponents(
+    similar: np.ndarray, direct: np.ndarray, told: np.ndarray, prior: np.ndarray, label: np.ndarray
+) -> np.ndarray:
+    """Exponents (2,) float32 of `mdn.product` that make the labels likeliest: log probabilities (N,
+    G) of both, prior log odds (G,)."""
+    if not len(label):
+        return np.asarray(EXPONENTS, np.float32)
+
+    def loss(exponents):
+        logits = mdn.product(similar, direct, told, exponents) + prior
+        return -jnp.take_along_axis(jax.nn.log_softmax(logits), label[:, None], 1).mean()
+
+    gradient, exponents = jax.jit(jax.value_and_grad(loss)), jnp.array(EXPONENTS)
+    best = optax.adam(0.05)
+    state = best.init(exponents)
+    for _ in range(60):
+        updates, state = best.update(gradient(exponents)[1], state)
+        exponents = jnp.clip(optax.apply_updates(exponents, updates), 0.0, 3.0)
+    return np.asarray(exponents, np.float32)
+
+
+def gaussian_nll(fitted: np.ndarray, held: np.ndarray) -> float:
+    """NLL per dimension, in nats, of `held` (n, D) under one full-covariance Gaussian fitted to
+    `fitted` (N, D)."""
+    mean, covariance = fitted.mean(0), np.cov(fitted.T) + 1e-6 * np.eye(fitted.shape[1])
+    difference = held - mean
+    quadratic = (difference * np.linalg.solve(covariance, difference.T).T).sum(1)
+    return float(
+        0.5
+        * (quadratic + np.linalg.slogdet(covariance)[1] + held.shape[1] * np.log(2 * np.pi)).mean()
+        / held.shape[1]
+    )
+
+
+def calibrate(log_probability: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Exponent a, (1,) float32, that makes softmax(a * log_probability) likeliest for the labels:
+    temperature scaling on val."""
+    best = min(
+        np.linspace(0.3, 2.0, 35),
+        key=lambda a: (
+            -np.mean(
+                a * log_probability[np.arange(len(label)), label]
+                - np.logaddexp.reduce(a * log_probability, 1)
+            )
+        ),
+    )
+    return np.array([best], np.float32)

@@ -1,0 +1,277 @@
+"""What the stages share: which images they learn from, the trained VAEs and densities of a runs
+folder, and the latents of images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from tqdm import tqdm
+
+from transfer.data.corpus import Corpus
+from transfer.models import augment, mdn, vae
+from transfer.system.devices import float32
+from transfer.training import weights
+from transfer.training.examples import (
+    Pool,
+    pool,
+    set_aside,
+)
+
+VAE_NAMES = {"old": "vae_old", "new": "vae_new"}
+
+
+def old_examples(corpus: Corpus, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the split's images and their code points, (n,) each."""
+    chosen = corpus.old.indices(split)
+    return chosen, np.asarray(corpus.old.code_points)[chosen]
+
+
+def new_examples(corpus: Corpus, variants: bool) -> np.ndarray:
+    """Indices of the modern glyphs that are trained on: every kanji's standard form, or every kanji
+    form there is."""
+    gallery = corpus.new.gallery()
+    if not variants:
+        return gallery
+    return np.flatnonzero(np.isin(corpus.new.code_points, corpus.new.code_points[gallery]))
+
+
+def old_pool(
+    corpus: Corpus, config, chosen: np.ndarray, code_points: np.ndarray, aside: int, kana_too: bool
+) -> Pool:
+    """The pool for a configuration with `fonts`, `hands` and `balance`, without the classes that
+    are `set_aside`."""
+    keep = (
+        ~np.isin(code_points, set_aside(old_examples(corpus, "train")[1], aside))
+        if aside
+        else np.ones(len(chosen), bool)
+    )
+    return pool(
+        corpus,
+        chosen[keep],
+        code_points[keep],
+        config.balance,
+        config.fonts,
+        config.hands,
+        kana_too,
+    )
+
+
+def shares(config) -> dict[str, float]:
+    """What `mix` takes of fonts and made hands."""
+    return {"fonts": config.fonts, "hands": config.hands}
+
+
+def labels_of(points: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """(N,) places of code points in ascending classes (C,), -1 for those that are not there."""
+    place = np.searchsorted(classes, points).clip(0, len(classes) - 1)
+    return np.where(classes[place] == points, place, -1)
+
+
+def corpus_provenance(corpus: Corpus, config=None) -> dict:
+    """What the run's config.json says of the data: the sources' checksums, with those of fonts,
+    made hands and kana where a configuration takes them."""
+    sources = {k: v["sha256"] for k, v in corpus.manifest["sources"].items()}
+    found = {"sample": corpus.is_sample}
+    if corpus.fonts and getattr(config, "fonts", 0.0):
+        sources |= {r["name"]: r["sha256"] for r in corpus.fonts.records if r["role"] == "train"}
+    if corpus.hands and getattr(config, "hands", 0.0):
+        found["made hands"] = corpus.hands.source
+    return {"data": {**found, "sources": sources}}
+
+
+def load_vae(folder: Path, domain: str):
+    """(model graph, params, arrays, configuration) of a trained VAE in a runs or weights folder.
+    Raises WeightsError."""
+    params, arrays, described = weights.load(weights.find(folder, VAE_NAMES[domain]))
+    config = weights.config(vae.VAEConfig, described)
+    if "classifier" not in params:  # shipped without: it serves training alone
+        config = dataclasses.replace(config, recognition=0.0)
+    names = params["attributes"]["bias"].shape[0] if "attributes" in params else 0
+    graph, _ = nnx.split(
+        nnx.eval_shape(lambda: vae.VAE(config, len(arrays["classes"]), nnx.Rngs(0), names))
+    )
+    return graph, params, arrays, config
+
+
+@dataclasses.dataclass(frozen=True)
+class Forms:
+    """Posteriors of modern glyphs, gallery order: mean, log_variance (F, 64); start, count (G,) the
+    forms of each kanji."""
+
+    code_points: np.ndarray
+    mean: np.ndarray
+    log_variance: np.ndarray
+    start: np.ndarray
+    count: np.ndarray
+
+
+@lru_cache(maxsize=4)
+def _encoder(folder: Path, domain: str, stamp: tuple):
+    """A trained VAE's encoder, compiled as it is needed, and its parameters. stamp: tells apart
+    weights that have been replaced."""
+    graph, params, _, config = load_vae(folder, domain)
+
+    @jax.jit
+    def encode(params, batch, key):
+        x = (
+            augment.to_float(batch)
+            if key is None
+            else augment.augment(batch, key, config.augment, config.warp)
+        )
+        return nnx.merge(graph, params).encode(x)
+
+    return encode, jax.tree.map(jnp.asarray, params), config.latent
+
+
+@float32
+def encode_images(folder: Path, domain: str, images: np.ndarray, key=None, progress: str = ""):
+    """Mean and log-variance of a trained VAE for (N, 64, 64) uint8, each (N, 64) float32; augmented
+    where a key is given."""
+    there = weights.find(folder, VAE_NAMES[domain]).stat()
+    encode, params, latent = _encoder(
+        Path(folder), domain, (there.st_mtime_ns, there.st_size, there.st_ino)
+    )
+    means, log_variances = [np.zeros((0, latent), np.float32)], [np.zeros((0, latent), np.float32)]
+    for number, at in enumerate(
+        tqdm(
+            range(0, len(images), 512),
+            desc=progress,
+            unit="batch",
+            disable=None if progress else True,
+        )
+    ):
+        batch = np.asarray(images[at : at + 512])
+        filled = np.concatenate(
+            [batch, np.zeros((512 - len(batch), *batch.shape[1:]), batch.dtype)]
+        )
+        mean, log_variance = encode(
+            params, filled, None if key is None else jax.random.fold_in(key, number)
+        )
+        means.append(np.asarray(mean)[: len(batch)])
+        log_variances.append(np.asarray(log_variance)[: len(batch)])
+    return np.concatenate(means), np.concatenate(log_variances)
+
+
+def modern_forms(folder: Path, corpus: Corpus, variants: bool) -> Forms:
+    """The new VAE's posterior of every kanji's standard form, and with `variants` of its other
+    forms after it."""
+    gallery = corpus.new.gallery()
+    points = np.asarray(corpus.new.code_points[gallery])
+    chosen = new_examples(corpus, variants)
+    label = np.searchsorted(points, corpus.new.code_points[chosen])
+    chosen = chosen[
+        np.lexsort((chosen != gallery[label], label))
+    ]  # of each kanji the standard form first
+    label = np.searchsorted(points, corpus.new.code_points[chosen])
+    count = np.bincount(label, minlength=len(points)).astype(np.int32)
+    mean, log_variance = encode_images(folder, "new", corpus.new.images[chosen])
+    return Forms(
+        points.astype(np.int32),
+        mean,
+        log_variance,
+        (np.cumsum(count) - count).astype(np.int32),
+        count,
+    )
+
+
+def in_gallery(
+    chosen: np.ndarray, points: np.ndarray, gallery_points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Those of the images (n,) whose kanji is in the gallery, and their labels into it, int32."""
+    known = np.isin(points, gallery_points)
+    return chosen[known], np.searchsorted(gallery_points, points[known]).astype(np.int32)
+
+
+def old_latents(
+    folder: Path,
+    corpus: Corpus,
+    split: str,
+    gallery_points: np.ndarray,
+    views: int = 0,
+    seed: int = 0,
+):
+    """z_old of the split's images whose kanji is in the gallery: mean, log_variance (N, 64) and
+    label (N,) into the gallery.
+
+    views: how many augmented versions of each image are encoded; 0 takes the images as they are.
+    """
+    chosen, label = in_gallery(*old_examples(corpus, split), gallery_points)
+    images = corpus.old.images[chosen]
+    keys = (
+        [None] if not views else [jax.random.fold_in(jax.random.key(seed), v) for v in range(views)]
+    )
+    parts = [
+        encode_images(
+            folder,
+            "old",
+            images,
+            key,
+            f"z_old of {split}, view {v + 1}/{len(keys)}" if key is not None else "",
+        )
+        for v, key in enumerate(keys)
+    ]
+    return (
+        np.concatenate([p[0] for p in parts]),
+        np.concatenate([p[1] for p in parts]),
+        np.tile(label, len(keys)),
+    )
+
+
+def two_halves(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of two halves of so many held-out images, always the same: what is fitted on one is
+    measured on the other."""
+    order = np.random.default_rng(0).permutation(number)
+    return np.sort(order[: number // 2]), np.sort(order[number // 2 :])
+
+
+def places(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """How many other classes score as high as the label's or higher, (N,): scores (N, C), label
+    (N,). Ties count against it."""
+    return (scores >= scores[np.arange(len(label)), label][:, None]).sum(1) - 1
+
+
+def upstream(folder: Path, *names: str) -> dict[str, str]:
+    """Checksums of the earlier stages' weights: a run on other ones is another run."""
+    return {name: weights.checksum(weights.find(folder, name)) for name in names}
+
+
+def load_mdn(folder: Path):
+    """(model graph, params, Gallery, code_points (G,), calibration) of a trained density. Raises
+    WeightsError."""
+    params, arrays, described = weights.load(weights.find(folder, "mdn"))
+    params, config = params["mdn"], weights.config(mdn.MDNConfig, described)
+    graph, _ = nnx.split(
+        nnx.eval_shape(lambda: mdn.build(config, len(arrays["code_points"]), nnx.Rngs(0)))
+    )
+    gallery = mdn.Gallery(
+        *(jnp.asarray(arrays[k]) for k in ("gallery_mean", "gallery_log_variance", "seen"))
+    )
+    return graph, params, gallery, arrays["code_points"], float(arrays["calibration"][0])
+
+
+def painter(folder: Path):
+    """A function from z_new (n, 64) to the new VAE's pictures (n, 64, 64) float32 in [0, 1]."""
+    graph, params, _, _ = load_vae(folder, "new")
+    paint = jax.jit(lambda params, z: jax.nn.sigmoid(nnx.merge(graph, params).decode(z)))
+
+    return lambda z: in_batches(lambda part: paint(params, part), z, (256,))
+
+
+def in_batches(function, rows: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+    """function of rows (n, …), put together from batches of a size that is compiled for, filled
+    with zeros: (n, …).
+
+    sizes: ascending; the first that holds all rows, or batches of the last.
+    """
+    size = next((s for s in sizes if s >= len(rows)), sizes[-1])
+    padded = np.concatenate([rows, np.zeros((-len(rows) % size, *rows.shape[1:]), rows.dtype)])
+    return np.concatenate(
+        [np.asarray(function(padded[at : at + size])) for at in range(0, len(padded), size)]
+    )[: len(rows)]

@@ -1,0 +1,169 @@
+"""A run folder: its settings, which must stay the same, and its checkpoints, which must be whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from transfer.system import devices
+from transfer.system.files import whole
+from transfer.training import weights
+from transfer.training.errors import TrainingError
+from transfer.training.optimizers import constant_until
+
+
+def _digest(state) -> str:
+    """SHA-256 of all arrays of a state: Orbax does not notice changed bytes in the middle of a
+    large array."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(devices.here(state)):
+        array = np.asarray(leaf)
+        found.update(f"{array.dtype} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+def _save(manager, step: int, state) -> None:
+    import orbax.checkpoint as ocp
+
+    try:
+        manager.save(
+            step, args=ocp.args.StandardSave(state), custom_metadata={"sha256": _digest(state)}
+        )
+        manager.wait_until_finished()
+    except ValueError as error:  # TensorStore's way to say that the disk is full
+        if not (number := re.search(r"os_error_code='(\d+)'", str(error))):
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+def _in_all(check: Callable, *given) -> None:
+    """Run a check in every process; where it fails in one, all stop. Who went on would wait for
+    those who did not."""
+    problem = None
+    try:
+        check(*given)
+    except TrainingError as error:
+        problem = error
+    if devices.agreed(problem is not None)[0]:
+        raise problem or TrainingError("another of the processes cannot take part, see its message")
+
+
+def _claim(folder: Path, described: dict, kind: type) -> None:
+    """Write config.json, or check that the folder was started with the same settings; kind: the
+    configuration's class."""
+    text = json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    path = folder / "config.json"
+    try:
+        if path.exists():
+            try:
+                there = json.loads(path.read_text("utf-8"))
+                if isinstance(there, dict) and isinstance(there.get("config"), dict):
+                    there["config"] = weights.without_retired(kind, there["config"])
+                there = _flat(there)
+            except (ValueError, RecursionError) as error:
+                raise TrainingError(
+                    f"{path}: not valid JSON ({error}); delete the folder to start again"
+                ) from None
+            mine = _flat(json.loads(text))
+            differing = sorted(k for k in there | mine if there.get(k) != mine.get(k))
+            if differing == ["config.steps"] and _may_change_steps(folder, there, mine):
+                differing = []
+                if devices.first():
+                    with whole(path) as part:
+                        part.write_text(text)
+            if differing:
+                key = differing[0]
+                was, now = (repr(values.get(key))[:80] for values in (there, mine))
+                raise TrainingError(
+                    f"{folder}: this run was started with {key[:80]} = {was}, now it is {now}; use the same settings, another --runs folder, or delete it"
+                )
+            return
+        if not devices.first():
+            return
+        with whole(path) as part:
+            part.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def _may_change_steps(folder: Path, there: dict, mine: dict) -> bool:
+    """Whether a run may go on with another number of steps: its learning rate has not begun to fall
+    in either (`constant_until`)."""
+    reached = max(
+        (int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdecimal()), default=0
+    )
+    constant = lambda flat: constant_until(
+        types.SimpleNamespace(**{k: flat[f"config.{k}"] for k in ("steps", "cooldown", "warmup")})
+    )
+    return "config.cooldown" in mine and reached <= min(constant(there), constant(mine))
+
+
+def _check_writable(folder: Path) -> None:
+    """Find out now what would else come out at the first checkpoint."""
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError:  # bytes that are no UTF-8; TensorStore takes text only
+        raise TrainingError(
+            f"{ascii(str(folder))[1:-1]}: checkpoints need a folder whose name is text; choose "
+            "another with --runs"
+        ) from None
+    try:
+        (folder / "checkpoints").mkdir(exist_ok=True)
+        probe = folder / "checkpoints" / f"probe-{jax.process_index()}.part"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(folder: Path, error: OSError) -> TrainingError:
+    return TrainingError(
+        f"{folder}: cannot write the run folder ({error.strerror or error}); free space, or choose another with --runs"
+    )
+
+
+def _flat(tree, prefix="") -> dict:
+    if isinstance(tree, dict):
+        return {
+            k: v for name, sub in tree.items() for k, v in _flat(sub, f"{prefix}{name}.").items()
+        }
+    return {prefix[:-1]: tree}
+
+
+def _restore(manager, state, name: str):
+    """The newest checkpoint that can be read, or the given state; and its step."""
+    import orbax.checkpoint as ocp
+
+    steps = sorted(manager.all_steps(), reverse=True)
+    for step in steps:
+        try:
+            restored = manager.restore(
+                step,
+                args=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state)),
+            )
+            kept = (manager.metadata(step).custom_metadata or {}).get(
+                "sha256"
+            )  # None: saved by an earlier version
+            if kept is not None and kept != _digest(restored):
+                raise ValueError("its checksum is another")
+        except Exception as error:  # Orbax raises many kinds for a damaged checkpoint
+            print(
+                f"{name}: checkpoint {step} cannot be read ({type(error).__name__}); trying an older one",
+                file=sys.stderr,
+            )
+            manager.delete(step)
+            continue
+        # Fresh buffers: what Orbax hands out may be shared, and the loop donates its state.
+        return jax.tree.map(jnp.copy, restored), step
+    return state, 0

@@ -1,0 +1,10 @@
+"""What ends a training before its last step."""
+
+
+class TrainingError(Exception):
+    """A run that cannot start or go on; the message is one line: which run, what is wrong, what to
+    do."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop (Ctrl-C or SIGTERM) and has saved its state."""

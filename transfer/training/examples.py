@@ -1,0 +1,228 @@
+"""What the old domain's models learn from: images of books, fonts, made hands and kana in one pool,
+and batches drawn from it.
+
+Batches are drawn inside the compiled step from arrays that stay on the device.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from transfer import reading_aids
+from transfer.data.corpus import Corpus, New
+from transfer.data.published.kanjivg import HIRAGANA
+from transfer.data.writing import kana
+from transfer.system.devices import spread
+
+FEWEST = 8
+"""Kanji that a component must be part of to be an attribute."""
+STROKES = range(2, 26)
+"""Stroke counts whose "at least so many" are attributes."""
+
+
+# Drawing batches ----------------------------------------------------------------------------------
+
+
+def class_table(
+    labels: np.ndarray, balance: float, places: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Arrays with which `draw` picks examples: a class of n examples with weight n**(1 - balance),
+    then one of its examples.
+
+    labels (N,) int, from 0; classes without an example are never drawn. places (N,): the examples'
+    indices, if not 0..N-1.
+    """
+    order = np.argsort(labels, kind="stable").astype(np.int32)
+    count = np.bincount(labels)
+    weight = np.where(count > 0, np.maximum(count, 1).astype(np.float64) ** (1.0 - balance), 0.0)
+    order = order if places is None else places[order]
+    return {
+        "order": order,
+        "start": (np.cumsum(count) - count).astype(np.int32),
+        "count": count.astype(np.int32),
+        "cumulative": (np.cumsum(weight) / weight.sum()).astype(np.float32),
+    }
+
+
+def draw(table: dict[str, jax.Array], batch: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(indices, labels), each (batch,) int32, drawn with replacement as `class_table` says."""
+    class_key, example_key = jax.random.split(key)
+    label = jnp.searchsorted(
+        table["cumulative"], jax.random.uniform(class_key, (batch,)), side="right"
+    )
+    label = jnp.minimum(label, len(table["count"]) - 1)
+    within = jnp.floor(jax.random.uniform(example_key, (batch,)) * table["count"][label]).astype(
+        jnp.int32
+    )
+    # From here on the batch is split over the devices.
+    return spread(
+        (
+            table["order"][table["start"][label] + jnp.minimum(within, table["count"][label] - 1)],
+            label,
+        )
+    )
+
+
+def mix(
+    tables: dict, shares: dict[str, float], batch: int, key: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """`draw` from the table "real" or, for about a share each of the batch, from the others that
+    are there (`shares`: name -> share)."""
+    chosen, level = draw(tables["real"], batch, jax.random.fold_in(key, 0)), 0.0
+    which = jax.random.uniform(jax.random.fold_in(key, 1), (batch,))
+    for number, (name, share) in enumerate(sorted(shares.items())):
+        if name in tables and share:
+            other = draw(tables[name], batch, jax.random.fold_in(key, 2 + number))
+            mine = (which >= level) & (which < level + share)
+            chosen, level = (
+                jax.tree.map(lambda a, b: jnp.where(mine, b, a), chosen, other),
+                level + share,
+            )
+    return chosen
+
+
+# The pool -----------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """Examples of the old domain.
+
+    images: (N, 64, 64) uint8, those of books first. classes: (C,) int32 code points, ascending.
+    tables: for `mix`, whose labels index the classes; fonts' and made hands' characters are all
+    drawn alike. photographed: (C,) bool, which classes have images of books. group: (C,) int32, the
+    same for forms of one character. real: how many images are of books.
+    """
+
+    images: np.ndarray
+    classes: np.ndarray
+    tables: dict[str, dict[str, np.ndarray]]
+    photographed: np.ndarray
+    group: np.ndarray
+    real: int
+
+    def data(self) -> dict:
+        """The arrays that `drawn_from` needs, for a device."""
+        return {
+            "images": self.images,
+            "tables": self.tables,
+            "photographed": self.photographed,
+            "group": self.group,
+        }
+
+
+def taking_part(data: dict, real: int, index: jax.Array, label: jax.Array) -> jax.Array:
+    """Classes that compete for each image, (B, C) bool. data: `Pool.data`; index, label (B,).
+
+    For an image of a book, before `real`, those that have such images: that a class has none says
+    nothing about it, and must not teach the class to be unlikely. For one of a font or a made hand
+    all. Never another form of the image's own character (國 for 国).
+    """
+    other_form = (data["group"] == data["group"][label][:, None]) & (
+        jnp.arange(len(data["group"])) != label[:, None]
+    )
+    return (data["photographed"] | (index >= real)[:, None]) & ~other_form
+
+
+def pool(
+    corpus: Corpus,
+    chosen: np.ndarray,
+    code_points: np.ndarray,
+    balance: float,
+    fonts: float = 0.0,
+    hands: float = 0.0,
+    kana_too: bool = False,
+) -> Pool:
+    """The pool of training images of books, chosen, code_points (n,) of corpus.old, and what the
+    data folder has beside them.
+
+    fonts, hands: shares of a batch; what has none is left out. kana_too: with hiragana.
+    """
+    parts, points = (
+        {"real": [np.asarray(corpus.old.images[chosen])]},
+        {"real": [np.asarray(code_points, np.int32)]},
+    )
+    if kana_too and not corpus.is_sample and (found := kana.learned(corpus.folder)):
+        parts["real"].append(found.images)
+        points["real"].append(found.code_points)
+    hiragana = [ord(c) for c in HIRAGANA]
+    sources = {"fonts": (fonts, corpus.fonts), "hands": (hands, corpus.hands)}
+    for name, (share, source) in sources.items():
+        if not share or source is None:
+            continue
+        rows = source.of("train") if name == "fonts" else np.arange(len(source.images))
+        if not kana_too:
+            rows = rows[~np.isin(source.code_points[rows], hiragana)]
+        parts[name], points[name] = (
+            [np.asarray(source.images[rows])],
+            [np.asarray(source.code_points[rows], np.int32)],
+        )
+    points = {name: np.concatenate(p) for name, p in points.items()}
+    classes = np.unique(np.concatenate(list(points.values())))
+    tables, at = {}, 0
+    for name, of in points.items():
+        places = np.arange(at, at + len(of), dtype=np.int32)
+        tables[name] = class_table(
+            np.searchsorted(classes, of), balance if name == "real" else 1.0, places
+        )
+        at += len(of)
+    return Pool(
+        np.concatenate([image for part in parts.values() for image in part]),
+        classes,
+        tables,
+        np.isin(classes, points["real"]),
+        form_groups(classes),
+        len(points["real"]),
+    )
+
+
+def form_groups(code_points: np.ndarray) -> np.ndarray:
+    """(C,) int32: the same number for code points (C,) that are forms of one character."""
+    forms = reading_aids.forms()
+    first = [
+        ord(forms[c][0]) if (c := chr(int(point))) in forms else int(point) for point in code_points
+    ]
+    return np.unique(first, return_inverse=True)[1].astype(np.int32)
+
+
+def set_aside(code_points: np.ndarray, most: int) -> np.ndarray:
+    """The classes of books that training leaves out so that probabilities can be fitted on
+    characters never met: code points (a,).
+
+    code_points (N,): those of the training images. The `most` classes of fewer than five images,
+    from which no val image was taken, whose hash is lowest.
+    """
+    points, count = np.unique(code_points, return_counts=True)
+    rare = points[count < 4]
+    return np.sort(
+        sorted(rare, key=lambda p: hashlib.sha256(f"set aside U+{int(p):04X}".encode()).digest())[
+            :most
+        ]
+    ).astype(np.int32)
+
+
+def attributes(new: New, classes: np.ndarray) -> np.ndarray:
+    """(C, A) uint8 of 0 and 1: which components the characters classes (C,) have, as KanjiVG gives
+    them, and at least how many strokes."""
+    standard = {
+        int(new.code_points[i]): int(i) for i in np.flatnonzero(np.asarray(new.variants) == "")
+    }
+    of = [standard.get(int(c)) for c in classes]
+    strokes = [0 if i is None else len(new.strokes(i)) for i in of]
+    parts = [
+        set() if i is None else {str(e) for e in new.components(i)["element"]} - {"", chr(int(c))}
+        for i, c in zip(of, classes)
+    ]
+    names, count = np.unique([p for part in parts for p in part], return_counts=True)
+    names = names[count >= FEWEST]
+    has = np.array([[name in part for name in names] for part in parts], np.uint8).reshape(
+        len(classes), -1
+    )
+    return np.concatenate(
+        [has, np.array([[s >= n for n in STROKES] for s in strokes], np.uint8)], 1
+    )

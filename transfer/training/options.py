@@ -1,0 +1,163 @@
+"""The command line that all training scripts share: a preset, any setting, and where data and runs
+lie."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import sys
+import textwrap
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, TypedDict
+
+import tyro
+
+from transfer.data import corpus as corpora
+from transfer.system import devices
+from transfer.system.entry import guarded
+from transfer.system.errors import DataError
+from transfer.training.errors import Interrupted, TrainingError
+from transfer.training.weights import WeightsError
+
+PRESETS = ("paper", "small", "long", "base", "tiny")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Where data and runs lie."""
+
+    preset: Literal["auto", "paper", "small", "long", "base", "tiny"] = "auto"
+    """Settings to start from. auto: small on the real data, tiny on the built-in sample corpus."""
+    data: Path | None = None
+    """Folder with the published files [default: $KUZUSHIJI_DATA, else the user's cache, else the
+    built-in sample]."""
+    runs: Path | None = None
+    """Folder that the stages share; each stage writes its run to a folder of its own in it
+    [default: runs/PRESET]."""
+    seed: int = 0
+    checkpoint_seconds: float = 90.0
+    """Time between checkpoints; at most this much work is lost when a run is killed."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, where several processes, on one host or many, train together: the
+    same command for each, but for --process-id. auto: Slurm, Open MPI, Kubernetes or a TPU pod has
+    started them and tells. All must see the same data and runs folders."""
+    num_processes: int | None = None
+    process_id: int | None = None
+    """From 0."""
+
+
+def overridden(config, given: dict):
+    """`config` with the settings that were given on the command line. Raises TrainingError for one
+    that it does not have, or cannot have."""
+    known = {f.name for f in dataclasses.fields(config)}
+    if foreign := [name for name in given if name not in known]:
+        raise TrainingError(
+            f"--{foreign[0].replace('_', '-')}: {type(config).__name__}, which this preset trains, "
+            "has no such "
+            "setting; leave it out, or choose another --preset"
+        )
+    try:
+        return dataclasses.replace(config, **given)
+    except ValueError as error:
+        raise TrainingError(str(error)) from None
+
+
+def refuse_unused(given: dict, *unused: frozenset[str]) -> None:
+    """Raise TrainingError for a setting that was given and that none of the models uses, each of
+    which has names in `unused`."""
+    for name in given:
+        if all(name in each for each in unused):
+            raise TrainingError(
+                f"--{name.replace('_', '-')} has no effect with the other settings; "
+                "leave it out, or change them"
+            )
+
+
+def settings(presets: dict) -> type:
+    """The type of a dict that holds those settings of the configurations that were given on the
+    command line, and no others.
+
+    presets: name -> configuration. Help names each setting's value in the first one that has it.
+    """
+    fields = {}
+    for preset, config in presets.items():
+        described, types = _described(type(config)), typing.get_type_hints(type(config))
+        for name, kind in types.items():
+            hint = f"({preset}: {_shown(getattr(config, name))})"
+            fields.setdefault(
+                name,
+                Annotated[
+                    kind, tyro.conf.arg(help=described.get(name, ""), help_behavior_hint=hint)
+                ],
+            )
+    return TypedDict("Settings", fields, total=False)
+
+
+def _shown(value) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _described(kind: type) -> dict[str, str]:
+    """Field -> the docstring under it."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in zip(body, body[1:])
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }
+
+
+def arguments(doc: str, options, presets: dict, **choices):
+    """The command line, parsed: an object with `options`, `settings` (a dict of those that were
+    given) and the choices.
+
+    options: an instance with the options' defaults. presets: see `settings`. choices: extra
+    options, name -> (type, default).
+    """
+    kind = tyro.conf.OmitArgPrefixes
+    fields = [
+        ("options", kind[type(options)], dataclasses.field(default=options)),
+        ("settings", kind[settings(presets)], dataclasses.field(default_factory=dict)),
+        *(
+            (name, of, dataclasses.field(default=default))
+            for name, (of, default) in choices.items()
+        ),
+    ]
+    return tyro.cli(dataclasses.make_dataclass("Arguments", fields, frozen=True), description=doc)
+
+
+@guarded
+def run(script: Callable, doc: str, presets: dict, **choices) -> int:
+    """Parse the command line and call `script(options, given, corpus, **chosen)`; returns the exit
+    code.
+
+    given: the settings that were given, for `overridden`. presets: name -> configuration whose
+    fields are options. choices: extra options, name -> (type, default). Bad input is one line on
+    stderr and exit code 2; Ctrl-C 130.
+    """
+    parsed = arguments(doc, Options(), presets, **choices)
+    try:
+        options = parsed.options
+        corpus = corpora.load(options.data)
+        preset = (
+            options.preset if options.preset != "auto" else "tiny" if corpus.is_sample else "small"
+        )
+        options = dataclasses.replace(
+            options, preset=preset, runs=options.runs or Path("runs") / preset
+        )
+        devices.connect(options.coordinator, options.num_processes, options.process_id)
+        script(
+            options, parsed.settings, corpus, **{name: getattr(parsed, name) for name in choices}
+        )
+    except (DataError, TrainingError, WeightsError, devices.ConnectionFailed) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, Interrupted) as stopped:
+        print(str(stopped) or "stopped", file=sys.stderr)
+        return 130
+    return 0
