@@ -1,9 +1,8 @@
 """Copy a runs folder's weights into the package as float16, the judges' as int8: what
 `KuzushijiTransfer.load()` takes.
 
-python experiments/ship_weights.py --runs runs/small               # the model
-python experiments/ship_weights.py --runs runs/small --judges      # the evaluation's recogniser and
-baseline
+    python experiments/ship_weights.py --runs runs/small           # the model
+    python experiments/ship_weights.py --runs runs/small --judges  # recogniser and baseline
 """
 
 import argparse

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from flax import nnx
 
 from transfer.evaluation import cases, cross_fitting
 from transfer.evaluation.judges import PRETRAINED
@@ -88,10 +87,8 @@ def test_a_refitted_model_says_what_is_right_of_its_images_and_the_shipped_one_s
     z_old, _ = encoding.encode_images(MODEL, "old", images)
 
     def likelihood(of):
-        density = nnx.merge(of.mdn_graph, of.mdn_params)
-        [scores] = cross_fitting.in_parts(
-            lambda z: (of.calibration * mdn.candidate_scores(density, z, of.gallery),), z_old
-        )
+        scored = lambda *given: (of.calibration * mdn.candidate_scores(*given),)
+        [scores] = cross_fitting.in_parts(of, scored, z_old)
         label = np.searchsorted([ord(c) for c in of.characters], points)
         return float((scores[np.arange(len(label)), label] - np.logaddexp.reduce(scores, 1)).mean())
 

@@ -18,8 +18,8 @@ ATTRIBUTION = (
     "KanjiVG, (c) Ulrich Apel, https://kanjivg.tagaini.net, CC BY-SA 3.0",
 )
 EXAMPLES = """  kuzushiji-transfer info
-  kuzushiji-transfer info --weights runs/small      # also how long each stage was trained, and how
-  good it is on held-out data kuzushiji-transfer info --json
+  kuzushiji-transfer info --weights runs/small      # with minutes and held-out measurements
+  kuzushiji-transfer info --json
 """
 
 

@@ -17,7 +17,8 @@ from flax import nnx
 from transfer.data.corpus import Corpus
 from transfer.inference.pipeline import IMAGES, KuzushijiTransfer
 from transfer.models import mdn, vae
-from transfer.stages import encoding
+from transfer.stages.density import calibrate, fit_exponents
+from transfer.stages.encoding import in_batches
 from transfer.training import weights
 
 
@@ -48,27 +49,33 @@ def refitted(
     label = np.searchsorted([ord(c) for c in model.characters], code_points)
 
     @jax.jit
-    def read(images):
-        return vae.averaged_z(
-            nnx.merge(model.old_graph, model.old_params), images, density.config.averaged
-        )
+    def read(params, images):
+        old = nnx.merge(model.old_graph, params)
+        return vae.averaged_z(old, images, density.config.averaged)
 
-    z_old = encoding.in_batches(read, images, IMAGES[-1:])
+    z_old = in_batches(lambda part: read(model.old_params, part), images, IMAGES[-1:])
     new = copy.copy(model)
     new.__dict__.pop("_read", None)  # compiled with the calibration in it
     if density.config.density == "anchored" and density.config.direct:
-        both = in_parts(lambda z: mdn.opinions(density, z, model.gallery), z_old)
+        both = in_parts(model, mdn.opinions, z_old)
         prior = np.where(model.gallery.seen, 0.0, density.config.unseen)
-        exponents = density.fit_exponents(*both, np.asarray(density.told[...]), prior, label)
+        exponents = fit_exponents(*both, np.asarray(density.told[...]), prior, label)
         new.mdn_params = model.mdn_params | {"exponents": exponents}
-        density = nnx.merge(model.mdn_graph, new.mdn_params)
-    [scores] = in_parts(lambda z: (mdn.candidate_scores(density, z, model.gallery),), z_old)
-    new.calibration = float(density.calibrate(scores, label)[0])
+    [scores] = in_parts(new, lambda *given: (mdn.candidate_scores(*given),), z_old)
+    new.calibration = float(calibrate(scores, label)[0])
     return new
 
 
-def in_parts(function, z_old: np.ndarray) -> list[np.ndarray]:
-    """Each of the arrays that a function of z_old (n, 64) gives, put together from parts."""
-    compiled = jax.jit(function)
-    parts = [compiled(jnp.asarray(z_old[at : at + 256])) for at in range(0, len(z_old), 256)]
+def in_parts(model: KuzushijiTransfer, function, z_old: np.ndarray) -> list[np.ndarray]:
+    """Each of the arrays that a function of (density, z_old (n, 64), gallery) gives, from parts."""
+
+    # Parameters are arguments: as constants XLA would spend minutes on folding them.
+    @jax.jit
+    def compiled(params, gallery, z):
+        return function(nnx.merge(model.mdn_graph, params), z, gallery)
+
+    parts = [
+        compiled(model.mdn_params, model.gallery, jnp.asarray(z_old[at : at + 256]))
+        for at in range(0, len(z_old), 256)
+    ]
     return [np.concatenate([np.asarray(p[k]) for p in parts]) for k in range(len(parts[0]))]
