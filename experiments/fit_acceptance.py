@@ -33,7 +33,7 @@ from transfer.inference.images import ImageError, read_image
 from transfer.inference.pipeline import PRETRAINED, KuzushijiTransfer
 from transfer.system.entry import guarded
 from transfer.system.errors import DataError
-from transfer.system.files import whole
+from transfer.system.files import atomic_write
 from transfer.training import weights
 
 TRAIN, DISTURBED = 3000, 1000  # train images in all, and those of them that are seen as they come
@@ -86,7 +86,7 @@ def main() -> int:
     try:
         rule.save(path, {"lines": lines}, model.old_params, model.mdn_params)
         if chosen.report:
-            with whole(chosen.report) as part:
+            with atomic_write(chosen.report) as part:
                 part.write_text("\n".join(lines) + "\n", encoding="utf-8")
     except OSError as error:
         print(

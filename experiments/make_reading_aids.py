@@ -14,7 +14,7 @@ from transfer import reading_aids
 from transfer.data import corpus as corpora
 from transfer.system.entry import guarded
 from transfer.system.errors import DataError
-from transfer.system.files import whole
+from transfer.system.files import atomic_write
 
 DEPTH = 2
 
@@ -85,7 +85,7 @@ def main() -> int:
                 )
             )
         )
-    with whole(chosen.out) as part:
+    with atomic_write(chosen.out) as part:
         part.write_text("\n".join(lines) + "\n", "utf-8")
     print(f"{chosen.out}: {len(lines) - 1:,} kanji, {chosen.out.stat().st_size / 1000:.0f} kB")
     return 0

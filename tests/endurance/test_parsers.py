@@ -7,12 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fuzz
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-import fuzz
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = 200

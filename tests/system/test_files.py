@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from transfer.system.files import sweep, whole
+from transfer.system.files import atomic_write, sweep
 
 ROOT = Path(__file__).parents[2]
-WRITE = "import sys, time\nfrom transfer.files import whole\nwith whole(sys.argv[1]) as part:\n    part.write_text('half')\n    print('half', flush=True)\n    time.sleep(600)"
+WRITE = "import sys, time\nfrom transfer.files import whole\nwith atomic_write(sys.argv[1]) as part:\n    part.write_text('half')\n    print('half', flush=True)\n    time.sleep(600)"
 
 
 def test_a_file_takes_its_name_at_the_end_and_a_failure_leaves_the_earlier_one(tmp_path):
     path = tmp_path / "a.txt"
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text("first")
         assert not path.exists()
     with pytest.raises(ZeroDivisionError), whole(path) as part:
@@ -26,7 +26,7 @@ def test_a_file_takes_its_name_at_the_end_and_a_failure_leaves_the_earlier_one(t
 
 
 def test_a_name_of_almost_the_length_that_file_systems_allow(tmp_path):
-    with whole(tmp_path / ("a" * 210)) as part:
+    with atomic_write(tmp_path / ("a" * 210)) as part:
         part.touch()
     assert os.listdir(tmp_path) == ["a" * 210]
 
@@ -48,7 +48,7 @@ def test_sweeping_takes_what_killed_writers_left_and_nothing_else(tmp_path):
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
-    with whole(tmp_path / "c.txt") as part:
+    with atomic_write(tmp_path / "c.txt") as part:
         part.touch()
         sweep(tmp_path)
     assert sorted(os.listdir(tmp_path)) == sorted([*kept, "c.txt"])

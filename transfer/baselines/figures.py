@@ -15,7 +15,7 @@ from transfer.baselines import discriminant
 from transfer.baselines.datasets import Labelled
 from transfer.evaluation.classification import Answers, confused
 from transfer.models import augment
-from transfer.system.files import whole
+from transfer.system.files import atomic_write
 
 CELL = 56
 
@@ -28,7 +28,7 @@ def _axes(width: float, height: float, panels: int = 1):
 
 
 def _save(figure, path: Path) -> None:
-    with whole(path) as part:
+    with atomic_write(path) as part:
         figure.savefig(part, format="png")
 
 
@@ -107,7 +107,7 @@ def sheet(cases: Answers, data: Labelled, path: Path, rows: int = 14, images: in
                 (x - 1, y - 1, x + CELL, y + CELL),
                 outline=(190, 210, 190) if column < 2 else (225, 190, 190),
             )
-    with whole(path) as part:
+    with atomic_write(path) as part:
         page.save(part, "PNG")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from transfer.evaluation.calibration import bootstrap
 from transfer.evaluation.classification import Answers, by_frequency, measure
-from transfer.system.files import whole
+from transfer.system.files import atomic_write
 
 PUBLISHED = {
     "mnist": {
@@ -92,7 +92,7 @@ def write_table(folder: Path, split: str) -> Path:
 
 
 def _write(path: Path, text: str) -> None:
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text, "utf-8")
 
 

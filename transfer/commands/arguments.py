@@ -89,7 +89,7 @@ def loudness(parser) -> None:
     )
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
+def atomic_write(low: int, high: int) -> Callable[[str], int]:
     """An argument's type: a whole number from low to high."""
 
     def parse(text: str) -> int:

@@ -20,7 +20,7 @@ from transfer.evaluation.distribution import confidences
 from transfer.output.pictures import image_grid
 from transfer.output.sheet import draw_strokes, grey
 from transfer.output.svg import path_data
-from transfer.system.files import whole
+from transfer.system.files import atomic_write
 
 CELL, GAP, LABEL, DRAWINGS = 112, 8, 30, 4
 HEAD = (
@@ -116,7 +116,7 @@ def table(cases: Cases, index: np.ndarray, path: Path) -> None:
             page.paste(panel, (x, y))
             pen.rectangle((x - 1, y - 1, x + CELL, y + CELL), outline=(220, 220, 220))
         pen.text((GAP, y + CELL + 5), caption(cases, i), "black", font)
-    with whole(path) as part:
+    with atomic_write(path) as part:
         page.save(part, "PNG")
 
 
@@ -169,7 +169,7 @@ def table_svg(cases: Cases, index: np.ndarray, path: Path) -> None:
                 caption(cases, i), (GAP, y + CELL + 17), font_size=12, font_family="sans-serif"
             )
         )
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(drawing.tostring(), "utf-8")
 
 
@@ -186,7 +186,7 @@ def reliability_plot(confidence: np.ndarray, hit: np.ndarray, path: Path) -> Non
     upper.set(ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
     lower.hist(confidence, np.linspace(0, 1, len(count) + 1))
     lower.set(xlabel="stated probability of the best candidate", ylabel="images")
-    with whole(path) as part:
+    with atomic_write(path) as part:
         figure.savefig(part, format="png")
 
 

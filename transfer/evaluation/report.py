@@ -10,7 +10,7 @@ import numpy as np
 
 from transfer.evaluation.calibration import bootstrap
 from transfer.evaluation.cases import Cases, Measures
-from transfer.system.files import whole
+from transfer.system.files import atomic_write
 
 AUTHORS = {
     "recogniser: true glyph": (0.998, None, None),
@@ -270,5 +270,5 @@ def write(summary: dict, figures: list[tuple[str, str]], out: Path) -> None:
         ("evaluation.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n"),
         ("report.md", markdown(summary, figures)),
     ):
-        with whole(Path(out) / name) as part:
+        with atomic_write(Path(out) / name) as part:
             part.write_text(text, "utf-8")

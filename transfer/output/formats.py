@@ -15,7 +15,7 @@ from transfer.data.formats import quickdraw
 from transfer.output.drawn import Drawn
 from transfer.output.svg import curves_of
 from transfer.system.entry import ESCAPED
-from transfer.system.files import whole
+from transfer.system.files import atomic_write
 
 FORMATS = ("svg", "json", "png", "pdf", "ndjson", "npz")
 ASIAN_FONT = "HeiseiKakuGo-W5"  # known to PDF viewers by its name; nothing is embedded
@@ -41,7 +41,7 @@ def save(
         raise ValueError(
             f"{path}: {path.suffix or 'no suffix'} is no format that can be written; end it in .{', .'.join(FORMATS)}"
         )
-    with whole(path) as part:
+    with atomic_write(path) as part:
         if kind == "png":
             from transfer.output.sheet import sheet
 

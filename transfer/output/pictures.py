@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from transfer.system.files import whole
+from transfer.system.files import atomic_write
 
 
 def image_grid(columns: list[np.ndarray], path: Path, across: int = 8) -> None:
@@ -27,5 +27,5 @@ def image_grid(columns: list[np.ndarray], path: Path, across: int = 8) -> None:
         .reshape(rows * cells.shape[1], -1)
     )
     image = Image.fromarray(np.uint8(np.round(255 * (1 - sheet.clip(0, 1)))))
-    with whole(path) as part:
+    with atomic_write(path) as part:
         image.save(part, "PNG")

@@ -18,7 +18,7 @@ _PART = re.compile(rf"\..+\.{_HOST}-(\d+)-[0-9a-f]{{12}}\.tmp", re.DOTALL)
 
 
 @contextmanager
-def whole(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path` to write to; it takes the name at the end, and
     is removed on failure.
 

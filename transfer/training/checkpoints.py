@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from transfer.system import devices
-from transfer.system.files import whole
+from transfer.system.files import atomic_write
 from transfer.training import weights
 from transfer.training.errors import TrainingError
 from transfer.training.optimizers import constant_until
@@ -80,7 +80,7 @@ def _claim(folder: Path, described: dict, kind: type) -> None:
             if differing == ["config.steps"] and _may_change_steps(folder, there, mine):
                 differing = []
                 if devices.first():
-                    with whole(path) as part:
+                    with atomic_write(path) as part:
                         part.write_text(text)
             if differing:
                 key = differing[0]
@@ -91,7 +91,7 @@ def _claim(folder: Path, described: dict, kind: type) -> None:
             return
         if not devices.first():
             return
-        with whole(path) as part:
+        with atomic_write(path) as part:
             part.write_text(text, encoding="utf-8")
     except OSError as error:
         raise _unwritable(folder, error) from None

@@ -27,7 +27,7 @@ import optax
 from tqdm import tqdm
 
 from transfer.system import devices
-from transfer.system.files import sweep, whole
+from transfer.system.files import atomic_write, sweep
 from transfer.system.locks import locked
 from transfer.training import weights
 from transfer.training.checkpoints import (
@@ -379,7 +379,7 @@ def _failure(
     )
     try:
         if devices.first():
-            with whole(folder / "failure.json") as part:
+            with atomic_write(folder / "failure.json") as part:
                 part.write_text(text + "\n", encoding="utf-8")
     except OSError:
         pass  # the line below says the most of it

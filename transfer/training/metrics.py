@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from transfer.system import devices
-from transfer.system.files import whole
+from transfer.system.files import atomic_write
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class _Metrics:
                 except (ValueError, KeyError, TypeError, RecursionError):
                     pass  # the line that was being written when the run was killed
         if devices.first():
-            with whole(path) as part:
+            with atomic_write(path) as part:
                 part.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         # Seconds go on from where the run stood.
         self.begin = time.time() - (history(path).seconds if path.exists() else 0.0)

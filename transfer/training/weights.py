@@ -19,7 +19,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from transfer.system.files import whole
+from transfer.system.files import atomic_write
 
 DEEPEST = 32
 """Names between slashes: deeper trees than any model's would run the recursion of those who walk
@@ -91,7 +91,7 @@ def save(path: Path, params, arrays: dict, described: dict, dtype=np.float32) ->
     tensors = {k: np.ascontiguousarray(v).reshape(v.shape) for k, v in tensors.items()}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as part:
+    with atomic_write(path) as part:
         save_file(
             tensors,
             part,
