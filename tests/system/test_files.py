@@ -19,7 +19,7 @@ def test_a_file_takes_its_name_at_the_end_and_a_failure_leaves_the_earlier_one(t
     with atomic_write(path) as part:
         part.write_text("first")
         assert not path.exists()
-    with pytest.raises(ZeroDivisionError), whole(path) as part:
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as part:
         part.write_text("second")
         1 / 0
     assert path.read_text() == "first" and os.listdir(tmp_path) == ["a.txt"]

@@ -65,7 +65,7 @@ def data(parser) -> None:
 def top(parser) -> None:
     parser.add_argument(
         "--top",
-        type=whole(1, 10_000),
+        type=integer(1, 10_000),
         default=10,
         metavar="N",
         help="candidates listed [%(default)s]",
@@ -75,7 +75,7 @@ def top(parser) -> None:
 def jobs(parser) -> None:
     parser.add_argument(
         "--jobs",
-        type=whole(1, 256),
+        type=integer(1, 256),
         metavar="N",
         help="threads that read and write files [one a core]",
     )
@@ -89,7 +89,7 @@ def loudness(parser) -> None:
     )
 
 
-def atomic_write(low: int, high: int) -> Callable[[str], int]:
+def integer(low: int, high: int) -> Callable[[str], int]:
     """An argument's type: a whole number from low to high."""
 
     def parse(text: str) -> int:

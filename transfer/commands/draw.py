@@ -57,14 +57,14 @@ def add(commands) -> None:
     arguments.weights(parser)
     parser.add_argument(
         "--samples",
-        type=arguments.whole(1, 1000),
+        type=arguments.integer(1, 1000),
         default=10,
         metavar="N",
         help="drawings an image [%(default)s]",
     )
     parser.add_argument(
         "--seed",
-        type=arguments.whole(0, 2**31 - 1),
+        type=arguments.integer(0, 2**31 - 1),
         default=0,
         metavar="N",
         help="same seed, same drawings [%(default)s]",
@@ -152,7 +152,7 @@ def work(chosen, bar) -> tuple[list[dict], list[dict]]:
                         file=sys.stderr,
                     )
                 if "ndjson" in chosen.format:
-                    part = stack.enter_context(whole(chosen.out / "drawings.ndjson"))
+                    part = stack.enter_context(atomic_write(chosen.out / "drawings.ndjson"))
                     lines = stack.enter_context(part.open("w", encoding="utf-8", errors=ESCAPED))
             results = batch.transfer_pictures(
                 model, pictures, chosen.samples, chosen.seed, chosen.temperature, chosen.top

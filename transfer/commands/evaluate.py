@@ -44,17 +44,17 @@ def add(commands) -> None:
     ).complete = shtab.DIRECTORY
     parser.add_argument(
         "--samples",
-        type=arguments.whole(1, 1000),
+        type=arguments.integer(1, 1000),
         default=10,
         metavar="N",
         help="drawings an image [%(default)s]",
     )
     parser.add_argument(
-        "--seed", type=arguments.whole(0, 2**31 - 1), default=0, metavar="N", help="[%(default)s]"
+        "--seed", type=arguments.integer(0, 2**31 - 1), default=0, metavar="N", help="[%(default)s]"
     )
     parser.add_argument(
         "--limit",
-        type=arguments.whole(1, 10**9),
+        type=arguments.integer(1, 10**9),
         metavar="N",
         help="evaluate so many images, chosen by seed [all]",
     )

@@ -26,7 +26,7 @@ def add(commands) -> None:
     )
     parser.add_argument(
         "--port",
-        type=arguments.whole(0, 65535),
+        type=arguments.integer(0, 65535),
         default=8000,
         metavar="N",
         help="0 takes any free one [%(default)s]",

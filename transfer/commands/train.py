@@ -42,11 +42,11 @@ def add(commands) -> None:
         "--runs", type=Path, metavar="DIR", help="folder for the runs [runs/PRESET]"
     ).complete = shtab.DIRECTORY
     parser.add_argument(
-        "--seed", type=arguments.whole(0, 2**31 - 1), default=0, metavar="N", help="[%(default)s]"
+        "--seed", type=arguments.integer(0, 2**31 - 1), default=0, metavar="N", help="[%(default)s]"
     )
     parser.add_argument(
         "--steps",
-        type=arguments.whole(1, 10**9),
+        type=arguments.integer(1, 10**9),
         metavar="N",
         help="of every stage, to try it out [the preset's]",
     )
@@ -64,11 +64,11 @@ def add(commands) -> None:
         "that see the same folders: the same command for each but for --process-id; auto: Slurm, Open MPI, … tells",
     )
     parser.add_argument(
-        "--num-processes", type=arguments.whole(1, 10_000), metavar="N", help="with --coordinator"
+        "--num-processes", type=arguments.integer(1, 10_000), metavar="N", help="with --coordinator"
     )
     parser.add_argument(
         "--process-id",
-        type=arguments.whole(0, 9_999),
+        type=arguments.integer(0, 9_999),
         metavar="I",
         help="from 0, with --coordinator",
     )
