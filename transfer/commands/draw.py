@@ -19,6 +19,7 @@ from transfer.inference import loading
 from transfer.output import formats
 from transfer.output.formats import FORMATS, describe, quickdraw_lines
 from transfer.system.entry import ESCAPED, fail
+from transfer.system.files import atomic_write
 
 EXAMPLES = """  kuzushiji-transfer draw examples/*.png --out drawings
   kuzushiji-transfer draw page.jpg --samples 20 --seed 7 --weights runs/small
