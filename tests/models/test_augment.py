@@ -25,7 +25,7 @@ def apply():
     return jax.jit(augment.augment, static_argnums=(2, 3))
 
 
-@pytest.mark.parametrize("kind", ["paper", "warp", "none"])
+@pytest.mark.parametrize("kind", ["paper", "photo", "warp", "none"])
 def test_batches_are_images_in_0_to_1_decided_by_the_key(kind, images, apply):
     first, again, other = (
         np.asarray(apply(images, jax.random.key(k), kind, 1.0)) for k in (0, 0, 1)
@@ -99,3 +99,58 @@ def test_thickness_makes_strokes_heavier_and_lighter():
     ).mean((1, 2))
     share = mean(0.5) / mean(0.0)
     assert share.min() < 0.85 and share.max() > 1.15
+
+
+DISTURB = jax.jit(augment.disturb)
+
+
+@pytest.fixture(scope="module")
+def disturbed():
+    """2,000 squares of ink, disturbed: what is inside of them and what is outside."""
+    clean = np.zeros((2000, 64, 64), np.float32)
+    clean[:, 20:44, 20:44] = 1
+    got = np.asarray(DISTURB(jnp.asarray(clean), jax.random.key(0)))
+    return clean, got
+
+
+def test_disturbed_images_stay_images_and_most_ink_stays(disturbed):
+    clean, got = disturbed
+    assert got.shape == clean.shape and got.min() >= 0 and got.max() <= 1
+    assert 0.75 < got[clean > 0].mean() < 0.95
+    assert np.corrcoef(got.ravel()[::7], clean.ravel()[::7])[0, 1] > 0.85
+
+
+def test_each_disturbance_meets_about_its_share_of_the_images(disturbed):
+    clean, got = disturbed
+    inside, outside = got[:, 24:40, 24:40], got[:, :, :12]
+    thicker = (got[:, 32, 19] > 0.5).mean()
+    assert 0.05 < thicker < 0.4
+    assert 0.15 < (outside.max((1, 2)) > 0.05).mean() < 0.6  # grain, neighbours, frames
+    assert 0.05 < (inside.min((1, 2)) == 0).mean() < 0.45  # worn or hidden places
+    assert 0.15 < (np.quantile(inside, 0.9, axis=(1, 2)) < 0.95).mean() < 0.5  # pale ink
+
+
+def test_a_neighbour_is_another_image_of_the_batch_and_comes_from_one_side():
+    """A white and a black image take turns: what is black in a white one comes from its neighbour."""
+    clean = np.zeros((1000, 64, 64), np.float32)
+    clean[::2] = 1
+    got = np.asarray(DISTURB(jnp.asarray(clean), jax.random.key(1)))[1::2]
+    strips = (got > 0.3).mean((1, 2))
+    full = np.stack(
+        [
+            got[:, :2].mean((1, 2)),
+            got[:, -2:].mean((1, 2)),
+            got[:, :, :2].mean((1, 2)),
+            got[:, :, -2:].mean((1, 2)),
+        ]
+    )
+    from_a_side = (full > 0.3).any(0)
+    assert 0.05 < from_a_side.mean() < 0.25 and strips[from_a_side].max() < 0.45
+
+
+def test_small_originals_lose_what_is_finer_than_their_pixels():
+    stripes = np.zeros((400, 64, 64), np.float32)
+    stripes[:, :, ::2] = 1
+    got = np.asarray(DISTURB(jnp.asarray(stripes), jax.random.key(2)))
+    contrast = np.abs(np.diff(got[:, 16:48, 16:48], axis=2)).mean((1, 2))
+    assert 0.15 < (contrast < 0.2).mean() < 0.75
