@@ -228,7 +228,7 @@ def wrong_command(words: list[str], run_help: bool) -> str:
             if program in OTHERS and (not program.startswith(".") or (ROOT / program).is_file())
             else f"what is {program}?"
         )
-    if arguments[:2] == ["-m", "data"]:
+    if arguments[:2] == ["-m", "transfer.data"]:
         from transfer.data.__main__ import _parser
 
         return parsed(_parser(), arguments[2:])

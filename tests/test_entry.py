@@ -62,7 +62,7 @@ def one_line(done, code=2) -> str:
 def test_whatever_the_encoding_lacks_is_escaped_and_json_stays_json(encoding, tmp_path):
     """U+20089, U+5C24 and e with an accent are each in some of the encodings only."""
     program = (
-        "import json, sys\nfrom data.entry import guarded\n@guarded\ndef main():\n    "
+        "import json, sys\nfrom transfer.system.entry import guarded\n@guarded\ndef main():\n    "
         "print(json.dumps(sys.argv[1:], ensure_ascii=False))\n"
         "    print('\\U00020089 \\u5c24 \\u00e9 \\udc8e')\nsys.exit(main())"
     )
@@ -142,7 +142,7 @@ def test_commands_in_other_encodings(encoding, tmp_path):
 def test_what_the_user_chose_for_such_characters_is_kept():
     done = run("data", "list", PYTHONIOENCODING="ascii:replace")
     assert done.returncode == 0
-    program = "from data.entry import guarded\nguarded(lambda: print('尤'))()"
+    program = "from transfer.system.entry import guarded\nguarded(lambda: print('尤'))()"
     said = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,
@@ -320,7 +320,7 @@ def test_figures_ask_for_no_japanese_font(tmp_path):
 def test_pythons_switches(switches, tmp_path):
     """All commands that need no model, in one process; their parsers are built for each."""
     code = (
-        "import sys\nfrom data.__main__ import main as data\nfrom transfer.cli import main as "
+        "import sys\nfrom transfer.data.__main__ import main as data\nfrom transfer.cli import main as "
         "transfer\n"
         "for words in (['list'], ['--help'], ['split'], ['info', 'kkanji', '--data', "
         "sys.argv[1]]): data(words)\n"

@@ -128,7 +128,7 @@ def test_the_wheel_installs_and_draws_in_an_empty_environment(built, tmp_path):
     )
     assert str(ROOT) not in where and where.count(str(tmp_path)) == 2
     assert "kkanji.tar" in run(
-        python, "-m", "data", "list", cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache")
+        python, "-m", "transfer.data", "list", cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache")
     )
 
 

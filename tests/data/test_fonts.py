@@ -3,6 +3,7 @@ left out; bad fonts are one line each and leave what was prepared before."""
 
 import json
 import tarfile
+
 import numpy as np
 import pytest
 from fontTools.fontBuilder import FontBuilder

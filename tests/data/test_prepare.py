@@ -202,7 +202,7 @@ def test_killed_prepare_keeps_the_earlier_data_and_the_next_one_cleans_up(tmp_pa
     tar(folder / "kkanji.tar", kkanji_members(dict.fromkeys(range(0x4E00, 0x4E30), 4)))
     # stops for good in the middle of the images
     code = (
-        "import sys, time; from data import kkanji, prepare; read = kkanji.read\n"
+        "import sys, time; from transfer.data import prepare; from transfer.data.published import kkanji; read = kkanji.read\n"
         "def slow(*a):\n"
         "    for n, x in enumerate(read(*a)):\n"
         "        if n == 50: print('half', flush=True); time.sleep(60)\n"
@@ -310,7 +310,7 @@ def test_opening_is_quick(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="renaming open folders")
 def test_two_prepares_at_once_both_succeed(tmp_path):
     folder = small_set(tmp_path / "d")
-    command = [sys.executable, "-m", "data", "prepare", "--data", str(folder)]
+    command = [sys.executable, "-m", "transfer.data", "prepare", "--data", str(folder)]
     both = [
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(2)
