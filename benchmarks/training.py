@@ -371,6 +371,8 @@ def line(row: str, peak: float, repeats: int, seconds: float, xla: bool) -> str:
         augmentation = f"{100 * (1 - statistics.median(a / b for a, b in zip(rates['augmented'], rates['jax']))):.0f} %"
     title += f" (XLA's own convolutions: {middle['xla']:,.0f})" if "xla" in middle else ""
     return (
-        f"| {title} | {middle['jax']:,.0f} | {middle['torch']:,.0f} | **{statistics.median(ratios):.2f}** ({min(ratios):.2f}–{max(ratios):.2f}) | "
-        f"{100 * middle['jax'] / batch * flop / peak:.0f} % | {augmentation} | {memory['jax']:,.0f} / {memory['torch']:,.0f} |"
+        f"| {title} | {middle['jax']:,.0f} | {middle['torch']:,.0f} |"
+        f" **{statistics.median(ratios):.2f}** ({min(ratios):.2f}–{max(ratios):.2f}) |"
+        f" {100 * middle['jax'] / batch * flop / peak:.0f} % | {augmentation} |"
+        f" {memory['jax']:,.0f} / {memory['torch']:,.0f} |"
     )

@@ -75,7 +75,8 @@ def main() -> int:
         return 2
     except OSError as error:
         print(
-            f"error: {options.runs}: cannot be written ({error.strerror or error}); choose another folder with --runs",
+            f"error: {options.runs}: cannot be written ({error.strerror or error}); choose another"
+            " folder with --runs",
             file=sys.stderr,
         )
         return 2

@@ -11,7 +11,10 @@ import pytest
 from transfer.system.locks import locked
 
 ROOT = Path(__file__).parents[2]
-HOLD = "import sys, time\nfrom pathlib import Path\nfrom data.locks import locked\nwith locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)"
+HOLD = (
+    "import sys, time\nfrom pathlib import Path\nfrom data.locks import locked\nwith"
+    " locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)"
+)
 
 
 @pytest.mark.parametrize("name", [".", "file.lock"])

@@ -283,7 +283,8 @@ def trial(
     if code or there != wanted:
         count["lost"] += sum(there.get(name) != digest for name, digest in wanted.items())
         count["failures"].append(
-            f"exit code {code}, {[n for n in wanted if there.get(n) != wanted[n]][:5]} are not those of the unbroken run: {said}"
+            f"exit code {code}, {[n for n in wanted if there.get(n) != wanted[n]][:5]} are not"
+            f" those of the unbroken run: {said}"
         )
 
 

@@ -11,7 +11,10 @@ import pytest
 from transfer.system.files import atomic_write, sweep
 
 ROOT = Path(__file__).parents[2]
-WRITE = "import sys, time\nfrom transfer.files import whole\nwith atomic_write(sys.argv[1]) as part:\n    part.write_text('half')\n    print('half', flush=True)\n    time.sleep(600)"
+WRITE = (
+    "import sys, time\nfrom transfer.files import whole\nwith atomic_write(sys.argv[1]) as part:\n "
+    "   part.write_text('half')\n    print('half', flush=True)\n    time.sleep(600)"
+)
 
 
 def test_a_file_takes_its_name_at_the_end_and_a_failure_leaves_the_earlier_one(tmp_path):

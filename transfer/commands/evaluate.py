@@ -119,14 +119,17 @@ def run(chosen) -> int:
             "date": datetime.date.today().isoformat(),
             "jax": jax.__version__,
             "seconds": time.time() - begin,
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}",
+            "machine": (
+                f"{platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}"
+            ),
         }
         report.write(report.summarise(found, measured, about), drawn, out)
     except (DataError, WeightsError, ValueError) as error:
         return fail(str(error))
     except OSError as error:
         return fail(
-            f"{out}: the report cannot be written ({error.strerror or error}); choose another folder with --out"
+            f"{out}: the report cannot be written ({error.strerror or error}); choose another"
+            " folder with --out"
         )
     print(f"{out / 'report.md'}: {len(found.images):,} images in {about['seconds']:.0f} s")
     return 0

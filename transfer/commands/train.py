@@ -26,9 +26,10 @@ def add(commands) -> None:
         "train",
         run,
         "train all stages",
-        "Train both VAEs, the density and the Sketch-RNN, one after another. It can be stopped at any time, by Ctrl-C or by force: the\n"
-        "same command goes on where it stood and ends with the same weights. To change single settings, train stage by stage with\n"
-        "experiments/stage1_vae.py, stage2_mdn.py and stage3_sketch_rnn.py.",
+        "Train both VAEs, the density and the Sketch-RNN, one after another. It can be stopped at"
+        " any time, by Ctrl-C or by force: the\nsame command goes on where it stood and ends with"
+        " the same weights. To change single settings, train stage by stage"
+        " with\nexperiments/stage1_vae.py, stage2_mdn.py and stage3_sketch_rnn.py.",
         EXAMPLES,
     )
     parser.add_argument(
@@ -55,13 +56,19 @@ def add(commands) -> None:
         type=float,
         default=90.0,
         metavar="S",
-        help="time between checkpoints; at most this much work is lost when it is killed [%(default)s]",
+        help=(
+            "time between checkpoints; at most this much work is lost when it is killed"
+            " [%(default)s]"
+        ),
     )
     parser.add_argument(
         "--coordinator",
         metavar="HOST:PORT",
-        help="of process 0, where several processes train together, on one host or many "
-        "that see the same folders: the same command for each but for --process-id; auto: Slurm, Open MPI, … tells",
+        help=(
+            "of process 0, where several processes train together, on one host or many that see the"
+            " same folders: the same command for each but for --process-id; auto: Slurm, Open MPI,"
+            " … tells"
+        ),
     )
     parser.add_argument(
         "--num-processes", type=arguments.integer(1, 10_000), metavar="N", help="with --coordinator"

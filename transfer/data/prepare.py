@@ -87,7 +87,8 @@ def prepare(folder, progress: bool = True) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(
-            f"{folder}: no such folder; create it and put kkanji.tar and kanjivg-<date>-all.zip there"
+            f"{folder}: no such folder; create it and put kkanji.tar and kanjivg-<date>-all.zip"
+            " there"
         )
     old, new = find_sources(folder)
     try:

@@ -325,7 +325,8 @@ def _svgs(path: Path) -> Iterator[tuple[str, bytes, str]]:
                     continue
                 if member.file_size > svg.MAX_BYTES:
                     raise DataError(
-                        f"{path}: {member.filename}: larger than {svg.MAX_BYTES >> 20} MB; simplify it"
+                        f"{path}: {member.filename}: larger than {svg.MAX_BYTES >> 20} MB;"
+                        " simplify it"
                     )
                 yield name, archive.read(member), f"{path}: {member.filename}"
 
@@ -344,7 +345,8 @@ def _stroke3(drawing: Drawing, scale: float, whole: bool) -> np.ndarray:
     )  # positions are rounded, not movements: errors do not add up
     if len(rows) and np.abs(rows).max() > 32767:
         raise DataError(
-            f"drawing {drawing.key or drawing.word!r} does not fit int16 at scale {scale:g}; lower --scale"
+            f"drawing {drawing.key or drawing.word!r} does not fit int16 at scale {scale:g}; lower"
+            " --scale"
         )
     return rows.astype(np.int16)
 
@@ -414,7 +416,9 @@ def add_parser(commands) -> None:
         "--split",
         type=_shares,
         metavar="A,B,C",
-        help="shares of train, valid and test in an .npz (else the input's own, else 0.9,0.05,0.05)",
+        help=(
+            "shares of train, valid and test in an .npz (else the input's own, else 0.9,0.05,0.05)"
+        ),
     )
     parser.add_argument("--seed", type=int, default=0, help="of the split (0)")
     parser.add_argument(

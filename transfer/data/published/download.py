@@ -149,8 +149,8 @@ def _writing(target: Path):
         yield
     except OSError as error:
         raise DataError(
-            f"{target}: cannot be written ({error.strerror or error}); free space or choose another "
-            "folder with --data"
+            f"{target}: cannot be written ({error.strerror or error}); free space or choose another"
+            " folder with --data"
         ) from None
 
 

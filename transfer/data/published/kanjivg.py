@@ -103,8 +103,8 @@ def _commands(d: str, where: str) -> Iterator[tuple[str, list[float]]]:
         letter = d[at]
         if letter.upper() not in _ARGUMENTS:
             raise DataError(
-                f"{where}: path command {letter!r} at character {at + 1} is not one of M m C c S s; "
-                "KanjiVG uses no other"
+                f"{where}: path command {letter!r} at character {at + 1} is not one of M m C c S s;"
+                " KanjiVG uses no other"
             )
         run = _RUN.match(d, at + 1)
         at = run.end()
@@ -149,7 +149,8 @@ def parse_path(d: str, where: str = "path") -> np.ndarray:
             )
         if not numbers or len(numbers) % count:
             raise DataError(
-                f"{where}: path command {letter!r} has {len(numbers)} numbers; it takes groups of {count}"
+                f"{where}: path command {letter!r} has {len(numbers)} numbers; it takes groups of"
+                f" {count}"
             )
         for i in range(0, len(numbers), count):
             x0, y0 = current if letter.islower() else (0.0, 0.0)
@@ -342,7 +343,8 @@ def _attribute(element, name: str, where) -> str:
     value = element.get(_NAMESPACE + name) or element.get("kvg:" + name) or ""
     if len(value) > _MAX_ATTRIBUTE:
         raise DataError(
-            f"{where}: kvg:{name} has {len(value)} characters; no more than {_MAX_ATTRIBUTE} are expected"
+            f"{where}: kvg:{name} has {len(value)} characters; no more than {_MAX_ATTRIBUTE} are"
+            " expected"
         )
     return value
 
@@ -407,7 +409,8 @@ def _read_single(path: Path) -> list[Glyph]:
     # An element of four bytes takes a hundred in memory.
     if content.count(b"<") + content.count(b"=") > _MAX_MARKUP:
         raise DataError(
-            f"{path}: more than {_MAX_MARKUP:,} elements and attributes; this is not a KanjiVG release"
+            f"{path}: more than {_MAX_MARKUP:,} elements and attributes; this is not a KanjiVG"
+            " release"
         )
     glyphs = []
     for kanji in parse_xml(bytes(content), path).iter("kanji"):
@@ -452,7 +455,8 @@ def _read_svgs(path: Path, members, get, progress) -> list[Glyph]:
         strokes += len(glyphs[-1].strokes)
         if strokes > _MAX_STROKES:
             raise DataError(
-                f"{where}: more than {_MAX_STROKES:,} strokes up to here; this is not a KanjiVG release"
+                f"{where}: more than {_MAX_STROKES:,} strokes up to here; this is not a KanjiVG"
+                " release"
             )
         progress(done + 1, len(members))
     return glyphs

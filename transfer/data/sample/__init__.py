@@ -128,7 +128,10 @@ def _kanjivg() -> str:
     """The glyphs in the layout of KanjiVG's single-file release."""
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
-        "<!-- The built-in sample in KanjiVG's layout; drawn for this project, not taken from KanjiVG. -->",
+        (
+            "<!-- The built-in sample in KanjiVG's layout; drawn for this project, not taken from"
+            " KanjiVG. -->"
+        ),
         "<kanjivg xmlns:kvg='http://kanjivg.tagaini.net'>",
     ]
     for character in glyphs.characters():

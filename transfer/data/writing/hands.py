@@ -361,7 +361,8 @@ def prepare(
         os.rename(part, folder / "hands")
     except OSError as error:
         raise DataError(
-            f"{folder}: the made hands cannot be written ({error.strerror or error}); free space there"
+            f"{folder}: the made hands cannot be written ({error.strerror or error}); free space"
+            " there"
         ) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -385,5 +386,6 @@ def load(folder: Path) -> Hands | None:
         return Hands(images, code_points, dict(source))
     except (OSError, ValueError, TypeError, EOFError) as error:
         raise DataError(
-            f"{where}: cannot be read ({error}); run `python -m transfer.data hands --data {folder}` again"
+            f"{where}: cannot be read ({error}); run `python -m transfer.data hands --data"
+            f" {folder}` again"
         ) from None
