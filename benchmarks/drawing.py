@@ -21,7 +21,8 @@ from workers import HERE, Worker, alternate
 IMAGES, SAMPLES = 1828, 10
 """The authors' test images, and drawings of each."""
 EXAMPLE = HERE.parent / "examples" / "hana_U+82B1.png"
-HEAD = """| drawing | seconds (range) | drawings/s | PyTorch, seconds | PyTorch / ours (range) | peak MB |
+HEAD = """\
+| drawing | seconds (range) | drawings/s | PyTorch, seconds | PyTorch / ours (range) | peak MB |
 |---|---|---|---|---|---|"""
 
 

@@ -2,7 +2,7 @@
 
     python tests/endurance/fuzz.py --executions 10000 --seed 0 --target all  # seconds to minutes
     python tests/endurance/fuzz.py --executions 1000000 --out fuzz                    # the long run
-    python tests/endurance/fuzz.py --target npz --only 4711  # one execution again, with its traceback
+    python tests/endurance/fuzz.py --target npz --only 4711          # one again, with its traceback
 
 Each target makes small valid files and spoils them: bits, bytes, numbers, cuts, repetitions, pieces
 of other files, and, inside of archives and pictures, the content before it is packed again,
@@ -311,7 +311,8 @@ def run_svg(content: bytes, folder: Path) -> None:
 
 
 ACTIVE = re.compile(
-    r"<\s*(script|foreignObject|iframe|image|use|a|animate|set|handler|embed|object)\b|\son\w+\s*=|javascript:|href|url\(|<!|<\?",
+    r"<\s*(script|foreignObject|iframe|image|use|a|animate|set|handler|embed|object)\b"
+    r"|\son\w+\s*=|javascript:|href|url\(|<!|<\?",
     re.I,
 )
 

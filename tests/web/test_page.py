@@ -185,7 +185,10 @@ def test_the_pictures_show_the_numbers(open_page, model, examples):
     page.click("#examples li:nth-child(2) button")
     drawn(page)
     [result] = model.transfer(read_image(examples[1]).image)
-    read = """(id) => { const c = document.getElementById(id); return [...c.getContext('2d').getImageData(0, 0, 64, 64).data]; }"""
+    read = """(id) => {
+        const c = document.getElementById(id);
+        return [...c.getContext('2d').getImageData(0, 0, 64, 64).data];
+    }"""
     shade = lambda name: np.reshape(page.evaluate(read, name), (64, 64, 4))[..., :3].astype(float)
     for name, ink in (("as-read", result.image / 255), ("predicted", result.pixels)):
         assert np.corrcoef(shade(name).mean(-1).ravel(), ink.ravel())[0, 1] < -0.999
@@ -438,8 +441,10 @@ def test_a_phone_has_no_sideways_scrolling(open_page, locale):
     page.wait_for_selector("#link-shown:not([hidden])")
     assert wide(page) == 0
     small = page.evaluate(
-        """[...document.querySelectorAll('button, .button, select, input:not(.sr):not([type=checkbox])')]
-        .filter((e) => e.checkVisibility() && !e.closest('.languages') && e.getBoundingClientRect().height < 44).map((e) => e.outerHTML)"""
+        """[...document.querySelectorAll(
+            'button, .button, select, input:not(.sr):not([type=checkbox])')]
+        .filter((e) => e.checkVisibility() && !e.closest('.languages'))
+        .filter((e) => e.getBoundingClientRect().height < 44).map((e) => e.outerHTML)"""
     )
     assert not small
 
@@ -455,7 +460,8 @@ def test_japanese(open_page, examples):
     assert "確率" in page.inner_text("#status")
     english = page.evaluate(
         """[...document.querySelectorAll('main :is(button, label, h2, h3, p, summary, figcaption)')]
-        .filter((e) => e.checkVisibility() && e.lang !== 'en').map((e) => e.textContent).filter((t) => /[A-Za-z]{6,}/.test(t))"""
+        .filter((e) => e.checkVisibility() && e.lang !== 'en')
+        .map((e) => e.textContent).filter((t) => /[A-Za-z]{6,}/.test(t))"""
     )
     assert english == []
     page.click("[data-language=en]")
@@ -470,9 +476,12 @@ def test_everything_has_a_name_for_a_screen_reader(open_page):
     page.click("#examples li:nth-child(4) button")
     drawn(page)
     nameless = page.evaluate(
-        """[...document.querySelectorAll('button, a, input, select, canvas[role], svg[role], img, fieldset, section')]
-        .filter((e) => e.checkVisibility() && !(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.alt
-            || e.textContent.trim() || e.querySelector('img')?.alt || e.labels?.[0]?.textContent.trim())).map((e) => e.outerHTML)"""
+        """[...document.querySelectorAll(
+            'button, a, input, select, canvas[role], svg[role], img, fieldset, section')]
+        .filter((e) => e.checkVisibility() && !(
+            e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.alt
+            || e.textContent.trim() || e.querySelector('img')?.alt
+            || e.labels?.[0]?.textContent.trim())).map((e) => e.outerHTML)"""
     )
     assert nameless == []
     identities = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")

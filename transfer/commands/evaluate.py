@@ -13,8 +13,10 @@ from transfer.system.entry import fail
 
 EVALUATORS = ("recognition", "stroke_quality", "distribution", "latents")
 """Modules of `transfer.evaluation` with a function `measure`."""
-EXAMPLES = """  kuzushiji-transfer evaluate --data DIR                              # the shipped weights on val
-  kuzushiji-transfer evaluate --data DIR --split zero-shot --weights runs/small --out evaluation/small
+EXAMPLES = """\
+  kuzushiji-transfer evaluate --data DIR                              # the shipped weights on val
+  kuzushiji-transfer evaluate --data DIR --split zero-shot --weights runs/small \
+--out evaluation/small
 """
 
 

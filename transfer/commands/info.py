@@ -57,8 +57,8 @@ def run(chosen) -> int:
         f" {described['jax']} on {', '.join(described['devices'])}"
     )
     print(
-        "weights:"
-        f" {described['weights']['folder']}{' (shipped)' if described['weights']['shipped'] else ''}"
+        f"weights: {described['weights']['folder']}"
+        f"{' (shipped)' if described['weights']['shipped'] else ''}"
     )
     for name, model in described["weights"]["models"].items():
         size = f"{model['bytes'] / 1e6:.1f} MB, {model['parameters']:,} parameters"

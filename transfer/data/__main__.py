@@ -1,5 +1,5 @@
-"""Command line of the data package: python -m transfer.data list | download | prepare | fonts | hands | info
-| split | leaks | convert."""
+"""Command line of the data sets: python -m transfer.data list | download | prepare | fonts |
+hands | info | split | leaks | convert."""
 
 import argparse
 import importlib.util

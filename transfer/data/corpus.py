@@ -119,9 +119,8 @@ class Corpus:
     manifest: dict  # version, epsilon, sources {file: {sha256, bytes}}, counts
     old: Old
     new: New
-    fonts: Fonts | None = (
-        None  # brush fonts beside the old domain, where `python -m transfer.data fonts` has drawn them
-    )
+    # Brush fonts beside the old domain, where `python -m transfer.data fonts` has drawn them.
+    fonts: Fonts | None = None
     hands: Hands | None = None  # made hands, where `python -m transfer.data hands` has written them
 
 

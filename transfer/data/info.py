@@ -29,8 +29,8 @@ def histogram(sizes) -> list[str]:
 
 
 def lines(name: str, folder: Path) -> list[str]:
-    """What `python -m transfer.data info NAME` prints. Raises DataError where nothing of the data set is in
-    the folder."""
+    """What `python -m transfer.data info NAME` prints. Raises DataError where nothing of the data
+    set is in the folder."""
     return {"kkanji": _kkanji, "kanjivg": _kanjivg}.get(name, lambda f: _kana(name, f))(folder)
 
 
@@ -119,8 +119,8 @@ def _kana(name: str, folder: Path) -> list[str]:
 
 
 def listing(folder: Path, release: str) -> list[str]:
-    """What `python -m transfer.data list` prints: each published file, its size, how it is checked, and
-    whether it is here."""
+    """What `python -m transfer.data list` prints: each published file, its size, how it is checked,
+    and whether it is here."""
     out, files = [], catalogue.files(release)
     for dataset in catalogue.NAMES:
         out.append(f"{dataset}  {catalogue.TITLES[dataset]}")

@@ -51,8 +51,8 @@ def card(result: Drawn, top: int = 6) -> str:
         '<div style="margin-bottom:6px"><b'
         f' style="color:{COLOURS.get(result.verdict, "#222")}">{verdict}</b>{note}</div>'
         f'<div style="display:flex;flex-wrap:wrap;gap:10px">{figures}</div>'
-        "<table"
-        ' style="margin-top:8px;font-size:13px;border-collapse:collapse;background:#fff;color:#222">'
+        '<table style="margin-top:8px;font-size:13px;border-collapse:collapse;'
+        'background:#fff;color:#222">'
         f"{_rows(result.candidates[:top])}</table></div>"
     )
 

@@ -134,8 +134,8 @@ def arrays(result: Drawn) -> dict[str, np.ndarray]:
 
 
 def quickdraw_lines(result: Drawn, key: str) -> list[str]:
-    """One line a drawing as QuickDraw's simplified .ndjson has it, which `python -m transfer.data convert`
-    reads too; best first.
+    """One line a drawing as QuickDraw's simplified .ndjson has it, which `python -m transfer.data
+    convert` reads too; best first.
 
     word: the kanji that the drawing set out to be; recognized: whether the verdict is "sure".
     """

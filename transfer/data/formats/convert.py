@@ -1,9 +1,9 @@
 """Strokes between file formats: KanjiVG or any simple SVG, stroke-3 .npz, QuickDraw .ndjson.
 
-    KanjiVG  .xml.gz .xml .zip, a folder of SVGs      read
-    SVG      .svg .svgz .zip, a folder                read and written (not .svgz), in KanjiVG's structure
-    stroke-3 .npz                                     read and written (see sketch_npz)
-    QuickDraw .ndjson                                 read (raw and simplified) and written (simplified)
+    KanjiVG  .xml.gz .xml .zip, a folder of SVGs read
+    SVG      .svg .svgz .zip, a folder           read and written (.svgz not), as KanjiVG's
+    stroke-3 .npz                                read and written (see sketch_npz)
+    QuickDraw .ndjson                            read (raw and simplified) and written (simplified)
 
 In between, every drawing is strokes in the 109x109 box, so that a drawing stays in its place
 whatever the format.
@@ -30,7 +30,8 @@ from transfer.system.errors import DataError
 from transfer.system.folders import is_leftover
 from transfer.system.untrusted import BROKEN, opened_zip, unpacked
 
-EPSILON = 0.15  # box units: with flattening (0.01) and int16 rounding (0.08) less than 0.25 from the curve
+# Box units: with flattening (0.01) and int16 rounding (0.08) less than 0.25 from the curve.
+EPSILON = 0.15
 INT_SCALE = 9.0  # box units become at most 981: Sketch-RNN programs cut movements off at 1000
 SPLIT = (0.9, 0.05, 0.05)
 _MAX_ZIP = 1 << 28  # bytes, unpacked

@@ -475,8 +475,9 @@ class _Drawing:
             return [_lines([(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)])]
         arc = f"A{rx!r},{ry!r} 0 0 1 "
         d = (
-            f"M{x + rx!r},{y!r}L{x + w - rx!r},{y!r}{arc}{x + w!r},{y + ry!r}L{x + w!r},{y + h - ry!r}"
-            f"{arc}{x + w - rx!r},{y + h!r}L{x + rx!r},{y + h!r}{arc}{x!r},{y + h - ry!r}L{x!r},{y + ry!r}"
+            f"M{x + rx!r},{y!r}L{x + w - rx!r},{y!r}{arc}{x + w!r},{y + ry!r}"
+            f"L{x + w!r},{y + h - ry!r}{arc}{x + w - rx!r},{y + h!r}"
+            f"L{x + rx!r},{y + h!r}{arc}{x!r},{y + h - ry!r}L{x!r},{y + ry!r}"
             f"{arc}{x + rx!r},{y!r}"
         )
         return self.subpaths(d)

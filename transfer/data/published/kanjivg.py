@@ -33,7 +33,8 @@ _MAX_XML = 1 << 27  # unpacked; the published zip has 53 MB, the published XML 1
 _MAX_MARKUP = 4_000_000  # elements and attributes of the single file; the published one has 580,000
 _MAX_STROKES = 1_000_000  # of all glyphs; the published ones have 140,000
 _MAX_POINTS = 2_000_000  # of what is flattened at once, before it is simplified
-_FAR = 1e5  # box units; squares of larger numbers, and what relative ones add up to, need not be finite
+# Box units; squares of larger numbers, and what relative ones add up to, need not be finite.
+_FAR = 1e5
 _TOGETHER = 1000  # glyphs; published ones have 400,000 points then
 _MAX_ATTRIBUTE = 64
 _NAMESPACE = "{http://kanjivg.tagaini.net}"

@@ -1,6 +1,7 @@
 """Kuzushiji-MNIST and Kuzushiji-49 as published (npz, or gzipped idx) into arrays.
 
-    kmnist.load("k49", split="test")   ->   .images (N, 28, 28) uint8, .labels (N,) uint8, .code_points, .characters
+    kmnist.load("k49", split="test")
+    # .images (N, 28, 28) uint8, .labels (N,) uint8, .code_points, .characters
 
 Layouts: npz with one array `arr_0`; idx (big-endian header, then bytes) as
 http://yann.lecun.com/exdb/mnist/ tells.

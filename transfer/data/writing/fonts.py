@@ -1,8 +1,10 @@
 """Brush and pen fonts as more images of the old domain: every kanji and hiragana that a font has,
 drawn as Kuzushiji-Kanji draws them.
 
-    fonts/  images (F, 64, 64) uint8 · code_points (F,) int32 · font (F,) uint8 into the manifest's list
-    fonts/manifest.json  of each font its name, files with sha256 and bytes, licence, version and role
+    fonts/  images (F, 64, 64) uint8 · code_points (F,) int32 ·
+            font (F,) uint8 into the manifest's list
+    fonts/manifest.json  of each font its name, files with sha256 and bytes, licence, version
+                         and role
 
 Debian's packages fonts-kouzan-mouhitsu, fonts-aoyagi-soseki and fonts-aoyagi-kouzan-t hold five
 brush fonts by Aoyagi Kouzan, in the public domain: kaisho, gyosho (行書) and the cursive sosho (草書),

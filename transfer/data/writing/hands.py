@@ -1,7 +1,8 @@
 """Made hands: brush writing simulated from KanjiVG's strokes, as more images of the old domain.
 
     hands/  images (H, 64, 64) uint8 · code_points (H,) int32
-    hands/manifest.json  seed, images a character, version, and the checksum of the strokes they were made from
+    hands/manifest.json  seed, images a character, version, and the checksum of the strokes they
+                         were made from
 
 Every image is another hand: `Hand.draw` picks how cursive, slanted, thick and dry it writes, from
 wider ranges than any one font shows. Writing is a pen's path through all strokes in their order,
