@@ -77,7 +77,7 @@ DIGEST = """
 import hashlib, sys
 import jax, numpy as np
 from transfer import KuzushijiTransfer
-from transfer.images import load_image
+from transfer.inference.images import load_image
 digest = hashlib.sha256()
 for result in KuzushijiTransfer.load().transfer(np.stack([load_image(path) for path in sys.argv[1:]]), samples=3):
     for stroke in [stroke for drawing in result.strokes for stroke in drawing] + [result.pixels, result.scores]:
