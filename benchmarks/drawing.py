@@ -117,8 +117,8 @@ class Pipeline:
             )
 
     def warped(self, images):
-        """The forms (V, 64, 64) of an image (1, 64, 64) that `transfer.vae.averaged_z` encodes
-        too."""
+        """The forms (V, 64, 64) of an image (1, 64, 64) that `transfer.models.vae.averaged_z`
+        encodes too."""
         import torch.nn.functional as F
 
         forms = F.grid_sample(
@@ -225,8 +225,8 @@ def command(weights: str, cache: Path) -> tuple[float, float]:
 def imports() -> str:
     """How long the imports of the command take, and which packages they are: one line."""
     code = (
-        "from transfer.commands import draw, arguments; import transfer.batch, transfer.pipeline,"
-        " transfer.sheet"
+        "from transfer.commands import draw, arguments; import transfer.inference.batch,"
+        " transfer.inference.pipeline, transfer.output.sheet"
     )
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", code],

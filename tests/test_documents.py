@@ -25,7 +25,7 @@ TOLD = [
         "README.md",
         "CONTRIBUTING.md",
         "data/README.md",
-        "data/splits/README.md",
+        "transfer/data/splits/README.md",
         "examples/README.md",
     )
 ]
@@ -118,7 +118,7 @@ def test_a_wrong_link_is_noticed():
 
 @pytest.mark.parametrize("document", TOLD, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_named_in_passing_exist(document):
-    """`transfer/mdn.py` and the like, in backticks."""
+    """`transfer/models/mdn.py` and the like, in backticks."""
     named = re.findall(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|md|tsv|txt|gz|png))`", text_of(document))
     known = [
         n

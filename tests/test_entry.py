@@ -1,5 +1,5 @@
-"""How commands end whatever their output, their user and their machine are: `data.entry`, through
-the commands themselves."""
+"""How commands end whatever their output, their user and their machine are:
+`transfer.system.entry`, through the commands themselves."""
 
 import ast
 import io
@@ -62,7 +62,7 @@ def one_line(done, code=2) -> str:
 def test_whatever_the_encoding_lacks_is_escaped_and_json_stays_json(encoding, tmp_path):
     """U+20089, U+5C24 and e with an accent are each in some of the encodings only."""
     program = (
-        "import json, sys\nfrom data.entry import guarded\n@guarded\ndef main():\n    "
+        "import json, sys\nfrom transfer.system.entry import guarded\n@guarded\ndef main():\n    "
         "print(json.dumps(sys.argv[1:], ensure_ascii=False))\n"
         "    print('\\U00020089 \\u5c24 \\u00e9 \\udc8e')\nsys.exit(main())"
     )
@@ -142,7 +142,7 @@ def test_commands_in_other_encodings(encoding, tmp_path):
 def test_what_the_user_chose_for_such_characters_is_kept():
     done = run("data", "list", PYTHONIOENCODING="ascii:replace")
     assert done.returncode == 0
-    program = "from data.entry import guarded\nguarded(lambda: print('尤'))()"
+    program = "from transfer.system.entry import guarded\nguarded(lambda: print('尤'))()"
     said = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,
@@ -267,8 +267,8 @@ def test_an_accelerator_that_is_not_there_is_one_line(name):
 def test_the_command_in_a_forked_pool(tmp_path):
     """The package is imported before the fork, and its command run after it, as job systems do."""
     program = (
-        "import multiprocessing, sys\nfrom transfer import cli\nimport transfer.batch, "
-        "transfer.formats\n"
+        "import multiprocessing, sys\nfrom transfer import cli\nimport transfer.inference.batch, "
+        "transfer.output.formats\n"
         "def one(i): return cli.main(['draw', sys.argv[1], '--samples', '1', '--format', "
         "'json', '--out', f'{sys.argv[2]}/{i}'])\n"
         "with multiprocessing.get_context('fork').Pool(2) as pool: print(pool.map(one, range(2)))\n"

@@ -1,5 +1,5 @@
-"""data.fonts: a font's kanji as pictures of the old domain; what it lacks is left out; nothing
-half-written stays."""
+"""transfer.data.writing.fonts: a font's kanji as pictures of the old domain; what it lacks is left
+out; nothing half-written stays."""
 
 import numpy as np
 import pytest

@@ -425,7 +425,7 @@ def test_a_hundred_million_pixels_take_less_than_a_gigabyte(tmp_path, depth, col
         png(9_990, 9_990, depth, colour, b"\x80" * (9_990 * width), more)
     )
     program = (
-        "import resource, sys\nfrom transfer.images import ImageError, read_image\n"
+        "import resource, sys\nfrom transfer.inference.images import ImageError, read_image\n"
         "try:\n    read_image(sys.argv[1])\nexcept ImageError:\n    pass\n"
         "print(next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')))"
     )

@@ -1,4 +1,4 @@
-"""transfer.files: files that appear whole or not at all, and what killed writers leave."""
+"""transfer.system.files: files that appear whole or not at all, and what killed writers leave."""
 
 import os
 import signal
@@ -12,8 +12,9 @@ from transfer.system.files import atomic_write, sweep
 
 ROOT = Path(__file__).parents[2]
 WRITE = (
-    "import sys, time\nfrom transfer.files import whole\nwith atomic_write(sys.argv[1]) as part:\n "
-    "   part.write_text('half')\n    print('half', flush=True)\n    time.sleep(600)"
+    "import sys, time\nfrom transfer.system.files import atomic_write\nwith"
+    " atomic_write(sys.argv[1]) as part:\n    part.write_text('half')\n    print('half',"
+    " flush=True)\n    time.sleep(600)"
 )
 
 
