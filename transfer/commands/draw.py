@@ -35,10 +35,11 @@ def add(commands) -> None:
         "draw",
         run,
         "draw the modern kanji of images",
-        "Write for each image of one character <stem>.svg (the best drawing, in KanjiVG's"
-        " structure), <stem>.json (candidates and all\ndrawings) and <stem>.png (a sheet of every"
-        " step), and on request <stem>.pdf (the drawing as a page), <stem>.npz (all arrays)"
-        " and\none drawings.ndjson (all drawings of all images, as QuickDraw has them).",
+        "Write for each image of one character <stem>.svg (the best drawing, in KanjiVG's "
+        "structure), <stem>.json (candidates and all\n"
+        "drawings) and <stem>.png (a sheet of every step), and on request <stem>.pdf (the drawing "
+        "as a page), <stem>.npz (all arrays) and\n"
+        "one drawings.ndjson (all drawings of all images, as QuickDraw has them).",
         EXAMPLES,
     )
     arguments.images(parser)

@@ -31,9 +31,11 @@ def add(commands) -> None:
         "info",
         run,
         "show versions, weights and devices",
-        "Show the version, the weights (files, settings, data they were trained on; of a runs"
-        " folder\nalso the minutes that each stage took and its last measurement on held-out data),"
-        " attribution,\nand JAX's devices.",
+        "Show the version, the weights (files, settings, data they were trained on; of a runs "
+        "folder\n"
+        "also the minutes that each stage took and its last measurement on held-out data), "
+        "attribution,\n"
+        "and JAX's devices.",
         EXAMPLES,
     )
     arguments.weights(parser)

@@ -28,10 +28,11 @@ def add(commands) -> None:
         "train",
         run,
         "train all stages",
-        "Train both VAEs, the density and the Sketch-RNN, one after another. It can be stopped at"
-        " any time, by Ctrl-C or by force: the\nsame command goes on where it stood and ends with"
-        " the same weights. To change single settings, train stage by stage"
-        " with\nexperiments/stage1_vae.py, stage2_mdn.py and stage3_sketch_rnn.py.",
+        "Train both VAEs, the density and the Sketch-RNN, one after another. It can be stopped at "
+        "any time, by Ctrl-C or by force: the\n"
+        "same command goes on where it stood and ends with the same weights. To change single "
+        "settings, train stage by stage with\n"
+        "experiments/stage1_vae.py, stage2_mdn.py and stage3_sketch_rnn.py.",
         EXAMPLES,
     )
     parser.add_argument(

@@ -14,8 +14,8 @@ type is not looked at), or a form (multipart/form-data) with one file in it:
 | `seed` | 0 to 2147483647; same picture and numbers, same strokes | 0 |
 | `temperature` | of the pen, above 0 to 1 | the model's own |
 | `top` | candidates listed, 1 to 100 | 10 |
-| `pixels` | `1`: the body is no file but 4,096 bytes, the rows of a 64x64 image, ink 255 on paper 0, \
-taken as it is | 0 |
+| `pixels` | `1`: the body is no file but 4,096 bytes, \
+the rows of a 64x64 image, ink 255 on paper 0, taken as it is | 0 |
 
 The answer is JSON, and the same bytes for the same question:
 
