@@ -65,10 +65,12 @@ def main() -> int:
         vulnerable += bool(answer)
         for found in answer:
             print(
-                f"{name} {version}: {found['id']} {' '.join(found.get('aliases', []))}, mended in {', '.join(found.get('fixed_in', [])) or 'no version'}: {found.get('link', '')}"
+                f"{name} {version}: {found['id']} {' '.join(found.get('aliases', []))}, mended in"
+                f" {', '.join(found.get('fixed_in', [])) or 'no version'}: {found.get('link', '')}"
             )
     print(
-        f"{len(pins)} packages: {len(pins) - unknown} looked up, {vulnerable} with known vulnerabilities, {unknown} of which nothing is known"
+        f"{len(pins)} packages: {len(pins) - unknown} looked up, {vulnerable} with known"
+        f" vulnerabilities, {unknown} of which nothing is known"
     )
     return 1 if vulnerable or unknown else 0
 

@@ -53,7 +53,8 @@ def needed() -> dict[str, metadata.Distribution]:
             distribution = metadata.distribution(wanted.name)
         except metadata.PackageNotFoundError:
             raise SystemExit(
-                f"{wanted} is not installed here; pip install '.[serve,evaluate,test,notebooks]' first"
+                f"{wanted} is not installed here; pip install '.[serve,evaluate,test,notebooks]'"
+                " first"
             ) from None
         found[key[0]] = distribution
         for text in distribution.requires or []:
@@ -114,19 +115,24 @@ def main() -> int:
         differing = sorted(listed ^ set(packages))
         if differing:
             print(
-                f"constraints.txt is not what the project needs: {', '.join(differing)}; run python .ci/dependencies.py",
+                f"constraints.txt is not what the project needs: {', '.join(differing)}; run python"
+                " .ci/dependencies.py",
                 file=sys.stderr,
             )
         return 1 if differing else 0
     python = ".".join(map(str, sys.version_info[:3]))
     lines = [
-        f"# Versions with which all tests passed, Python {python}, {sys.platform}: pip install -c constraints.txt '.[test]'",
+        (
+            f"# Versions with which all tests passed, Python {python}, {sys.platform}: pip install"
+            " -c constraints.txt '.[test]'"
+        ),
         "# Written by .ci/dependencies.py",
         *(f"{name}=={found.version.partition('+')[0]}" for name, found in packages.items()),
     ]
     CONSTRAINTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
     rows = [
-        f"| [{name}]({home(found)}) | {found.version.partition('+')[0]} | {re.sub('[|]', '/', licence(found))} |"
+        f"| [{name}]({home(found)}) | {found.version.partition('+')[0]} |"
+        f" {re.sub('[|]', '/', licence(found))} |"
         for name, found in packages.items()
     ]
     LICENCES.write_text(
@@ -134,8 +140,14 @@ def main() -> int:
             [
                 "# Licences of what this project is built on",
                 "",
-                "None of these packages is part of this repository; pip installs them. What each says of its licence, in the versions of",
-                "`constraints.txt`, for the package itself and all extras but `benchmark` and `heic`. Written by `.ci/dependencies.py`.",
+                (
+                    "None of these packages is part of this repository; pip installs them. What"
+                    " each says of its licence, in the versions of"
+                ),
+                (
+                    "`constraints.txt`, for the package itself and all extras but `benchmark` and"
+                    " `heic`. Written by `.ci/dependencies.py`."
+                ),
                 "",
                 "| package | version | licence |",
                 "|---|---|---|",

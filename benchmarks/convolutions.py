@@ -1,5 +1,5 @@
 """Which form of each convolution of the paper's VAE is fastest here: what
-`transfer.convolution.form` goes by.
+`transfer.models.convolution.form` goes by.
 
     python benchmarks/convolutions.py                 # a minute
 

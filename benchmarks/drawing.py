@@ -21,7 +21,8 @@ from workers import HERE, Worker, alternate
 IMAGES, SAMPLES = 1828, 10
 """The authors' test images, and drawings of each."""
 EXAMPLE = HERE.parent / "examples" / "hana_U+82B1.png"
-HEAD = """| drawing | seconds (range) | drawings/s | PyTorch, seconds | PyTorch / ours (range) | peak MB |
+HEAD = """\
+| drawing | seconds (range) | drawings/s | PyTorch, seconds | PyTorch / ours (range) | peak MB |
 |---|---|---|---|---|---|"""
 
 
@@ -79,7 +80,8 @@ class Pipeline:
         decoder = strokes.load_decoder(folder)
         if decoder.axes is None:
             raise SystemExit(
-                f"{folder}: its decoder writes point by point; the twin in PyTorch writes stroke by stroke (give --weights)"
+                f"{folder}: its decoder writes point by point; the twin in PyTorch writes stroke by"
+                " stroke (give --weights)"
             )
         self.means, self.seen = (
             torch.from_numpy(arrays["gallery_mean"]),
@@ -115,8 +117,8 @@ class Pipeline:
             )
 
     def warped(self, images):
-        """The forms (V, 64, 64) of an image (1, 64, 64) that `transfer.vae.averaged_z` encodes
-        too."""
+        """The forms (V, 64, 64) of an image (1, 64, 64) that `transfer.models.vae.averaged_z`
+        encodes too."""
         import torch.nn.functional as F
 
         forms = F.grid_sample(
@@ -222,7 +224,10 @@ def command(weights: str, cache: Path) -> tuple[float, float]:
 
 def imports() -> str:
     """How long the imports of the command take, and which packages they are: one line."""
-    code = "from transfer.commands import draw, arguments; import transfer.batch, transfer.pipeline, transfer.sheet"
+    code = (
+        "from transfer.commands import draw, arguments; import transfer.inference.batch,"
+        " transfer.inference.pipeline, transfer.output.sheet"
+    )
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", code],
         cwd=HERE.parent,
@@ -235,14 +240,20 @@ def imports() -> str:
     for microseconds, name in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", done.stderr):
         own[name.split(".")[0]] += int(microseconds) / 1e6
     parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in own.most_common(8))
-    return f"imports of the command: {sum(own.values()):.2f} s (of each package's own modules: {parts})"
+    return (
+        f"imports of the command: {sum(own.values()):.2f} s (of each package's own modules:"
+        f" {parts})"
+    )
 
 
 # Table --------------------------------------------------------------------------------------------
 
 
 def _spread(values: list[float], digits: int = 2) -> str:
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+    return (
+        f"{statistics.median(values):.{digits}f}"
+        f" ({min(values):.{digits}f}–{max(values):.{digits}f})"
+    )
 
 
 def warm(chosen) -> list[str]:
@@ -255,15 +266,19 @@ def warm(chosen) -> list[str]:
         }
     rates, memory = alternate(workers, chosen.repeats)
     seconds = {name: [1 / rate for rate in values] for name, values in rates.items()}
-    begin = f"| ten drawings of one image, whole pipeline, warm | {_spread(seconds['ours'], 3)} | {SAMPLES / statistics.median(seconds['ours']):,.0f} |"
+    begin = (
+        f"| ten drawings of one image, whole pipeline, warm | {_spread(seconds['ours'], 3)} |"
+        f" {SAMPLES / statistics.median(seconds['ours']):,.0f} |"
+    )
     if not chosen.twin:
         return [f"{begin} – | – | {memory['ours']:,.0f} |"]
     lines = []
     for how, said in (("all", "ten at once"), ("one", "one after another")):
         ratios = [b / a for a, b in zip(seconds["ours"], seconds[how])]
         lines.append(
-            f"{begin} {statistics.median(seconds[how]):.3f} ({said}, step by step) | **{statistics.median(ratios):.2f}** "
-            f"({min(ratios):.2f}–{max(ratios):.2f}) | {memory['ours']:,.0f} |"
+            f"{begin} {statistics.median(seconds[how]):.3f} ({said}, step by step) |"
+            f" **{statistics.median(ratios):.2f}** ({min(ratios):.2f}–{max(ratios):.2f}) |"
+            f" {memory['ours']:,.0f} |"
         )
     return lines
 
@@ -277,11 +292,15 @@ def throughput(chosen) -> list[str]:
     said = (
         ""
         if count == IMAGES
-        else f", from {count} images by proportion: {IMAGES} would take {statistics.median(seconds) * IMAGES / count:.0f} s"
+        else (
+            f", from {count} images by proportion: {IMAGES} would take"
+            f" {statistics.median(seconds) * IMAGES / count:.0f} s"
+        )
     )
     return [
-        f"| {count:,} images, {SAMPLES} drawings each{said} | {_spread(seconds)} | **{count * SAMPLES / statistics.median(seconds):,.0f}** | – | – | "
-        f"{memory['ours']:,.0f} |"
+        f"| {count:,} images, {SAMPLES} drawings each{said} | {_spread(seconds)} |"
+        f" **{count * SAMPLES / statistics.median(seconds):,.0f}** | – | – |"
+        f" {memory['ours']:,.0f} |"
     ]
 
 
@@ -295,8 +314,9 @@ def cold(chosen) -> list[str]:
                 found[name].append(command(chosen.weights, Path(cache)))
     said = {"without": "nothing compiled yet", "with": "compiled before (persistent cache)"}
     return [
-        f"| `kuzushiji-transfer draw` of one image, process to files, {said[name]} | {_spread([s for s, _ in values])} | – | – | – | "
-        f"{math.ceil(max(m for _, m in values)):,} |"
+        f"| `kuzushiji-transfer draw` of one image, process to files, {said[name]} |"
+        f" {_spread([s for s, _ in values])} | – | – | – |"
+        f" {math.ceil(max(m for _, m in values)):,} |"
         for name, values in found.items()
     ]
 

@@ -6,11 +6,12 @@ memory, and whether the answers are the same.
     # all: twenty minutes, nearly all of them scikit-learn's
     python benchmarks/neighbours.py --asked 38547
 
-The images are Kuzushiji-MNIST's test images, as they are and warped (`transfer.augment.warp`),
-where --data has them, else those of the sample corpus. scikit-learn is given float32 and float64 in
-turn, and the faster of the two is the baseline. Both sides have the same cores, take turns in one
-process, --repeats times after one run that is not counted (that of scikit-learn is short), and the
-median counts. Nothing else should run on the machine.
+The images are Kuzushiji-MNIST's test images, as they are and warped
+(`transfer.models.augment.warp`), where --data has them, else those of the sample corpus.
+scikit-learn is given float32 and float64 in turn, and the faster of the two is the baseline. Both
+sides have the same cores, take turns in one process, --repeats times after one run that is not
+counted (that of scikit-learn is short), and the median counts. Nothing else should run on the
+machine.
 """
 
 from __future__ import annotations

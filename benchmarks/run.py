@@ -66,8 +66,8 @@ def main() -> int:
     chosen = parser.parse_args()
     chosen.weights = os.path.abspath(chosen.weights) if chosen.weights else ""
     print(
-        f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, medians of {chosen.repeats} "
-        f"alternating repeats",
+        f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores, load"
+        f" {os.getloadavg()[0]:.1f}, medians of {chosen.repeats} alternating repeats",
         end="",
         flush=True,
     )

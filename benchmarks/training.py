@@ -348,7 +348,9 @@ def count_flop(row: str) -> int:
 
 # Table --------------------------------------------------------------------------------------------
 
-HEAD = """| training | ours | PyTorch | ours / PyTorch (range) | ours of the matrix product | augmentation, of a step | peak MB ours / PyTorch |
+HEAD = """\
+| training | ours | PyTorch | ours / PyTorch (range) | ours of the matrix product \
+| augmentation, of a step | peak MB ours / PyTorch |
 |---|---|---|---|---|---|---|"""
 
 
@@ -368,9 +370,12 @@ def line(row: str, peak: float, repeats: int, seconds: float, xla: bool) -> str:
     ratios = [a / b for a, b in zip(rates["jax"], rates["torch"])]
     augmentation = "–"
     if "augmented" in rates:
-        augmentation = f"{100 * (1 - statistics.median(a / b for a, b in zip(rates['augmented'], rates['jax']))):.0f} %"
+        left = statistics.median(a / b for a, b in zip(rates["augmented"], rates["jax"]))
+        augmentation = f"{100 * (1 - left):.0f} %"
     title += f" (XLA's own convolutions: {middle['xla']:,.0f})" if "xla" in middle else ""
     return (
-        f"| {title} | {middle['jax']:,.0f} | {middle['torch']:,.0f} | **{statistics.median(ratios):.2f}** ({min(ratios):.2f}–{max(ratios):.2f}) | "
-        f"{100 * middle['jax'] / batch * flop / peak:.0f} % | {augmentation} | {memory['jax']:,.0f} / {memory['torch']:,.0f} |"
+        f"| {title} | {middle['jax']:,.0f} | {middle['torch']:,.0f} |"
+        f" **{statistics.median(ratios):.2f}** ({min(ratios):.2f}–{max(ratios):.2f}) |"
+        f" {100 * middle['jax'] / batch * flop / peak:.0f} % | {augmentation} |"
+        f" {memory['jax']:,.0f} / {memory['torch']:,.0f} |"
     )

@@ -15,7 +15,7 @@ from torch import nn
 
 
 class PaperVAE(nn.Module):
-    """`transfer.vae.VAE` of the `paper` preset, without a classifier."""
+    """`transfer.models.vae.VAE` of the `paper` preset, without a classifier."""
 
     def __init__(self, latent: int = 64):
         super().__init__()
@@ -63,7 +63,7 @@ class PaperVAE(nn.Module):
 
 
 class MDN(nn.Module):
-    """`transfer.mdn.FreeMixture`, factorised."""
+    """`transfer.models.mdn.FreeMixture`, factorised."""
 
     def __init__(self, hidden: int = 1024, layers: int = 3, mixtures: int = 100, latent: int = 64):
         super().__init__()
@@ -93,7 +93,7 @@ class MDN(nn.Module):
 
 
 class Trunk(nn.Module):
-    """`transfer.mdn.Trunk`."""
+    """`transfer.models.mdn.Trunk`."""
 
     def __init__(self, inputs: int, hidden: int, layers: int, outputs: int):
         super().__init__()
@@ -115,7 +115,7 @@ class Trunk(nn.Module):
 
 
 class AnchoredMDN(nn.Module):
-    """`transfer.mdn.AnchoredMixture`."""
+    """`transfer.models.mdn.AnchoredMixture`."""
 
     def __init__(self, config, anchors: int):
         super().__init__()
@@ -158,7 +158,7 @@ def unit(x):
 
 
 class BatchNorm(nn.Module):
-    """`transfer.vae.BatchNorm` on (B, C, H, W)."""
+    """`transfer.models.vae.BatchNorm` on (B, C, H, W)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -194,7 +194,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class Block(nn.Module):
-    """`transfer.vae.Block`, or with `batch` its `BatchBlock`."""
+    """`transfer.models.vae.Block`, or with `batch` its `BatchBlock`."""
 
     def __init__(self, channels: int, batch: bool = False):
         super().__init__()
@@ -217,7 +217,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """`transfer.vae.ResidualEncoder`."""
+    """`transfer.models.vae.ResidualEncoder`."""
 
     def __init__(self, config):
         super().__init__()
@@ -263,7 +263,7 @@ class Encoder(nn.Module):
 
 
 class PixelDecoder(nn.Module):
-    """`transfer.vae.ResidualDecoder`."""
+    """`transfer.models.vae.ResidualDecoder`."""
 
     def __init__(self, config):
         super().__init__()
@@ -298,7 +298,7 @@ class PixelDecoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """`transfer.vae.VAE` of the `residual` architecture."""
+    """`transfer.models.vae.VAE` of the `residual` architecture."""
 
     def __init__(self, config, classes: int):
         super().__init__()
@@ -316,7 +316,7 @@ class VAE(nn.Module):
         return self.mean(x), self.log_variance(x).clamp(-12, 6)
 
     def loss(self, images, labels, noise):
-        """images (B, 64, 64), labels (B,), noise (B, 64) normal: `transfer.vae.loss`."""
+        """images (B, 64, 64), labels (B,), noise (B, 64) normal: `transfer.models.vae.loss`."""
         config = self.config
         mean, log_variance = self.encode(images, kept=False)
         z = mean + torch.exp(0.5 * log_variance) * noise
@@ -340,7 +340,7 @@ class VAE(nn.Module):
 
 
 class Classifier(nn.Module):
-    """`transfer.classifier.Classifier`."""
+    """`transfer.models.classifier.Classifier`."""
 
     def __init__(self, config, classes: int):
         super().__init__()

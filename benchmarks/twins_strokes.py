@@ -16,7 +16,8 @@ PAGE, SAMPLES, STAY, MOMENTUM = 32, 2, 1e-3, 0.85
 
 
 class Decoder(nn.Module):
-    """`transfer.sketch_rnn.SketchRNN`: one LSTM layer, z at every input, bivariate mixtures."""
+    """`transfer.models.sketch_rnn.SketchRNN`: one LSTM layer, z at every input, bivariate
+    mixtures."""
 
     def __init__(self, units: int, mixtures: int = 20, latent: int = 64):
         super().__init__()
@@ -60,19 +61,19 @@ class Decoder(nn.Module):
 
 
 def fourier(position):
-    """(…, 2) -> (…, 16): `transfer.stroke_rnn.fourier`."""
+    """(…, 2) -> (…, 16): `transfer.models.stroke_rnn.fourier`."""
     angle = position[..., None] * (math.pi / BOX) * torch.tensor([1.0, 2.0, 4.0, 8.0])
     return torch.cat([torch.sin(angle), torch.cos(angle)], -1).flatten(-2)
 
 
 def strokes_left(left):
-    """(…) int64 -> (…, 5): `transfer.stroke_rnn.strokes_left`."""
+    """(…) int64 -> (…, 5): `transfer.models.stroke_rnn.strokes_left`."""
     few = F.one_hot(left.clamp(max=4), 5)[..., :4].float()
     return torch.cat([left[..., None] / 10.0, few], -1)
 
 
 def ink_of(strokes, samples: int = 4, grid: int = GRID):
-    """`transfer.stroke_rnn.ink_of`."""
+    """`transfer.models.stroke_rnn.ink_of`."""
     start, end = strokes[..., :-1, :], strokes[..., 1:, :]
     t = ((torch.arange(samples) + 0.5) / samples)[:, None]
     points = start[..., None, :] + t * (end - start)[..., None, :]
@@ -84,20 +85,20 @@ def ink_of(strokes, samples: int = 4, grid: int = GRID):
 
 
 def likeness(strokes, picture):
-    """`transfer.stroke_rnn.likeness`."""
+    """`transfer.models.stroke_rnn.likeness`."""
     page = F.avg_pool2d(picture[:, None], 2).flatten(1)
     written = ink_of(strokes, -(-22 // (strokes.shape[-2] - 1)), 32).sum(1).clamp(max=1.0)
     return (written * page).sum(-1) * torch.rsqrt((written**2).sum(-1) * (page**2).sum(-1) + 1e-6)
 
 
 def blurred(pages):
-    """`transfer.stroke_rnn.blurred`, of (B, 1, S, S)."""
+    """`transfer.models.stroke_rnn.blurred`, of (B, 1, S, S)."""
     line = torch.tensor([0.25, 0.5, 0.25])
     return F.conv2d(pages, torch.outer(line, line)[None, None], padding=1)
 
 
 class Look(nn.Module):
-    """`transfer.stroke_rnn.Look`."""
+    """`transfer.models.stroke_rnn.Look`."""
 
     def __init__(self, config):
         super().__init__()
@@ -135,8 +136,8 @@ class Look(nn.Module):
 
 
 class StrokeRNN(nn.Module):
-    """`transfer.stroke_rnn.StrokeRNN` with its loss and its drawing. axes: mean (2P,), axes (2P,
-    2P), deviation (2P,)."""
+    """`transfer.models.stroke_rnn.StrokeRNN` with its loss and its drawing. axes: mean (2P,), axes
+    (2P, 2P), deviation (2P,)."""
 
     def __init__(self, config, axes):
         super().__init__()
@@ -304,7 +305,7 @@ class StrokeRNN(nn.Module):
         return torch.stack(strokes, 1) * there[..., None, None], wanted
 
     def fit(self, strokes, count, picture):
-        """`transfer.stroke_rnn.fit`, by PyTorch's own gradient."""
+        """`transfer.models.stroke_rnn.fit`, by PyTorch's own gradient."""
         steps, rate = self.config.fit_steps, self.config.fit_rate
         codes, there = (
             self.encode(strokes),

@@ -2,10 +2,12 @@
 paper's classification baselines.
 
     python experiments/classify.py --dataset kmnist --model knn
-    python experiments/classify.py --dataset k49 --model preact_resnet18 --regulariser manifold_mixup
+    python experiments/classify.py --dataset k49 --model preact_resnet18 \\
+        --regulariser manifold_mixup
     # the built-in sample where there is no data
     python experiments/classify.py --dataset kkanji --model cnn --epochs 3
-    python experiments/classify.py --dataset kmnist --model preact_resnet18 --regulariser manifold_mixup --preset best
+    python experiments/classify.py --dataset kmnist --model preact_resnet18 \\
+        --regulariser manifold_mixup --preset best
 
 Without --preset the recipe is the published one; any of its settings is an option. Figures need:
 pip install ".[evaluate]"
@@ -75,7 +77,8 @@ def main() -> int:
         return 2
     except OSError as error:
         print(
-            f"error: {options.runs}: cannot be written ({error.strerror or error}); choose another folder with --runs",
+            f"error: {options.runs}: cannot be written ({error.strerror or error}); choose another"
+            " folder with --runs",
             file=sys.stderr,
         )
         return 2

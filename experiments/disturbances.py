@@ -2,8 +2,8 @@
 neighbours.
 
 KINDS: name -> function of (generator, page, other) that returns a source for
-`transfer.images.read_image`. page is (H, W) uint8, one character dark on white with some margin;
-other is another one, for what stands beside it.
+`transfer.inference.images.read_image`. page is (H, W) uint8, one character dark on white with some
+margin; other is another one, for what stands beside it.
 """
 
 from __future__ import annotations

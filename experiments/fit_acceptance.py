@@ -90,7 +90,8 @@ def main() -> int:
                 part.write_text("\n".join(lines) + "\n", encoding="utf-8")
     except OSError as error:
         print(
-            f"error: {path}: cannot be written ({error.strerror}); choose another folder with --out",
+            f"error: {path}: cannot be written ({error.strerror}); choose another folder with"
+            " --out",
             file=sys.stderr,
         )
         return 2
@@ -295,7 +296,10 @@ def report(model, see, val, points, disturbed_val, zero, fonts, pictures) -> lis
     verdict = np.array([r.verdict for r in results])
     sure, unsure = verdict == "sure", verdict == "not sure"
     lines = [
-        f'Level of "sure": best candidate at {model.acceptance.sure:.3f} or more. 95 % intervals (Wilson).',
+        (
+            f'Level of "sure": best candidate at {model.acceptance.sure:.3f} or more. 95 %'
+            " intervals (Wilson)."
+        ),
         f"Made from {negatives.sources()}.",
         "",
         '| Kuzushiji kanji | images | called "not a kanji" |',
@@ -306,8 +310,10 @@ def report(model, see, val, points, disturbed_val, zero, fonts, pictures) -> lis
         ("the same, disturbed", disturbed_val),
         ("zero-shot characters", zero),
         (
-            "brush fonts, the half that took no part in this fit "
-            "(the old VAE has been trained on all of them)",
+            (
+                "brush fonts, the half that took no part in this fit "
+                "(the old VAE has been trained on all of them)"
+            ),
             fonts,
         ),
     ):
@@ -320,7 +326,10 @@ def report(model, see, val, points, disturbed_val, zero, fonts, pictures) -> lis
         "| verdict on val, the half that took no part | share | first candidate right |",
         "|---|---|---|",
         f"| sure | {share(sure.sum(), len(val))} | {share(right[sure].sum(), int(sure.sum()))} |",
-        f"| not sure | {share(unsure.sum(), len(val))} | {share(right[unsure].sum(), int(unsure.sum()))} |",
+        (
+            f"| not sure | {share(unsure.sum(), len(val))} |"
+            f" {share(right[unsure].sum(), int(unsure.sum()))} |"
+        ),
         "",
         '| no Kuzushiji kanji | pictures | refused: no ink | taken for a kanji | of these "sure" |',
         "|---|---|---|---|---|",
@@ -328,11 +337,13 @@ def report(model, see, val, points, disturbed_val, zero, fonts, pictures) -> lis
     groups = {"took no part in the fit": [], "took part": [], "near to kanji, told apart": []}
     for kind in pictures:
         groups[
-            "near to kanji, told apart"
-            if kind in negatives.APART
-            else "took part"
-            if kind in negatives.FITTED
-            else "took no part in the fit"
+            (
+                "near to kanji, told apart"
+                if kind in negatives.APART
+                else "took part"
+                if kind in negatives.FITTED
+                else "took no part in the fit"
+            )
         ].append(kind)
     for group, kinds in groups.items():
         whole_count, whole_taken, whole_sure, whole_refused = 0, 0, 0, 0
@@ -352,7 +363,8 @@ def report(model, see, val, points, disturbed_val, zero, fonts, pictures) -> lis
             )
         if kinds:
             lines.append(
-                f"| **{group}: all** | {whole_count} | {whole_refused} | {share(whole_taken, whole_count)} | {whole_sure} |"
+                f"| **{group}: all** | {whole_count} | {whole_refused} |"
+                f" {share(whole_taken, whole_count)} | {whole_sure} |"
             )
     return lines
 

@@ -72,7 +72,8 @@ def main() -> int:
         )
         if not len(label):
             raise DataError(
-                f"{corpus.folder}: holds no images of the split {chosen.split!r} whose kanji have a glyph; choose another"
+                f"{corpus.folder}: holds no images of the split {chosen.split!r} whose kanji have a"
+                " glyph; choose another"
             )
         truth = [model.characters[i] for i in label]
         read = model.read(np.array(corpus.old.images[chosen_images]))
@@ -87,7 +88,8 @@ def main() -> int:
         "or another form of it": ranks(candidates, truth, lambda a, b: form[a] == form[b]),
     }
     print(
-        f"{len(truth):,} images of {chosen.split}, 95 % bootstrap intervals over them\n\n| candidates | top-1 | top-10 |\n|---|---|---|"
+        f"{len(truth):,} images of {chosen.split}, 95 % bootstrap intervals over them\n\n|"
+        " candidates | top-1 | top-10 |\n|---|---|---|"
     )
     for name, rank in found.items():
         print(

@@ -54,7 +54,10 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
 def row(name: str, changed: np.ndarray, refused: int, sure: np.ndarray) -> str:
     low, high = wilson(int(changed.sum()), len(changed))
     of_sure = f"{100 * changed[sure].mean():.1f} % of {int(sure.sum())}" if sure.any() else ""
-    return f"| {name} | {len(changed)} | {refused} | {100 * changed.mean():.1f} % [{100 * low:.1f}, {100 * high:.1f}] | {of_sure} |"
+    return (
+        f"| {name} | {len(changed)} | {refused} | {100 * changed.mean():.1f} % [{100 * low:.1f},"
+        f" {100 * high:.1f}] | {of_sure} |"
+    )
 
 
 def report(model: KuzushijiTransfer, images: np.ndarray, seed: int = 0) -> list[str]:

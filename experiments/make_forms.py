@@ -69,7 +69,8 @@ def main() -> int:
     kanji = [chr(c) for c in new.code_points[new.gallery()]]
     found = groups(kanji, [opencc.OpenCC(name).convert for name in ("jp2t", "tw2t", "hk2t")])
     FORMS.write_text(
-        "# Forms of one character, modern Japanese first. Derived from OpenCC's variant tables (Apache License 2.0, BYVoid and contributors).\n"
+        "# Forms of one character, modern Japanese first. Derived from OpenCC's variant tables"
+        " (Apache License 2.0, BYVoid and contributors).\n"
         + "".join("\t".join(modern_first(group)) + "\n" for group in found),
         encoding="utf-8",
     )

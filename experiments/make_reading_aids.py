@@ -72,7 +72,8 @@ def main() -> int:
     new = corpus.new
     source = ", ".join(name for name in corpus.manifest["sources"] if name.startswith("kanjivg"))
     lines = [
-        f"# kanji, strokes, radical, components. Derived from KanjiVG ({source}), (c) Ulrich Apel, CC BY-SA 3.0: see README.md"
+        f"# kanji, strokes, radical, components. Derived from KanjiVG ({source}), (c) Ulrich Apel,"
+        " CC BY-SA 3.0: see README.md"
     ]
     for i in new.gallery():
         lines.append(

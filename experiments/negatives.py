@@ -135,7 +135,10 @@ def photographs() -> dict[str, np.ndarray]:
 
 def sources() -> str:
     """One line: how many fonts and photographs there are."""
-    return f"{len(set().union(*fonts().values()))} fonts; {len(photographs())} photographs: {', '.join(photographs())}"
+    return (
+        f"{len(set().union(*fonts().values()))} fonts; {len(photographs())} photographs:"
+        f" {', '.join(photographs())}"
+    )
 
 
 def kinds(kmnist: Path | None = None) -> dict:

@@ -50,8 +50,8 @@ gallery = corpus.new.gallery()  # the standard form of every kanji
 modern = {int(corpus.new.code_points[g]): int(g) for g in gallery}
 print("the built-in sample" if corpus.is_sample else f"the published files in {corpus.folder}")
 print(
-    f"old: {len(corpus.old.images):,} images of {len(np.unique(corpus.old.code_points)):,} characters, {corpus.old.images.shape[1:]} "
-    f"{corpus.old.images.dtype}, ink 255 on paper 0"
+    f"old: {len(corpus.old.images):,} images of {len(np.unique(corpus.old.code_points)):,}"
+    f" characters, {corpus.old.images.shape[1:]} {corpus.old.images.dtype}, ink 255 on paper 0"
 )
 print(
     f"new: {len(corpus.new.images):,} glyphs, {len(gallery):,} of them kanji in their standard form"
@@ -97,16 +97,17 @@ axis.set(xlabel="rank of the class", ylabel="images")
 axis.legend()
 plt.show()
 print(
-    f"{len(sizes):,} classes, {sizes.sum():,} images; the largest class has {sizes[0]:,}, {np.mean(sizes <= 6):.0%} of the classes have 6 or "
-    f"fewer, {np.mean(sizes == 1):.0%} have one"
+    f"{len(sizes):,} classes, {sizes.sum():,} images; the largest class has {sizes[0]:,},"
+    f" {np.mean(sizes <= 6):.0%} of the classes have 6 or fewer, {np.mean(sizes == 1):.0%} have one"
 )
 print(f"the 100 largest classes hold {sizes[:100].sum() / sizes.sum():.0%} of all images")
 print(f"\n{'split':<10}{'published':>28}{'here':>28}")
 for split in splits.SPLITS:
     here = corpus.old.indices(split)
     print(
-        f"{split:<10}{len(names[split]):>9,} of {len({splits.class_of(n) for n in names[split]}):>5,} characters"
-        f"{len(here):>9,} of {len(np.unique(corpus.old.code_points[here])):>5,} characters"
+        f"{split:<10}{len(names[split]):>9,} of"
+        f" {len({splits.class_of(n) for n in names[split]}):>5,} characters{len(here):>9,} of"
+        f" {len(np.unique(corpus.old.code_points[here])):>5,} characters"
     )
 
 # %% [markdown]
@@ -129,7 +130,8 @@ show.rows(
 )
 rows = to_stroke3(strokes)
 print(
-    f"{len(strokes)} strokes, {sum(map(len, strokes))} points; stroke-3 is {rows.shape} {rows.dtype}, its first rows (dx, dy, lift):"
+    f"{len(strokes)} strokes, {sum(map(len, strokes))} points; stroke-3 is {rows.shape}"
+    f" {rows.dtype}, its first rows (dx, dy, lift):"
 )
 print(rows[:6].round(1))
 
@@ -190,7 +192,8 @@ try:
     cursive, labels, which = kana.images, kana.labels.astype(int), "Kuzushiji-MNIST"
 except DataError:
     print(
-        "Kuzushiji-MNIST is not in the data folder and is left out (`python -m transfer.data download kmnist`); ten kanji of the corpus stand in.\n"
+        "Kuzushiji-MNIST is not in the data folder and is left out (`python -m transfer.data"
+        " download kmnist`); ten kanji of the corpus stand in.\n"
     )
     largest = points[np.argsort(-count, kind="stable")[:10]]
     inside = np.flatnonzero(np.isin(corpus.old.code_points, largest))

@@ -133,8 +133,9 @@ show.rows(
 # %%
 pairs = [("花", "草"), ("休", "体")]
 lines = {
-    f"U+{ord(a):04X} to U+{ord(b):04X}": address[a]
-    + np.linspace(0, 1, 10)[:, None] * (address[b] - address[a])
+    f"U+{ord(a):04X} to U+{ord(b):04X}": (
+        address[a] + np.linspace(0, 1, 10)[:, None] * (address[b] - address[a])
+    )
     for a, b in pairs
     if a in address and b in address
 }
@@ -157,8 +158,8 @@ show.rows(content)
 kl = np.asarray(vae.kl_divergence(model.gallery.mean, model.gallery.log_variance)).mean(0)
 units = np.argsort(-kl)[:6]
 print(
-    f"z_new: {kl.sum():.0f} nats a kanji; {np.sum(z_new.var(0) > 0.01)} of {len(kl)} units are active; the most active has {kl.max():.2f} nats, "
-    f"the least {kl.min():.2f}"
+    f"z_new: {kl.sum():.0f} nats a kanji; {np.sum(z_new.var(0) > 0.01)} of {len(kl)} units are"
+    f" active; the most active has {kl.max():.2f} nats, the least {kl.min():.2f}"
 )
 start = address[asked[0]]
 content = {}
@@ -220,7 +221,8 @@ z_crowd, log_variance = encoding.encode_images(WEIGHTS, "old", corpus.old.images
 z_asked, _ = encoding.encode_images(WEIGHTS, "old", corpus.old.images[asked_images])
 kl_old = np.asarray(vae.kl_divergence(z_crowd, log_variance)).mean(0)
 print(
-    f"{len(crowd):,} images of {len(known)} characters; z_old: {kl_old.sum():.0f} nats an image, {np.sum(z_crowd.var(0) > 0.01)} units active"
+    f"{len(crowd):,} images of {len(known)} characters; z_old: {kl_old.sum():.0f} nats an image,"
+    f" {np.sum(z_crowd.var(0) > 0.01)} units active"
 )
 part = random.permutation(len(crowd))[:1500]
 maps(z_crowd[part], np.array([chr(p) for p in points[crowd[part]]]), "z_old")
@@ -237,7 +239,8 @@ distance = np.linalg.norm(z_asked[:, None] - z_crowd[None], axis=2)
 nearest = distance.argmin(1)
 wrong = np.flatnonzero(points[asked_images] != points[crowd[nearest]])
 print(
-    f"val: {1 - len(wrong) / len(asked_images):.0%} of the {len(asked_images)} images have a nearest neighbour of their own character in z_old",
+    f"val: {1 - len(wrong) / len(asked_images):.0%} of the {len(asked_images)} images have a"
+    " nearest neighbour of their own character in z_old",
     end="",
 )
 flat = lambda index: corpus.old.images[index].reshape(len(index), -1).astype(np.float32)
@@ -245,7 +248,8 @@ by_pixels = points[
     crowd[((flat(crowd) ** 2).sum(1) / 2 - flat(asked_images) @ flat(crowd).T).argmin(1)]
 ]
 print(
-    f", {np.mean(by_pixels == points[asked_images]):.0%} by their pixels; among {len(known)} characters, not among thousands"
+    f", {np.mean(by_pixels == points[asked_images]):.0%} by their pixels; among {len(known)}"
+    " characters, not among thousands"
 )
 wrong = wrong[np.argsort(distance[wrong, nearest[wrong]])][:9]
 if len(wrong):

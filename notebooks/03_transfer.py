@@ -198,8 +198,9 @@ right = np.array([r.candidates[0][0] == c for r, c in zip(read, truth)])
 among = np.array([c in [k for k, _ in r.candidates] for r, c in zip(read, truth)])
 stated = np.array([r.candidates[0][1] for r in read])
 print(
-    f"{'the sample' if corpus.is_sample else 'val'}, {len(held)} images: first candidate right {right.mean():.0%}, among ten {among.mean():.0%}, "
-    f"mean probability of the first {stated.mean():.0%}"
+    f"{'the sample' if corpus.is_sample else 'val'}, {len(held)} images: first candidate right"
+    f" {right.mean():.0%}, among ten {among.mean():.0%}, mean probability of the first"
+    f" {stated.mean():.0%}"
 )
 surest = np.argsort(-stated)
 for name, some in (

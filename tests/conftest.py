@@ -44,7 +44,8 @@ def real_data() -> Path:
     restore = ROOT.parent / "shared" / "data" / "restore.py"
     if not restore.is_file():
         pytest.skip(
-            "no published data: set KUZUSHIJI_DATA to a folder with kkanji.tar and kanjivg-<date>-all.zip"
+            "no published data: set KUZUSHIJI_DATA to a folder with kkanji.tar and"
+            " kanjivg-<date>-all.zip"
         )
     folder = Path(tempfile.gettempdir()) / f"kuzushiji-real-data-{getattr(os, 'getuid', int)()}"
     if not folder.is_dir():

@@ -25,7 +25,7 @@ TOLD = [
         "README.md",
         "CONTRIBUTING.md",
         "data/README.md",
-        "data/splits/README.md",
+        "transfer/data/splits/README.md",
         "examples/README.md",
     )
 ]
@@ -118,7 +118,7 @@ def test_a_wrong_link_is_noticed():
 
 @pytest.mark.parametrize("document", TOLD, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_named_in_passing_exist(document):
-    """`transfer/mdn.py` and the like, in backticks."""
+    """`transfer/models/mdn.py` and the like, in backticks."""
     named = re.findall(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|md|tsv|txt|gz|png))`", text_of(document))
     known = [
         n
@@ -162,7 +162,10 @@ def commands(text: str) -> list[list[str]]:
     ]
     plain = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M).replace("\\\n", " ")
     indented = [line[4:] for line in plain.splitlines() if re.match(r" {4}\S", line)]
-    own = r"(?:python|kuzushiji-transfer|pip|\.ci/run|git|source|jupyter|jupytext|apt-get|[A-Z_]+=\S+ (?:python|kuzushiji-transfer))\b"
+    own = (
+        r"(?:python|kuzushiji-transfer|pip|\.ci/run|git|source|jupyter|jupytext|apt-get|[A-Z_]+=\S+"
+        r" (?:python|kuzushiji-transfer))\b"
+    )
     lines += [line for line in indented if re.match(own, line)]
     lines += re.findall(rf"(?<!`)`({own} [^`\n]+)`(?!`)", plain)
     split = [
@@ -269,8 +272,10 @@ def test_scripts_have_the_options_that_are_told(document):
 
 def test_commands_are_found_and_wrong_ones_noticed(capsys):
     text = (
-        "Say `python -m transfer.data info` or `python experiments/none.py`.\n\n    python -m transfer.data download kkanji \\\n      --data DIR   # a word\n\n"
-        "```bash\npython -m pip install . && kuzushiji-transfer draw a.png --out b\n```\n\n    CUDA_VISIBLE_DEVICES=0 python x.py\n    old ──► new\n"
+        "Say `python -m transfer.data info` or `python experiments/none.py`.\n\n    python -m"
+        " transfer.data download kkanji \\\n      --data DIR   # a word\n\n```bash\npython -m pip"
+        " install . && kuzushiji-transfer draw a.png --out b\n```\n\n    CUDA_VISIBLE_DEVICES=0"
+        " python x.py\n    old ──► new\n"
     )
     assert sorted(map(" ".join, commands(text))) == [
         "kuzushiji-transfer draw a.png --out b",

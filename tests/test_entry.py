@@ -1,5 +1,5 @@
-"""How commands end whatever their output, their user and their machine are: `data.entry`, through
-the commands themselves."""
+"""How commands end whatever their output, their user and their machine are:
+`transfer.system.entry`, through the commands themselves."""
 
 import ast
 import io
@@ -267,8 +267,8 @@ def test_an_accelerator_that_is_not_there_is_one_line(name):
 def test_the_command_in_a_forked_pool(tmp_path):
     """The package is imported before the fork, and its command run after it, as job systems do."""
     program = (
-        "import multiprocessing, sys\nfrom transfer import cli\nimport transfer.batch, "
-        "transfer.formats\n"
+        "import multiprocessing, sys\nfrom transfer import cli\nimport transfer.inference.batch, "
+        "transfer.output.formats\n"
         "def one(i): return cli.main(['draw', sys.argv[1], '--samples', '1', '--format', "
         "'json', '--out', f'{sys.argv[2]}/{i}'])\n"
         "with multiprocessing.get_context('fork').Pool(2) as pool: print(pool.map(one, range(2)))\n"

@@ -94,7 +94,7 @@ def test_the_sdist_makes_the_same_wheel(built):
     packed = set(contents(wheel))
     for needed in (
         "transfer/pretrained/mdn.safetensors",
-        "data/splits/README.md",
+        "transfer/data/splits/README.md",
         "transfer/web/static/index.html",
         "transfer/reading_aids/kanji.tsv",
         "transfer/py.typed",

@@ -1,7 +1,8 @@
 """From a Kuzushiji image to modern strokes: `KuzushijiTransfer.load().transfer(images)`.
 
-What most programs need is in `transfer.pipeline` (the model and its `Result`) and `transfer.images`
-(any picture into what the model takes); the command line is `transfer.cli`.
+What most programs need is in `transfer.inference.pipeline` (the model and its `Result`) and
+`transfer.inference.images` (any picture into what the model takes); the command line is
+`transfer.cli`.
 """
 
 from typing import TYPE_CHECKING

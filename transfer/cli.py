@@ -50,7 +50,9 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     top = Parser(
         prog="kuzushiji-transfer",
-        description="From an image of one Kuzushiji character to the modern kanji, stroke by stroke.",
+        description=(
+            "From an image of one Kuzushiji character to the modern kanji, stroke by stroke."
+        ),
         epilog=EXAMPLES,
         formatter_class=Help,
         allow_abbrev=False,

@@ -98,7 +98,7 @@ def test_answers_are_scikit_learns():
     assert (shares[20:40].max(1) < 1).any()  # two labels at distance 0 share the vote
 
 
-def test_coarse_images_with_many_equal_distances_answer_as_scikit_learn_where_the_last_neighbour_is_alone():
+def test_equal_distances_answer_as_scikit_learn_where_the_last_neighbour_is_alone():
     sklearn = pytest.importorskip("sklearn.neighbors")
     random = np.random.default_rng(7)
     train, test = (np.uint8(255 * (random.random((n, 4, 4)) < 0.5)) for n in (600, 200))

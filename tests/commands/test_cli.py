@@ -515,8 +515,9 @@ def test_bash_completes_commands_and_options(run, tmp_path):
     def complete(*words):
         line = " ".join(words)
         script = (
-            f"source ./completion; COMP_WORDS=({' '.join(repr(w) for w in words)}); COMP_CWORD={len(words) - 1}; COMP_LINE='{line}'; "
-            f"COMP_POINT={len(line)}; $(complete -p ${{COMP_WORDS[0]}} | sed 's/.*-F \\([^ ]*\\).*/\\1/'); echo \"${{COMPREPLY[@]}}\""
+            f"source ./completion; COMP_WORDS=({' '.join(repr(w) for w in words)});"
+            f" COMP_CWORD={len(words) - 1}; COMP_LINE='{line}'; COMP_POINT={len(line)}; $(complete"
+            " -p ${COMP_WORDS[0]} | sed 's/.*-F \\([^ ]*\\).*/\\1/'); echo \"${COMPREPLY[@]}\""
         )
         done = subprocess.run(
             [bash, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=30
@@ -558,7 +559,10 @@ def test_the_program_draws_what_comes_in_by_a_pipe(tmp_path):
 
 
 def test_help_and_errors_do_not_wait_for_jax(tmp_path):
-    code = "import sys\nfrom transfer.cli import main\ncode = main(['draw', '--samples', '0', 'x']); sys.exit(9 * ('jax' in sys.modules) or code)"
+    code = (
+        "import sys\nfrom transfer.cli import main\ncode = main(['draw', '--samples', '0', 'x']);"
+        " sys.exit(9 * ('jax' in sys.modules) or code)"
+    )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, timeout=60

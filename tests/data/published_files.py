@@ -11,7 +11,8 @@ from PIL import Image
 
 PATHS = ["M10,20C30,20,60,20,95,20", "M50,10c0,20,0,50,0,80"]
 SVG = """<?xml version="1.0" encoding="UTF-8"?>
-<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.0//EN" "http://www.w3.org/TR/2001/REC-SVG-20010904/DTD/svg10.dtd" [
+<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.0//EN" \
+"http://www.w3.org/TR/2001/REC-SVG-20010904/DTD/svg10.dtd" [
 <!ATTLIST g
 xmlns:kvg CDATA #FIXED "http://kanjivg.tagaini.net"
 kvg:element CDATA #IMPLIED >

@@ -196,9 +196,11 @@ def test_sets_written_by_python_2(tmp_path):
     rows = np.array([(1, 2, 0), (3, 4, 1)], "<i2")
     text = rows.tobytes().decode("latin1").encode("latin1")
     dump = (
-        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02K\x00\x85U\x01b\x87Rq\x03"
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02"
+        b"K\x00\x85U\x01b\x87Rq\x03"
         b"(K\x01K\x01\x85"
-        b"cnumpy\ndtype\nq\x04U\x02O8K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb\x89]"
+        b"cnumpy\ndtype\nq\x04U\x02O8K\x00K\x01\x87R(K\x03U\x01|"
+        b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb\x89]"
         b"h\x01h\x02K\x00\x85U\x01b\x87R(K\x01K\x02K\x03\x86"
         b"h\x04U\x02i2K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xff"
         b"J\xff\xff\xff\xffK\x00tb\x89U" + bytes([len(text)]) + text + b"tbatb."

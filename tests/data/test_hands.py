@@ -1,5 +1,5 @@
-"""data.hands: brush writing made from strokes: the same for the same seed, of the right characters,
-and readable."""
+"""transfer.data.writing.hands: brush writing made from strokes: the same for the same seed, of the
+right characters, and readable."""
 
 import json
 

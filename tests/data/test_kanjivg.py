@@ -205,13 +205,15 @@ def test_is_kanji():
 
 def test_groups_tell_elements_radicals_and_the_strokes_that_they_span(tmp_path):
     body = (
-        '<g id="kvg:05e83" kvg:element="広"><g kvg:element="广" kvg:position="tare" kvg:radical="general">{0}'
-        '<g kvg:element="厂" kvg:part="2" kvg:variant="true">{0}{0}</g></g>'
-        '<g kvg:element="厶" kvg:original="ム" kvg:phon="厶" kvg:partial="true">{0}</g></g>'
+        '<g id="kvg:05e83" kvg:element="広"><g kvg:element="广" kvg:position="tare"'
+        ' kvg:radical="general">{0}<g kvg:element="厂" kvg:part="2"'
+        ' kvg:variant="true">{0}{0}</g></g><g kvg:element="厶" kvg:original="ム" kvg:phon="厶"'
+        ' kvg:partial="true">{0}</g></g>'
     ).format(f'<path d="{PATHS[0]}"/>')
     path = tmp_path / "kanjivg-20250816.xml"
     path.write_text(
-        f"<kanjivg xmlns:kvg='http://kanjivg.tagaini.net'><kanji id='kvg:kanji_05e83'>{body}</kanji></kanjivg>",
+        "<kanjivg xmlns:kvg='http://kanjivg.tagaini.net'><kanji"
+        f" id='kvg:kanji_05e83'>{body}</kanji></kanjivg>",
         "utf-8",
     )
     [glyph] = read(path)

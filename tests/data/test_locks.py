@@ -1,4 +1,4 @@
-"""data.locks: one holder at a time, and none after it has died."""
+"""transfer.system.locks: one holder at a time, and none after it has died."""
 
 import multiprocessing
 import signal
@@ -11,7 +11,10 @@ import pytest
 from transfer.system.locks import locked
 
 ROOT = Path(__file__).parents[2]
-HOLD = "import sys, time\nfrom pathlib import Path\nfrom transfer.system.locks import locked\nwith locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)"
+HOLD = (
+    "import sys, time\nfrom pathlib import Path\nfrom transfer.system.locks import locked\nwith"
+    " locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)"
+)
 
 
 @pytest.mark.parametrize("name", [".", "file.lock"])

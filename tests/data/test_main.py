@@ -49,7 +49,7 @@ def test_errors_are_one_line_and_exit_2(tmp_path, command):
 
 
 def test_nothing_named_and_nothing_there_uses_the_sample_and_says_so_in_one_line(tmp_path):
-    pytest.importorskip("data.sample")
+    pytest.importorskip("transfer.data.sample")
     for _ in range(2):
         done = run("info", cache=tmp_path / "cache")
         assert done.returncode == 0, done.stderr

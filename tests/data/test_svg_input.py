@@ -170,12 +170,13 @@ def test_transforms(transform, start, end):
 
 def test_groups_use_symbols_and_what_is_hidden():
     strokes = read(
-        '<defs><path id="a" d="M1,2H3"/>'
-        '<symbol id="s" viewBox="0 0 10 10"><path d="M0,0L10,10"/></symbol></defs>'
-        '<g transform="translate(10,0)"><a><path d="M0,50H9"/></a><use href="#a" x="5" y="6"/></g>'
-        '<use xlink:href="#a" transform="scale(2)"/><use href="#s" x="20" y="30" width="40" height="20"/>'
-        '<clipPath><path d="M0,0H1"/></clipPath><path display="none" d="M0,0H1"/>'
-        '<g style="fill:red; display : none"><path d="M0,0H1"/></g><image href="http://example.org/a.png"/>'
+        '<defs><path id="a" d="M1,2H3"/><symbol id="s" viewBox="0 0 10 10"><path'
+        ' d="M0,0L10,10"/></symbol></defs><g transform="translate(10,0)"><a><path'
+        ' d="M0,50H9"/></a><use href="#a" x="5" y="6"/></g><use xlink:href="#a"'
+        ' transform="scale(2)"/><use href="#s" x="20" y="30" width="40"'
+        ' height="20"/><clipPath><path d="M0,0H1"/></clipPath><path display="none" d="M0,0H1"/><g'
+        ' style="fill:red; display : none"><path d="M0,0H1"/></g><image'
+        ' href="http://example.org/a.png"/>'
     )
     ends = [[s[0].round(6).tolist(), s[-1].round(6).tolist()] for s in strokes]
     assert ends == [
@@ -250,12 +251,12 @@ def test_writing():
 def test_the_same_ink_as_resvg():
     resvg = pytest.importorskip("resvg_py")
     body = (
-        '<defs><symbol id="s" viewBox="0 0 10 20"><path d="M1,1A4,8 30 1 0 9,12"/></symbol></defs>'
-        '<g transform="rotate(20 30 30) skewX(10)"><rect x="10" y="10" width="40" height="25" rx="8" ry="4"/></g>'
-        '<use href="#s" x="60" y="10" width="80" height="60"/>'
-        '<svg x="20" y="70" width="90" height="60" viewBox="0 0 30 40"'
-        ' overflow="visible" preserveAspectRatio="xMaxYMid">'
-        '<ellipse cx="15" cy="20" rx="12" ry="7"/><path d="M2,2Q9,30 20,5T28,38"/></svg>'
+        '<defs><symbol id="s" viewBox="0 0 10 20"><path d="M1,1A4,8 30 1 0'
+        ' 9,12"/></symbol></defs><g transform="rotate(20 30 30) skewX(10)"><rect x="10" y="10"'
+        ' width="40" height="25" rx="8" ry="4"/></g><use href="#s" x="60" y="10" width="80"'
+        ' height="60"/><svg x="20" y="70" width="90" height="60" viewBox="0 0 30 40"'
+        ' overflow="visible" preserveAspectRatio="xMaxYMid"><ellipse cx="15" cy="20" rx="12"'
+        ' ry="7"/><path d="M2,2Q9,30 20,5T28,38"/></svg>'
     )
     head = 'xmlns="http://www.w3.org/2000/svg" viewBox="0 0 160 140" width="109" height="109"'
     style = "<style>*{fill:none;stroke:#000;stroke-width:0.5}</style>"

@@ -1,7 +1,7 @@
 """Kill everything that runs for long, at random moments, and see whether anything is lost.
 
-    python tests/endurance/chaos.py --kills 100 --seed 0               # every job, hours on two cores
-    python tests/endurance/chaos.py --kills 5 --jobs prepare download   # a few minutes
+    python tests/endurance/chaos.py --kills 100 --seed 0             # every job, hours on two cores
+    python tests/endurance/chaos.py --kills 5 --jobs prepare download # a few minutes
 
 A job is a command of the project on the built-in sample corpus: training of each stage with tiny
 settings (a checkpoint after every step), `prepare`, `download` (from a slow server that this script
@@ -283,7 +283,8 @@ def trial(
     if code or there != wanted:
         count["lost"] += sum(there.get(name) != digest for name, digest in wanted.items())
         count["failures"].append(
-            f"exit code {code}, {[n for n in wanted if there.get(n) != wanted[n]][:5]} are not those of the unbroken run: {said}"
+            f"exit code {code}, {[n for n in wanted if there.get(n) != wanted[n]][:5]} are not"
+            f" those of the unbroken run: {said}"
         )
 
 

@@ -2,7 +2,7 @@
 
     python tests/endurance/fuzz.py --executions 10000 --seed 0 --target all  # seconds to minutes
     python tests/endurance/fuzz.py --executions 1000000 --out fuzz                    # the long run
-    python tests/endurance/fuzz.py --target npz --only 4711  # one execution again, with its traceback
+    python tests/endurance/fuzz.py --target npz --only 4711          # one again, with its traceback
 
 Each target makes small valid files and spoils them: bits, bytes, numbers, cuts, repetitions, pieces
 of other files, and, inside of archives and pictures, the content before it is packed again,
@@ -229,9 +229,10 @@ def run_path(content: bytes, folder: Path) -> None:
 
 
 SVG_HEAD = (
-    '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.0//EN" '
-    '"http://www.w3.org/TR/2001/REC-SVG-20010904/DTD/svg10.dtd" [\n<!ATTLIST g xmlns:kvg CDATA #FIXED "http://kanjivg.tagaini.net"\nkvg:element CDATA #IMPLIED >\n'
-    '<!ATTLIST path xmlns:kvg CDATA #FIXED "http://kanjivg.tagaini.net" >\n]>\n'
+    '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.0//EN"'
+    ' "http://www.w3.org/TR/2001/REC-SVG-20010904/DTD/svg10.dtd" [\n<!ATTLIST g xmlns:kvg CDATA'
+    ' #FIXED "http://kanjivg.tagaini.net"\nkvg:element CDATA #IMPLIED >\n<!ATTLIST path xmlns:kvg'
+    ' CDATA #FIXED "http://kanjivg.tagaini.net" >\n]>\n'
 )
 XML_WORDS = (
     b"<g>",
@@ -267,8 +268,9 @@ def kanjivg_svg(stem="04e00") -> str:
         f'<path id="kvg:{stem}-s{i}" kvg:type="㇐" d="{d}"/>' for i, d in enumerate(PATHS[:2], 1)
     )
     return (
-        f'{SVG_HEAD}<svg xmlns="http://www.w3.org/2000/svg" width="109" height="109" viewBox="0 0 109 109">\n'
-        f'<g id="kvg:StrokePaths_{stem}"><g id="kvg:{stem}" kvg:element="一" kvg:part="1" kvg:radical="general">{paths}</g></g></svg>'
+        f'{SVG_HEAD}<svg xmlns="http://www.w3.org/2000/svg" width="109" height="109" viewBox="0 0'
+        f' 109 109">\n<g id="kvg:StrokePaths_{stem}"><g id="kvg:{stem}" kvg:element="一"'
+        f' kvg:part="1" kvg:radical="general">{paths}</g></g></svg>'
     )
 
 
@@ -278,12 +280,23 @@ def make_svg() -> list[bytes]:
         text.encode()
         for text in (
             kanjivg_svg(),
-            f'{head}viewBox="0 0 100 50"><g transform="translate(1,2) rotate(30)"><path d="M0 0L10 10h5v5H3V2q1 1 2 2t3 3a4 3 20 0 1 5 5z"/></g></svg>',
-            f'{head}width="5cm" height="3in"><rect x="1" y="2" width="30" height="20" rx="4"/><circle cx="20" cy="20" r="9"/><ellipse cx="9" cy="9" rx="2" '
-            'ry="3"/><line x1="0" y1="0" x2="100%" y2="5mm"/><polyline points="1,2 3,4 5 6"/><polygon points="0 0 9 0 9 9"/></svg>',
-            f'{head}><defs><symbol id="a" viewBox="0 0 9 9"><path id="b" d="M1 1 9 9M3 3l1 1"/></symbol></defs><use xlink:href="#a" x="3" width="20" height="10"/>'
-            '<use href="#b"/><switch><a><svg x="3" y="3" width="9" height="9" viewBox="0 0 5 5" preserveAspectRatio="xMinYMax slice">'
-            '<path d="M0 0 5 5"/></svg></a></switch><title>kanji</title></svg>',
+            (
+                f'{head}viewBox="0 0 100 50"><g transform="translate(1,2) rotate(30)"><path d="M0'
+                ' 0L10 10h5v5H3V2q1 1 2 2t3 3a4 3 20 0 1 5 5z"/></g></svg>'
+            ),
+            (
+                f'{head}width="5cm" height="3in"><rect x="1" y="2" width="30" height="20"'
+                ' rx="4"/><circle cx="20" cy="20" r="9"/><ellipse cx="9" cy="9" rx="2"'
+                ' ry="3"/><line x1="0" y1="0" x2="100%" y2="5mm"/><polyline points="1,2 3,4 5'
+                ' 6"/><polygon points="0 0 9 0 9 9"/></svg>'
+            ),
+            (
+                f'{head}><defs><symbol id="a" viewBox="0 0 9 9"><path id="b" d="M1 1 9 9M3 3l1'
+                ' 1"/></symbol></defs><use xlink:href="#a" x="3" width="20" height="10"/><use'
+                ' href="#b"/><switch><a><svg x="3" y="3" width="9" height="9" viewBox="0 0 5 5"'
+                ' preserveAspectRatio="xMinYMax slice"><path d="M0 0 5'
+                ' 5"/></svg></a></switch><title>kanji</title></svg>'
+            ),
         )
     ]
 
@@ -298,7 +311,8 @@ def run_svg(content: bytes, folder: Path) -> None:
 
 
 ACTIVE = re.compile(
-    r"<\s*(script|foreignObject|iframe|image|use|a|animate|set|handler|embed|object)\b|\son\w+\s*=|javascript:|href|url\(|<!|<\?",
+    r"<\s*(script|foreignObject|iframe|image|use|a|animate|set|handler|embed|object)\b"
+    r"|\son\w+\s*=|javascript:|href|url\(|<!|<\?",
     re.I,
 )
 
@@ -318,7 +332,8 @@ def make_xml() -> list[bytes]:
         for stem in ("04e00", "04e8c")
     )
     return [
-        f"<?xml version='1.0' encoding='UTF-8'?>\n<kanjivg xmlns:kvg='http://kanjivg.tagaini.net'>{body}</kanjivg>".encode()
+        "<?xml version='1.0' encoding='UTF-8'?>\n<kanjivg"
+        f" xmlns:kvg='http://kanjivg.tagaini.net'>{body}</kanjivg>".encode()
     ]
 
 
@@ -1039,9 +1054,11 @@ def run_run(content: bytes, folder: Path) -> None:
     check(
         all(
             isinstance(json.loads(line), dict)
-            for line in (folder / "metrics.jsonl")
-            .read_text(errors="replace", encoding="utf-8")
-            .splitlines()
+            for line in (
+                (folder / "metrics.jsonl")
+                .read_text(errors="replace", encoding="utf-8")
+                .splitlines()
+            )
         )
     )
     check(lines.first_loss is None or isinstance(lines.first_loss, float))
@@ -1096,19 +1113,24 @@ def make_requests() -> list[bytes]:
     """HTTP messages; body after the empty line."""
     picture = make_images()[0]
     form = (
-        b'--xx\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
-        + picture
-        + b"\r\n--xx--\r\n"
+        b'--xx\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\nContent-Type:'
+        b" image/png\r\n\r\n" + picture + b"\r\n--xx--\r\n"
     )
-    start = b"POST /api/transfer?samples=2&seed=1&top=3&temperature=0.5 HTTP/1.1\r\nhost: 127.0.0.1:8000\r\n"
+    start = (
+        b"POST /api/transfer?samples=2&seed=1&top=3&temperature=0.5 HTTP/1.1\r\nhost:"
+        b" 127.0.0.1:8000\r\n"
+    )
     return [
-        start
-        + b"origin: http://127.0.0.1:8000\r\nsec-fetch-site: same-origin\r\ncontent-length: 99\r\n\r\n"
-        + picture,
+        start + b"origin: http://127.0.0.1:8000\r\nsec-fetch-site: same-origin\r\ncontent-length:"
+        b" 99\r\n\r\n" + picture,
         start + b"content-type: multipart/form-data; boundary=xx\r\n\r\n" + form,
         b"POST /api/transfer?pixels=1&samples=1 HTTP/1.1\r\nhost: localhost\r\n\r\n"
         + bytes(range(256)) * 16,
-        b'GET /static/main.js HTTP/1.1\r\nhost: [::1]:8000\r\nrange: bytes=0-9\r\nif-none-match: "a"\r\nif-modified-since: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n',
+        (
+            b"GET /static/main.js HTTP/1.1\r\nhost: [::1]:8000\r\nrange:"
+            b' bytes=0-9\r\nif-none-match: "a"\r\nif-modified-since: Sun, 06 Nov 1994 08:49:37'
+            b" GMT\r\n\r\n"
+        ),
         b"GET /static/../server.py HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n",
         b"GET /api/health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n",
     ]
@@ -1413,7 +1435,10 @@ def _work(name: str, seed: int, first: int, last: int, folder: str, shared, faul
         try:
             count[execute(name, content, Path(folder))] += 1
         except BaseException as error:
-            fault = f"{type(error).__name__}: {error}\n{''.join(traceback.format_tb(error.__traceback__)[-4:])}"
+            fault = (
+                f"{type(error).__name__}:"
+                f" {error}\n{''.join(traceback.format_tb(error.__traceback__)[-4:])}"
+            )
             count["crashes"] += 1
         took, grown = (
             time.process_time() - start,

@@ -2,8 +2,8 @@
 answer the right kind?
 
     pip install ".[serve]"
-    python tests/endurance/soak.py --minutes 120  # the server under mixed load, bad inputs among them
-    python tests/endurance/soak.py --drawings 10000             # so many drawings in one process
+    python tests/endurance/soak.py --minutes 120    # the server under mixed load, bad inputs too
+    python tests/endurance/soak.py --drawings 10000 # so many drawings in one process
 
 The server gets, from several clients at once and in an order that --seed decides: pictures as
 `benchmarks/serve_load.py` makes them, and one time in three something bad: nothing, text, cut and

@@ -100,7 +100,10 @@ def test_kanjivg_of_few_bytes_for_many_elements(tmp_path):
 
 
 def test_kanjivg_has_no_entities_and_one_encoding(tmp_path):
-    body = "<kanjivg><kanji id='kvg:kanji_04e00'><g><path d='M1 1c1 1 2 2 3 3' id='&a;'/></g></kanji></kanjivg>"
+    body = (
+        "<kanjivg><kanji id='kvg:kanji_04e00'><g><path d='M1 1c1 1 2 2 3 3'"
+        " id='&a;'/></g></kanji></kanjivg>"
+    )
     (tmp_path / "a.xml").write_text('<!DOCTYPE k [<!ENTITY a "b">]>' + body)
     with pytest.raises(DataError, match="entities"):
         kanjivg.read(tmp_path / "a.xml")
@@ -180,11 +183,13 @@ LONG = b"\x8a\xff" + b"\x7f" * 255
 PICKLES = {
     "a name of nested tuples": b"\x80\4" + nested(30) + b"K\1\x93.",
     "a type of nested tuples": b"\x80\4" + nested(30) + b"cnumpy\ndtype\nh\x1d\x85R.",
-    "a shape of long numbers": b"\x80\4cnumpy.core.multiarray\n_reconstruct\nK\1\x85R(K\1("
-    + LONG
-    + b"\x94"
-    + b"h\0" * 40_000
-    + b"tcnumpy\ndtype\n\x8c\1O\x85R(K\1\x8c\1|tb\x89]tb.",
+    "a shape of long numbers": (
+        b"\x80\4cnumpy.core.multiarray\n_reconstruct\nK\1\x85R(K\1("
+        + LONG
+        + b"\x94"
+        + b"h\0" * 40_000
+        + b"tcnumpy\ndtype\n\x8c\1O\x85R(K\1\x8c\1|tb\x89]tb."
+    ),
 }
 
 

@@ -50,9 +50,10 @@ def test_guided_fuzzing_counts_what_it_did_and_finds_a_fault(tmp_path):
     assert found["executions"] >= 100 and found["faults"] == [] and found["edges"][1] > 0
     # A parser that fails on a number that no valid file has.
     program = (
-        "import dataclasses, sys\nsys.path[:0] = [sys.argv[1]]\nimport fuzz, fuzz_guided\n"
-        "def run(content, folder):\n    assert not content[:1] == b'7'\n"
-        "fuzz.TARGETS['path'] = dataclasses.replace(fuzz.TARGETS['path'], run=run)\nfuzz_guided.inside('path', ['-runs=20000', '-seed=1', '-artifact_prefix=./'])"
+        "import dataclasses, sys\nsys.path[:0] = [sys.argv[1]]\nimport fuzz, fuzz_guided\ndef"
+        " run(content, folder):\n    assert not content[:1] == b'7'\nfuzz.TARGETS['path'] ="
+        " dataclasses.replace(fuzz.TARGETS['path'], run=run)\nfuzz_guided.inside('path',"
+        " ['-runs=20000', '-seed=1', '-artifact_prefix=./'])"
     )
     done = python("-c", program, ROOT / "tests" / "endurance", cwd=tmp_path)
     assert done.returncode != 0 and "AssertionError" in done.stdout + done.stderr
@@ -95,17 +96,16 @@ def test_killed_jobs_lose_nothing(tmp_path):
 def test_a_lost_file_is_noticed(tmp_path):
     """The judge of the chaos, on a job that leaves half of its file."""
     program = (
-        "import sys, time\nfrom pathlib import Path\nimport numpy as np\nimport chaos\n"
-        'write = \'import time; f = open("a.txt", "w"); f.write("one"); f.flush(); time.sleep(1.5); f.write("two")\'\n'
-        "job = chaos.Job([sys.executable, '-c', write], lambda folder: None, ('a.txt',))\n"
-        "work = Path(sys.argv[1])\n"
-        "for name in ('whole', 'trial'): (work / name).mkdir()\n"
-        "runner = chaos.Runner(work / 'cache')\n"
-        "runner.run(job, work / 'whole')\n"
-        "count = dict.fromkeys(('kills', 'restarts', 'finished_first', 'half_written', 'lost', 'results', 'left_over'), 0) | {'failures': []}\n"
-        "class Late:\n    def uniform(self, a, b): return 1.0\n"
-        "chaos.trial(job, chaos.found(job, work / 'whole'), 2.0, 1, Late(), runner, work / 'trial', count, lambda: None)\n"
-        "assert count['kills'] == count['half_written'] == 1 and count['lost'] == 0, count\n"
+        "import sys, time\nfrom pathlib import Path\nimport numpy as np\nimport chaos\nwrite ="
+        ' \'import time; f = open("a.txt", "w"); f.write("one"); f.flush(); time.sleep(1.5);'
+        " f.write(\"two\")'\njob = chaos.Job([sys.executable, '-c', write], lambda folder: None,"
+        " ('a.txt',))\nwork = Path(sys.argv[1])\nfor name in ('whole', 'trial'): (work /"
+        " name).mkdir()\nrunner = chaos.Runner(work / 'cache')\nrunner.run(job, work /"
+        " 'whole')\ncount = dict.fromkeys(('kills', 'restarts', 'finished_first', 'half_written',"
+        " 'lost', 'results', 'left_over'), 0) | {'failures': []}\nclass Late:\n    def"
+        " uniform(self, a, b): return 1.0\nchaos.trial(job, chaos.found(job, work / 'whole'), 2.0,"
+        " 1, Late(), runner, work / 'trial', count, lambda: None)\nassert count['kills'] =="
+        " count['half_written'] == 1 and count['lost'] == 0, count\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, tmp_path],

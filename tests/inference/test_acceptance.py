@@ -1,4 +1,4 @@
-"""transfer.acceptance: kanji or not, sure or not; and the script that fits it."""
+"""transfer.inference.acceptance: kanji or not, sure or not; and the script that fits it."""
 
 import importlib
 import os

@@ -1,4 +1,4 @@
-"""transfer.batch: names into pictures, in order, whatever is among them."""
+"""transfer.inference.batch: names into pictures, in order, whatever is among them."""
 
 import numpy as np
 import pytest

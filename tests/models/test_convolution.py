@@ -1,4 +1,5 @@
-"""transfer.convolution: the CPU forms give what flax's layers give, in value and gradient."""
+"""transfer.models.convolution: the CPU forms give what flax's layers give, in value and
+gradient."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,5 @@
-"""transfer.svg and transfer.bezier: smooth paths near the polylines, in KanjiVG's structure."""
+"""transfer.output.svg and transfer.output.bezier: smooth paths near the polylines, in KanjiVG's
+structure."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""transfer.uncertainty: numbers that follow from the map, and a picture that shows them."""
+"""transfer.output.uncertainty: numbers that follow from the map, and a picture that shows them."""
 
 import numpy as np
 import pytest

@@ -39,7 +39,8 @@ def worker(
 
     devices.connect(coordinator, processes and int(processes), process and int(process))
     if coordinator:
-        loop.GROUP = 1  # several processes agree on a checkpoint once a group: so that there is one at every step
+        # Several processes agree on a checkpoint once a group: so there is one at every step.
+        loop.GROUP = 1
     config = dataclasses.replace(
         vae.VAEConfig.tiny("new"),
         encoder=(8, 8, 16),

@@ -1,4 +1,4 @@
-"""transfer.files: files that appear whole or not at all, and what killed writers leave."""
+"""transfer.system.files: files that appear whole or not at all, and what killed writers leave."""
 
 import os
 import signal
@@ -11,7 +11,11 @@ import pytest
 from transfer.system.files import atomic_write, sweep
 
 ROOT = Path(__file__).parents[2]
-WRITE = "import sys, time\nfrom transfer.system.files import atomic_write\nwith atomic_write(sys.argv[1]) as part:\n    part.write_text('half')\n    print('half', flush=True)\n    time.sleep(600)"
+WRITE = (
+    "import sys, time\nfrom transfer.system.files import atomic_write\nwith"
+    " atomic_write(sys.argv[1]) as part:\n    part.write_text('half')\n    print('half',"
+    " flush=True)\n    time.sleep(600)"
+)
 
 
 def test_a_file_takes_its_name_at_the_end_and_a_failure_leaves_the_earlier_one(tmp_path):

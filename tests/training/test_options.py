@@ -1,5 +1,5 @@
-"""transfer.options: every setting that is given on the command line is used, or refused with a
-reason."""
+"""transfer.training.options: every setting that is given on the command line is used, or refused
+with a reason."""
 
 import dataclasses
 import importlib.util
@@ -143,7 +143,7 @@ def test_help_has_every_setting_with_what_it_means(script, capsys):
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert stop.value.code == 0
     assert (
-        "--stroke-points INT Points of a stroke, closer where it turns (`data.strokes.resample`). "
+        "--stroke-points INT Points of a stroke, closer where it turns (`transfer.data.strokes.resample`). "
         "(small: 12)" in shown
     )
     assert "--layers INT (paper: 3)" in shown

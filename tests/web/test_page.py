@@ -127,7 +127,8 @@ def watch(page):
 def sent(page):
     """Width and height of the picture that was sent last."""
     return page.evaluate(
-        "async () => { const b = await createImageBitmap(window.uploaded); return [b.width, b.height]; }"
+        "async () => { const b = await createImageBitmap(window.uploaded); return [b.width,"
+        " b.height]; }"
     )
 
 
@@ -184,7 +185,10 @@ def test_the_pictures_show_the_numbers(open_page, model, examples):
     page.click("#examples li:nth-child(2) button")
     drawn(page)
     [result] = model.transfer(read_image(examples[1]).image)
-    read = """(id) => { const c = document.getElementById(id); return [...c.getContext('2d').getImageData(0, 0, 64, 64).data]; }"""
+    read = """(id) => {
+        const c = document.getElementById(id);
+        return [...c.getContext('2d').getImageData(0, 0, 64, 64).data];
+    }"""
     shade = lambda name: np.reshape(page.evaluate(read, name), (64, 64, 4))[..., :3].astype(float)
     for name, ink in (("as-read", result.image / 255), ("predicted", result.pixels)):
         assert np.corrcoef(shade(name).mean(-1).ravel(), ink.ravel())[0, 1] < -0.999
@@ -265,7 +269,8 @@ def test_keys_alone_are_enough(open_page):
             page.keyboard.press("Tab")
             if page.evaluate("(s) => document.activeElement.matches(s)", identity):
                 outline = page.evaluate(
-                    "getComputedStyle(document.activeElement.closest('label') ?? document.activeElement).outlineStyle"
+                    "getComputedStyle(document.activeElement.closest('label') ??"
+                    " document.activeElement).outlineStyle"
                 )
                 assert outline == "solid", identity
                 return
@@ -280,7 +285,8 @@ def test_keys_alone_are_enough(open_page):
     page.keyboard.press("ArrowDown")
     assert page.is_checked("#drawings label:nth-child(2) input")
     page.evaluate(
-        "document.activeElement.blur(); document.querySelector('h1').tabIndex = -1; document.querySelector('h1').focus()"
+        "document.activeElement.blur(); document.querySelector('h1').tabIndex = -1;"
+        " document.querySelector('h1').focus()"
     )
     tab_to("#box")
     for _ in range(3):
@@ -336,7 +342,8 @@ def test_paste_and_choose(open_page, model, examples):
     page = open_page()
     data = page.evaluate_handle(DROP, [list(examples[3]), "", "image/png"])
     page.evaluate(
-        "(data) => document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true}))",
+        "(data) => document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data,"
+        " bubbles: true}))",
         data,
     )
     drawn(page)
@@ -433,8 +440,12 @@ def test_a_phone_has_no_sideways_scrolling(open_page, locale):
     page.click("#share")
     page.wait_for_selector("#link-shown:not([hidden])")
     assert wide(page) == 0
-    small = page.evaluate("""[...document.querySelectorAll('button, .button, select, input:not(.sr):not([type=checkbox])')]
-        .filter((e) => e.checkVisibility() && !e.closest('.languages') && e.getBoundingClientRect().height < 44).map((e) => e.outerHTML)""")
+    small = page.evaluate(
+        """[...document.querySelectorAll(
+            'button, .button, select, input:not(.sr):not([type=checkbox])')]
+        .filter((e) => e.checkVisibility() && !e.closest('.languages'))
+        .filter((e) => e.getBoundingClientRect().height < 44).map((e) => e.outerHTML)"""
+    )
     assert not small
 
 
@@ -447,8 +458,11 @@ def test_japanese(open_page, examples):
     drop(page, examples[2])
     drawn(page)
     assert "確率" in page.inner_text("#status")
-    english = page.evaluate("""[...document.querySelectorAll('main :is(button, label, h2, h3, p, summary, figcaption)')]
-        .filter((e) => e.checkVisibility() && e.lang !== 'en').map((e) => e.textContent).filter((t) => /[A-Za-z]{6,}/.test(t))""")
+    english = page.evaluate(
+        """[...document.querySelectorAll('main :is(button, label, h2, h3, p, summary, figcaption)')]
+        .filter((e) => e.checkVisibility() && e.lang !== 'en')
+        .map((e) => e.textContent).filter((t) => /[A-Za-z]{6,}/.test(t))"""
+    )
     assert english == []
     page.click("[data-language=en]")
     assert page.get_attribute("html", "lang") == "en" and "likely" in page.inner_text("#status")
@@ -461,9 +475,14 @@ def test_everything_has_a_name_for_a_screen_reader(open_page):
     page = open_page()
     page.click("#examples li:nth-child(4) button")
     drawn(page)
-    nameless = page.evaluate("""[...document.querySelectorAll('button, a, input, select, canvas[role], svg[role], img, fieldset, section')]
-        .filter((e) => e.checkVisibility() && !(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.alt
-            || e.textContent.trim() || e.querySelector('img')?.alt || e.labels?.[0]?.textContent.trim())).map((e) => e.outerHTML)""")
+    nameless = page.evaluate(
+        """[...document.querySelectorAll(
+            'button, a, input, select, canvas[role], svg[role], img, fieldset, section')]
+        .filter((e) => e.checkVisibility() && !(
+            e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.alt
+            || e.textContent.trim() || e.querySelector('img')?.alt
+            || e.labels?.[0]?.textContent.trim())).map((e) => e.outerHTML)"""
+    )
     assert nameless == []
     identities = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
     assert len(set(identities)) == len(identities)
@@ -548,7 +567,7 @@ def shot(browser, html, script=None):
     try:
         page = context.new_page()
         page.set_content(
-            f"<!doctype html><meta charset=utf-8><style>body {{ margin: 0 }} svg "
+            "<!doctype html><meta charset=utf-8><style>body { margin: 0 } svg "
             f"{{ float: left }}</style>{html}"
         )
         if script:

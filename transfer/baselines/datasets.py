@@ -58,8 +58,9 @@ def load(name: str, data=None, split: str = "") -> Labelled:
             kana.images[asked],
             kana.labels[asked],
             kana.characters,
-            f"**not the published split**: the training images are not in the data folder, so {len(chosen):,} of the published test "
-            f"images (by index, numpy's default_rng(0)) are learned from and the other {len(asked):,} asked",
+            "**not the published split**: the training images are not in the data folder, so"
+            f" {len(chosen):,} of the published test images (by index, numpy's default_rng(0)) are"
+            f" learned from and the other {len(asked):,} asked",
         )
     read = mnist.load if name == "mnist" else lambda split, data: kmnist.load(name, split, data)
     train, test = read("train", data), read("test", data)
@@ -106,12 +107,14 @@ def _kanji(corpus: corpora.Corpus, split: str) -> Labelled:
     asked, asked_points = old_examples(corpus, split)
     known = np.isin(asked_points, classes)
     about = (
-        f"this project's split {split}, {known.sum():,} images of {len(np.unique(asked_points[known])):,} of the {len(classes):,} classes of train"
+        f"this project's split {split}, {known.sum():,} images of"
+        f" {len(np.unique(asked_points[known])):,} of the {len(classes):,} classes of train"
         + (" (the built-in sample corpus)" if corpus.is_sample else "")
     )
     if not known.any():
         raise corpora.DataError(
-            f"{corpus.folder}: holds no images of the split {split!r}; choose another, or get the files that are missing"
+            f"{corpus.folder}: holds no images of the split {split!r}; choose another, or get the"
+            " files that are missing"
         )
     return Labelled(
         "kkanji",

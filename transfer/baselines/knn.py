@@ -57,7 +57,8 @@ def neighbours(
         or pixels * 255**2 >= 2**31
     ):
         raise ValueError(
-            f"train {train.dtype} {train.shape} and test {test.dtype} {test.shape}: give uint8 images of one, not too large shape"
+            f"train {train.dtype} {train.shape} and test {test.dtype} {test.shape}: give uint8"
+            " images of one, not too large shape"
         )
     if not 1 <= k <= len(train):
         raise ValueError(f"k = {k}: there are {len(train)} training images")

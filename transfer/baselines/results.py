@@ -122,12 +122,18 @@ def table(summaries: list[dict]) -> str:
     lines = [
         f"# {dataset}: {about['split']}",
         "",
-        f"{about['train_images']:,} images learned from, {about['images']:,} asked, {about['classes']:,} classes: "
-        f"{about['data']}. In brackets 95 % bootstrap intervals over the images asked. Nothing was chosen by these figures: every row is the last "
-        "step of its run.",
+        (
+            f"{about['train_images']:,} images learned from, {about['images']:,} asked,"
+            f" {about['classes']:,} classes: {about['data']}. In brackets 95 % bootstrap intervals"
+            " over the images asked. Nothing was chosen by these figures: every row is the last"
+            " step of its run."
+        ),
         "",
-        "| model | right | balanced over classes | as classes occur | in the first five | cross-entropy, nats | calibration error | parameters "
-        "| epochs | training | asking | seed, date | published |",
+        (
+            "| model | right | balanced over classes | as classes occur | in the first five |"
+            " cross-entropy, nats | calibration error | parameters | epochs | training | asking |"
+            " seed, date | published |"
+        ),
         "|---" * 13 + "|",
     ]
     for s in summaries:
@@ -141,18 +147,21 @@ def table(summaries: list[dict]) -> str:
         )
         shared = " (not all)" if a["epochs"] and a["epochs"] < a["epochs_published"] else ""
         lines.append(
-            f"| {title(a)} | {_percent(s['metrics']['accuracy'])} | {_percent(s['overall']['balanced accuracy'])} | "
-            f"{_percent(s['overall']['accuracy as classes occur'])} | {_percent(s['metrics'].get('top-5'), False)} | "
-            f"{'–' if a['model'] == 'knn' else _plain(s['metrics']['cross-entropy'][0])} | {_plain(s['overall']['expected calibration error'])} | "
-            f"{a['parameters']:,} | {a['epochs']:g}{shared} | {_time(a['training_seconds'])} | {_time(a['asking_seconds'])} | "
-            f"{a['seed']}, {a['date']} | {published} |"
+            f"| {title(a)} | {_percent(s['metrics']['accuracy'])} |"
+            f" {_percent(s['overall']['balanced accuracy'])} |"
+            f" {_percent(s['overall']['accuracy as classes occur'])} |"
+            f" {_percent(s['metrics'].get('top-5'), False)} |"
+            f" {'–' if a['model'] == 'knn' else _plain(s['metrics']['cross-entropy'][0])} |"
+            f" {_plain(s['overall']['expected calibration error'])} | {a['parameters']:,} |"
+            f" {a['epochs']:g}{shared} | {_time(a['training_seconds'])} |"
+            f" {_time(a['asking_seconds'])} | {a['seed']}, {a['date']} | {published} |"
         )
     lines += [
         "",
         "*training*, *asking*: wall-clock time on the machine of the run, "
         + "; ".join(sorted({s["about"]["machine"] for s in summaries}))
-        + ". "
-        "*published*: per cent right in arXiv 1812.01718 on the published split, after training on all of its images.",
+        + ". *published*: per cent right in arXiv 1812.01718 on the published split, after training"
+        " on all of its images.",
         "",
     ]
     if groups:
@@ -192,8 +201,10 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
     lines = [
         f"# {title(a)} on {a['dataset']}",
         "",
-        f"{a['data']}; {a['epochs']:g} epochs ({a['steps']:,} steps of {a['batch']:,}), seed {a['seed']}; {a['date']}, "
-        f"{a['machine']}.",
+        (
+            f"{a['data']}; {a['epochs']:g} epochs ({a['steps']:,} steps of {a['batch']:,}), seed"
+            f" {a['seed']}; {a['date']}, {a['machine']}."
+        ),
         "",
         "| | |",
         "|---|---|",
@@ -209,7 +220,8 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
             "|---" * 5 + "|",
         ]
         lines += [
-            f"| {band} | {v['images']:,} | {v['classes']:,} | {_percent(v['accuracy'])} | {_percent(v['balanced accuracy'])} |"
+            f"| {band} | {v['images']:,} | {v['classes']:,} | {_percent(v['accuracy'])} |"
+            f" {_percent(v['balanced accuracy'])} |"
             for band, v in bands.items()
         ]
     lines += ["", *(f"![{caption}]({file})\n\n*{caption}*\n" for file, caption in figures)]

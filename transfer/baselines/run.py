@@ -115,17 +115,16 @@ def run(
             "steps": config.steps,
             "batch": config.batch,
             "epochs": round(config.steps * config.batch / len(data.train_images), 3),
-            "epochs_published": BaselineConfig.published(
-                config.model, config.regulariser, size
-            ).epochs
-            if config.optimizer != "lbfgs"
-            else 0,
+            "epochs_published": (
+                BaselineConfig.published(config.model, config.regulariser, size).epochs
+                if config.optimizer != "lbfgs"
+                else 0
+            ),
             "training_seconds": metrics.history(folder / "metrics.jsonl").seconds,
             "asking_seconds": time.time() - begin,
-            "flop": 3
-            * task.networks.flop(config, size, len(data.names))
-            * config.steps
-            * config.batch,
+            "flop": (
+                3 * task.networks.flop(config, size, len(data.names)) * config.steps * config.batch
+            ),
         }
         figures.curves(folder / "metrics.jsonl", out / "curves.png")
         drawn = [("curves.png", "learning curves")]
@@ -144,7 +143,10 @@ def run(
         drawn.append(
             (
                 "embedding.png",
-                "what the last layer reads (of neighbours and logistic regression: pixels), in the plane that separates ten classes best",
+                (
+                    "what the last layer reads (of neighbours and logistic regression: pixels), in"
+                    " the plane that separates ten classes best"
+                ),
             )
         )
     figures.sheet(cases, data, out / "confused.png")

@@ -73,7 +73,7 @@ class BaselineConfig:
     has it. Its gradient is smaller by about the number of classes, and the learning rate is meant
     for that: 0.1 with `cross_entropy` and no warm-up diverges, here and in PyTorch."""
     warp: float = 0.0
-    """Strength of the image augmentation (`transfer.augment.warp`)."""
+    """Strength of the image augmentation (`transfer.models.augment.warp`)."""
     cutout: int = 0
     """Side in pixels of the square that is blanked in every training image."""
     ema: float = 0.0

@@ -116,7 +116,8 @@ def temperature(text: str) -> float:
 
 
 def sources(names: list[str]) -> Iterator:
-    """What the images' names stand for (see `transfer.batch.find`), standard input among them."""
+    """What the images' names stand for (see `transfer.inference.batch.find`), standard input among
+    them."""
     from transfer.inference import batch
 
     for name in names:

@@ -21,8 +21,10 @@ def add(commands) -> None:
         "candidates",
         run,
         "list what images may be read as",
-        "List the likeliest kanji of each image of one character: code point, calibrated probability, stroke count, radical and\n"
-        "components (each with its own in brackets; from KanjiVG, (c) Ulrich Apel, CC BY-SA 3.0). Nothing is written.",
+        "List the likeliest kanji of each image of one character: code point, calibrated "
+        "probability, stroke count, radical and\n"
+        "components (each with its own in brackets; from KanjiVG, (c) Ulrich Apel, CC BY-SA 3.0). "
+        "Nothing is written.",
         EXAMPLES,
     )
     arguments.images(parser)

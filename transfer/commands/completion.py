@@ -6,7 +6,8 @@ import shtab
 
 from transfer.commands import arguments
 
-EXAMPLES = """  kuzushiji-transfer completion bash > ~/.local/share/bash-completion/completions/kuzushiji-transfer
+EXAMPLES = """\
+  kuzushiji-transfer completion bash > ~/.local/share/bash-completion/completions/kuzushiji-transfer
   kuzushiji-transfer completion zsh > "${fpath[1]}/_kuzushiji-transfer"
 """
 

@@ -35,8 +35,10 @@ def add(commands) -> None:
         "draw",
         run,
         "draw the modern kanji of images",
-        "Write for each image of one character <stem>.svg (the best drawing, in KanjiVG's structure), <stem>.json (candidates and all\n"
-        "drawings) and <stem>.png (a sheet of every step), and on request <stem>.pdf (the drawing as a page), <stem>.npz (all arrays) and\n"
+        "Write for each image of one character <stem>.svg (the best drawing, in KanjiVG's "
+        "structure), <stem>.json (candidates and all\n"
+        "drawings) and <stem>.png (a sheet of every step), and on request <stem>.pdf (the drawing "
+        "as a page), <stem>.npz (all arrays) and\n"
         "one drawings.ndjson (all drawings of all images, as QuickDraw has them).",
         EXAMPLES,
     )
@@ -173,8 +175,8 @@ def work(chosen, bar) -> tuple[list[dict], list[dict]]:
                     for other in tasks:
                         other.cancel()
                     raise Stopped(
-                        f"{base}: cannot be written ({error.strerror or error}); free some space or choose another "
-                        f"--out"
+                        f"{base}: cannot be written ({error.strerror or error}); free some space or"
+                        " choose another --out"
                     ) from None
                 counts[result.verdict] += 1
                 if chosen.json:
@@ -184,14 +186,16 @@ def work(chosen, bar) -> tuple[list[dict], list[dict]]:
                     )
                 elif not chosen.quiet:
                     bar.write(
-                        f"{picture.source}{f' -> {files[0]}' if files else ''}   {arguments.judgement(result)}",
+                        f"{picture.source}{f' -> {files[0]}' if files else ''}  "
+                        f" {arguments.judgement(result)}",
                         file=sys.stdout,
                     )
                 bar.update()
     if chosen.verbose:
         said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
         print(
-            f"{sum(counts.values())} images ({said}), {len(errors)} that cannot be used, in {time.monotonic() - started:.1f} s",
+            f"{sum(counts.values())} images ({said}), {len(errors)} that cannot be used, in"
+            f" {time.monotonic() - started:.1f} s",
             file=sys.stderr,
         )
     return images, errors

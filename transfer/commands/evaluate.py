@@ -13,8 +13,10 @@ from transfer.system.entry import fail
 
 EVALUATORS = ("recognition", "stroke_quality", "distribution", "latents")
 """Modules of `transfer.evaluation` with a function `measure`."""
-EXAMPLES = """  kuzushiji-transfer evaluate --data DIR                              # the shipped weights on val
-  kuzushiji-transfer evaluate --data DIR --split zero-shot --weights runs/small --out evaluation/small
+EXAMPLES = """\
+  kuzushiji-transfer evaluate --data DIR                              # the shipped weights on val
+  kuzushiji-transfer evaluate --data DIR --split zero-shot --weights runs/small \
+--out evaluation/small
 """
 
 
@@ -119,14 +121,17 @@ def run(chosen) -> int:
             "date": datetime.date.today().isoformat(),
             "jax": jax.__version__,
             "seconds": time.time() - begin,
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}",
+            "machine": (
+                f"{platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}"
+            ),
         }
         report.write(report.summarise(found, measured, about), drawn, out)
     except (DataError, WeightsError, ValueError) as error:
         return fail(str(error))
     except OSError as error:
         return fail(
-            f"{out}: the report cannot be written ({error.strerror or error}); choose another folder with --out"
+            f"{out}: the report cannot be written ({error.strerror or error}); choose another"
+            " folder with --out"
         )
     print(f"{out / 'report.md'}: {len(found.images):,} images in {about['seconds']:.0f} s")
     return 0

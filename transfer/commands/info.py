@@ -13,8 +13,10 @@ from transfer.system.entry import fail
 
 STAGES = ("vae_old", "vae_new", "mdn", "sketch_rnn")
 ATTRIBUTION = (
-    '"KMNIST Dataset" (created by CODH), adapted from "Kuzushiji Dataset" (created by NIJL and others), '
-    "doi:10.20676/00000341, CC BY-SA 4.0",
+    (
+        '"KMNIST Dataset" (created by CODH), adapted from "Kuzushiji Dataset" (created by NIJL and'
+        " others), doi:10.20676/00000341, CC BY-SA 4.0"
+    ),
     "KanjiVG, (c) Ulrich Apel, https://kanjivg.tagaini.net, CC BY-SA 3.0",
 )
 EXAMPLES = """  kuzushiji-transfer info
@@ -29,8 +31,10 @@ def add(commands) -> None:
         "info",
         run,
         "show versions, weights and devices",
-        "Show the version, the weights (files, settings, data they were trained on; of a runs folder\n"
-        "also the minutes that each stage took and its last measurement on held-out data), attribution,\n"
+        "Show the version, the weights (files, settings, data they were trained on; of a runs "
+        "folder\n"
+        "also the minutes that each stage took and its last measurement on held-out data), "
+        "attribution,\n"
         "and JAX's devices.",
         EXAMPLES,
     )
@@ -51,16 +55,18 @@ def run(chosen) -> int:
         print(json.dumps(described, ensure_ascii=False, indent=1))
         return 0
     print(
-        f"kuzushiji-transfer {described['version']}, Python {described['python']}, JAX {described['jax']} on "
-        f"{', '.join(described['devices'])}"
+        f"kuzushiji-transfer {described['version']}, Python {described['python']}, JAX"
+        f" {described['jax']} on {', '.join(described['devices'])}"
     )
     print(
-        f"weights: {described['weights']['folder']}{' (shipped)' if described['weights']['shipped'] else ''}"
+        f"weights: {described['weights']['folder']}"
+        f"{' (shipped)' if described['weights']['shipped'] else ''}"
     )
     for name, model in described["weights"]["models"].items():
         size = f"{model['bytes'] / 1e6:.1f} MB, {model['parameters']:,} parameters"
         print(
-            f"  {name:<11}{size}, {model['config'].get('steps', 0):,} steps, seed {model['seed']}, sha256 {model['sha256'][:12]}…"
+            f"  {name:<11}{size}, {model['config'].get('steps', 0):,} steps, seed {model['seed']},"
+            f" sha256 {model['sha256'][:12]}…"
         )
         if "minutes" in model:
             measured = ", ".join(
@@ -123,7 +129,7 @@ def describe(folder: Path | None = None) -> dict:
             "gallery": gallery,
             "data": data,
         },
-        "attribution": ["the built-in sample corpus of this project"]
-        if sample
-        else list(ATTRIBUTION),
+        "attribution": (
+            ["the built-in sample corpus of this project"] if sample else list(ATTRIBUTION)
+        ),
     }

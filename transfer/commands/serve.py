@@ -16,7 +16,8 @@ def add(commands) -> None:
         "serve",
         run,
         "serve the web page",
-        'Serve a web page that draws images, until Ctrl-C. Needs the extra: python -m pip install ".[serve]"',
+        "Serve a web page that draws images, until Ctrl-C. Needs the extra: python -m pip install"
+        ' ".[serve]"',
         EXAMPLES,
     )
     parser.add_argument(

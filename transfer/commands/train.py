@@ -14,8 +14,10 @@ from transfer.commands import arguments
 from transfer.system.entry import fail
 
 PRESETS = ("auto", "paper", "small", "long", "base", "tiny")
-EXAMPLES = """  kuzushiji-transfer train                       # the built-in sample corpus, preset tiny, minutes
-  kuzushiji-transfer train --data DIR            # the real data, preset small, 90 minutes on two cores
+EXAMPLES = """\
+  kuzushiji-transfer train                       # the built-in sample corpus, preset tiny, minutes
+  kuzushiji-transfer train --data DIR            # the real data, preset small, 90 minutes on two \
+cores
   kuzushiji-transfer train --data DIR --preset base --runs runs/mine --seed 1
 """
 
@@ -26,8 +28,10 @@ def add(commands) -> None:
         "train",
         run,
         "train all stages",
-        "Train both VAEs, the density and the Sketch-RNN, one after another. It can be stopped at any time, by Ctrl-C or by force: the\n"
-        "same command goes on where it stood and ends with the same weights. To change single settings, train stage by stage with\n"
+        "Train both VAEs, the density and the Sketch-RNN, one after another. It can be stopped at "
+        "any time, by Ctrl-C or by force: the\n"
+        "same command goes on where it stood and ends with the same weights. To change single "
+        "settings, train stage by stage with\n"
         "experiments/stage1_vae.py, stage2_mdn.py and stage3_sketch_rnn.py.",
         EXAMPLES,
     )
@@ -55,13 +59,19 @@ def add(commands) -> None:
         type=float,
         default=90.0,
         metavar="S",
-        help="time between checkpoints; at most this much work is lost when it is killed [%(default)s]",
+        help=(
+            "time between checkpoints; at most this much work is lost when it is killed"
+            " [%(default)s]"
+        ),
     )
     parser.add_argument(
         "--coordinator",
         metavar="HOST:PORT",
-        help="of process 0, where several processes train together, on one host or many "
-        "that see the same folders: the same command for each but for --process-id; auto: Slurm, Open MPI, … tells",
+        help=(
+            "of process 0, where several processes train together, on one host or many that see the"
+            " same folders: the same command for each but for --process-id; auto: Slurm, Open MPI,"
+            " … tells"
+        ),
     )
     parser.add_argument(
         "--num-processes", type=arguments.integer(1, 10_000), metavar="N", help="with --coordinator"

@@ -1,5 +1,5 @@
-"""Command line of the data package: python -m transfer.data list | download | prepare | fonts | hands | info
-| split | leaks | convert."""
+"""Command line of the data sets: python -m transfer.data list | download | prepare | fonts |
+hands | info | split | leaks | convert."""
 
 import argparse
 import importlib.util
@@ -129,14 +129,16 @@ def _fonts(args) -> None:
     loaded = corpus.load(args.data)
     if loaded.is_sample:
         raise DataError(
-            "fonts: there is only the built-in sample corpus; prepare the real data first and name it with --data"
+            "fonts: there is only the built-in sample corpus; prepare the real data first and name"
+            " it with --data"
         )
     where = fonts.prepare(loaded.folder, args.fonts, loaded.new.writable(), args.licence)
     found = fonts.load(loaded.folder)
     for number, record in enumerate(found.records):
         kept = "" if record["role"] == "train" else f", kept out of training ({record['role']})"
         print(
-            f"{record['name']}: {(found.font == number).sum():,} characters, {record['licence']}{kept}"
+            f"{record['name']}: {(found.font == number).sum():,} characters,"
+            f" {record['licence']}{kept}"
         )
     print(f"drawn: {where}")
 
@@ -147,7 +149,8 @@ def _hands(args) -> None:
     loaded = corpus.load(args.data)
     if loaded.is_sample:
         raise DataError(
-            "hands: there is only the built-in sample corpus; prepare the real data first and name it with --data"
+            "hands: there is only the built-in sample corpus; prepare the real data first and name"
+            " it with --data"
         )
     where = hands.prepare(loaded.folder, loaded.new, loaded.new.writable(), args.each, args.seed)
     written = hands.load(loaded.folder)
@@ -183,7 +186,8 @@ def _split(args) -> None:
             print(f"copied to: {args.out}")
     for name, names in lists.items():
         print(
-            f"  {name:<10}{len(names):>8,} images{len({splits.class_of(n) for n in names}):>7,} classes"
+            f"  {name:<10}{len(names):>8,} images{len({splits.class_of(n) for n in names}):>7,}"
+            " classes"
         )
 
 
@@ -249,8 +253,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m transfer.data",
         description="Get, check, prepare and describe the data.",
-        epilog="Begin with `python -m transfer.data download kkanji kanjivg`, then "
-        "`python -m transfer.data prepare`; data/README.md goes on from there.",
+        epilog=(
+            "Begin with `python -m transfer.data download kkanji kanjivg`, then "
+            "`python -m transfer.data prepare`; data/README.md goes on from there."
+        ),
     )
     commands = parser.add_subparsers(metavar="COMMAND")
 
@@ -371,7 +377,9 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const=splits.PUBLISHED,
         type=Path,
-        help="fail if this folder's or file's names are not the published ones (else the package's)",
+        help=(
+            "fail if this folder's or file's names are not the published ones (else the package's)"
+        ),
     )
     split.add_argument("--out", metavar="DIR", type=Path, help="write the lists into this folder")
     split.add_argument(

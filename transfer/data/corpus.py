@@ -119,9 +119,8 @@ class Corpus:
     manifest: dict  # version, epsilon, sources {file: {sha256, bytes}}, counts
     old: Old
     new: New
-    fonts: Fonts | None = (
-        None  # brush fonts beside the old domain, where `python -m transfer.data fonts` has drawn them
-    )
+    # Brush fonts beside the old domain, where `python -m transfer.data fonts` has drawn them.
+    fonts: Fonts | None = None
     hands: Hands | None = None  # made hands, where `python -m transfer.data hands` has written them
 
 
@@ -139,7 +138,8 @@ def load(data=None, quiet: bool = False) -> Corpus:
         recover(folder)
     elif is_chosen(data):
         raise DataError(
-            f"{folder}: no such folder; create it and put kkanji.tar and kanjivg-<date>-all.zip there"
+            f"{folder}: no such folder; create it and put kkanji.tar and kanjivg-<date>-all.zip"
+            " there"
         )
     if is_chosen(data) or any(
         (kkanji_source(folder), kanjivg_source(folder), (folder / "prepared").exists())
@@ -147,8 +147,9 @@ def load(data=None, quiet: bool = False) -> Corpus:
         return _open_or_prepare(folder, quiet)
     if not quiet:
         print(
-            "Using the built-in sample corpus; for the real data put kkanji.tar and kanjivg-<date>-all.zip into DIR, "
-            f"run `python -m transfer.data prepare --data DIR` and give --data DIR (or set ${VARIABLE}).",
+            "Using the built-in sample corpus; for the real data put kkanji.tar and"
+            " kanjivg-<date>-all.zip into DIR, run `python -m transfer.data prepare --data DIR`"
+            f" and give --data DIR (or set ${VARIABLE}).",
             file=sys.stderr,
         )
     return _open_or_prepare(_sample_folder(), True)
@@ -192,7 +193,8 @@ def _open(folder: Path) -> Corpus:
             return np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise DataError(
-                f"{path}: cannot be read ({error}); run `python -m transfer.data prepare --data {folder}`"
+                f"{path}: cannot be read ({error}); run `python -m transfer.data prepare --data"
+                f" {folder}`"
             ) from None
 
     old = Old(*(array(f"kkanji/{n}") for n in ("images", "code_points", "names", "split")))

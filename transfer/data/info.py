@@ -29,8 +29,8 @@ def histogram(sizes) -> list[str]:
 
 
 def lines(name: str, folder: Path) -> list[str]:
-    """What `python -m transfer.data info NAME` prints. Raises DataError where nothing of the data set is in
-    the folder."""
+    """What `python -m transfer.data info NAME` prints. Raises DataError where nothing of the data
+    set is in the folder."""
     return {"kkanji": _kkanji, "kanjivg": _kanjivg}.get(name, lambda f: _kana(name, f))(folder)
 
 
@@ -38,7 +38,8 @@ def _kkanji(folder: Path) -> list[str]:
     source = kkanji_source(folder)
     if source is None:
         raise DataError(
-            f"{folder}: kkanji.tar missing; `python -m transfer.data download kkanji --data {folder}` gets it"
+            f"{folder}: kkanji.tar missing; `python -m transfer.data download kkanji --data"
+            f" {folder}` gets it"
         )
     classes, blank = Counter(), 0
     with tqdm(
@@ -58,7 +59,10 @@ def _kkanji(folder: Path) -> list[str]:
     largest, size = classes.most_common(1)[0]
     return [
         f"{catalogue.TITLES['kkanji']}: {source}",
-        f"{classes.total():,} images, {len(classes):,} classes ({kanji:,} of them kanji), {blank} images blank",
+        (
+            f"{classes.total():,} images, {len(classes):,} classes ({kanji:,} of them kanji),"
+            f" {blank} images blank"
+        ),
         f"the largest class is {chr(largest)} (U+{largest:04X}) with {size:,} images; class sizes:",
         *histogram(classes.values()),
     ]
@@ -68,8 +72,8 @@ def _kanjivg(folder: Path) -> list[str]:
     source = kanjivg_source(folder)
     if source is None:
         raise DataError(
-            f"{folder}: kanjivg-<date>-all.zip missing; `python -m transfer.data download kanjivg --data {folder}` "
-            f"gets it, or see {RELEASES}"
+            f"{folder}: kanjivg-<date>-all.zip missing; `python -m transfer.data download kanjivg"
+            f" --data {folder}` gets it, or see {RELEASES}"
         )
     glyphs = kanjivg.read(source)
     standard = [g for g in glyphs if not g.variant]
@@ -77,10 +81,14 @@ def _kanjivg(folder: Path) -> list[str]:
     kanji = sum(kanjivg.is_kanji(g.code_point) for g in standard)
     return [
         f"{catalogue.TITLES['kanjivg']}: {source}",
-        f"{len(glyphs):,} glyphs: {len(standard):,} standard forms ({kanji:,} of them kanji) and "
-        f"{len(glyphs) - len(standard):,} variants",
-        f"{sum(strokes):,} strokes in the standard forms, {min(strokes)} to {max(strokes)} a character, "
-        f"mean {np.mean(strokes):.1f}",
+        (
+            f"{len(glyphs):,} glyphs: {len(standard):,} standard forms ({kanji:,} of them kanji)"
+            f" and {len(glyphs) - len(standard):,} variants"
+        ),
+        (
+            f"{sum(strokes):,} strokes in the standard forms, {min(strokes)} to {max(strokes)} a"
+            f" character, mean {np.mean(strokes):.1f}"
+        ),
     ]
 
 
@@ -111,8 +119,8 @@ def _kana(name: str, folder: Path) -> list[str]:
 
 
 def listing(folder: Path, release: str) -> list[str]:
-    """What `python -m transfer.data list` prints: each published file, its size, how it is checked, and
-    whether it is here."""
+    """What `python -m transfer.data list` prints: each published file, its size, how it is checked,
+    and whether it is here."""
     out, files = [], catalogue.files(release)
     for dataset in catalogue.NAMES:
         out.append(f"{dataset}  {catalogue.TITLES[dataset]}")

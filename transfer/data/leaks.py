@@ -5,10 +5,10 @@ The published images are cut from scanned pages. A character that was cut out tw
 few pixels, or with other margins) would lie in two files under two names. Every image of `val` and
 `test` is compared with all train images of its own class, in two steps:
 
-    coarse  box filter to 16x16, zero mean, unit length; cosine over shifts of up to 2 cells (8 pixels) each way and
-            over three sizes; the five best pairs of COARSE or more go on
-    fine    64x64, slightly blurred; correlation (Pearson's r) of the overlapping area, over shifts around the coarse
-            one
+    coarse  box filter to 16x16, zero mean, unit length; cosine over shifts of up to 2 cells
+            (8 pixels) each way and over three sizes; the five best pairs of COARSE or more go on
+    fine    64x64, slightly blurred; correlation (Pearson's r) of the overlapping area, over
+            shifts around the coarse one
 
 A score is no proof: two hands write a plain 一 almost alike. THRESHOLD is low enough to find 97 of
 100 true duplicates (`controls` measures that), and what it finds is for the eye to judge.

@@ -1,9 +1,11 @@
 """Published files in a folder into memory-mapped arrays in <folder>/prepared/, once.
 
-    prepared/kkanji/   images (N, 64, 64) uint8 · code_points (N,) int32 · names (N,) str · split (N,) uint8
+    prepared/kkanji/   images (N, 64, 64) uint8 · code_points (N,) int32 · names (N,) str ·
+                       split (N,) uint8
     prepared/kanjivg/  images (M, 64, 64) uint8 · code_points (M,) int32 · variants, ids (M,) str ·
-                       points (P, 2) float32 · strokes (S + 1,) int64 into points · glyphs (M + 1,) int64 into strokes ·
-                       stroke_types (S,) str · components (C,) records · component_bounds (M + 1,) int64 into components
+                       points (P, 2) float32 · strokes (S + 1,) int64 into points ·
+                       glyphs (M + 1,) int64 into strokes · stroke_types (S,) str ·
+                       components (C,) records · component_bounds (M + 1,) int64 into components
     prepared/manifest.json  version, sources with sha256 and bytes, counts
 
 Everything is written beside `prepared` and renamed at the end: a prepare that fails or is killed
@@ -87,7 +89,8 @@ def prepare(folder, progress: bool = True) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(
-            f"{folder}: no such folder; create it and put kkanji.tar and kanjivg-<date>-all.zip there"
+            f"{folder}: no such folder; create it and put kkanji.tar and kanjivg-<date>-all.zip"
+            " there"
         )
     old, new = find_sources(folder)
     try:
@@ -254,7 +257,9 @@ class _Images:
             self.file.seek(0)
             self._header()
         finally:
-            self.file.close()  # on a full disk, too: a file that is dropped with bytes to write has Python 3.13 print a traceback
+            # On a full disk, too: Python 3.13 prints a traceback for a file that is dropped with
+            # bytes to write.
+            self.file.close()
 
 
 def _write_old(source: Path, glyphs: set[int], out: Path, progress: bool) -> dict:

@@ -172,7 +172,8 @@ def to_stroke5(rows, length: int) -> np.ndarray:
     rows = _rows(rows, 3, "stroke-3")
     if len(rows) > length:
         raise DataError(
-            f"stroke-3: {len(rows)} points do not fit a stroke-5 of length {length}; raise the length"
+            f"stroke-3: {len(rows)} points do not fit a stroke-5 of length {length}; raise the"
+            " length"
         )
     if not np.isin(rows[:, 2], (0, 1)).all():
         raise DataError(

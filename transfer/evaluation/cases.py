@@ -146,7 +146,8 @@ def gather(
     chosen, points = encoding.old_examples(corpus, split)
     if not len(chosen):
         raise DataError(
-            f"{corpus.folder}: holds no images of the split {split!r}; choose another, or get the files that are missing"
+            f"{corpus.folder}: holds no images of the split {split!r}; choose another, or get the"
+            " files that are missing"
         )
     gallery = corpus.new.gallery()
     if weights.exists(judges, "recogniser") or judges != PRETRAINED:

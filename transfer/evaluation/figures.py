@@ -58,7 +58,10 @@ def write(cases: Cases, out: Path, rows: int = 12) -> list[tuple[str, str]]:
             figures.append(
                 (
                     f"{name}.png",
-                    f"{caption}: input | old reconstruction | predicted pixels | uncertainty | drawings | truth",
+                    (
+                        f"{caption}: input | old reconstruction | predicted pixels | uncertainty |"
+                        " drawings | truth"
+                    ),
                 )
             )
     reliability_plot(confidence, hit, out / "reliability.png")

@@ -30,8 +30,8 @@ AUTHORS = {
 another recogniser (ceiling .998)."""
 
 CROSS_FITTED = (
-    " The weights choose the density's exponents and calibration on this split: here each half of it "
-    "is read with those that are fitted on the other half."
+    " The weights choose the density's exponents and calibration on this split: here each half of"
+    " it is read with those that are fitted on the other half."
 )
 FREQUENCY = ((0, 0), (1, 4), (5, 9), (10, 49), (50, 199), (200, None))
 STROKES = ((1, 4), (5, 8), (9, 12), (13, 16), (17, None))
@@ -105,9 +105,10 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
     lines = [
         f"# Evaluation: {about['weights']} on {about['split']}",
         "",
-        f"{about['images']:,} images of {about['classes']:,} kanji ({about['left_out']:,} of the split have no KanjiVG glyph and are left "
-        f"out), {k} drawings each, seed {about['seed']}; {about['date']}, {about['machine']}, {about['seconds']:.0f} s. Drawings are "
-        f"read by {about['recogniser']}. In brackets 95 % bootstrap intervals over images."
+        f"{about['images']:,} images of {about['classes']:,} kanji ({about['left_out']:,} of the"
+        f" split have no KanjiVG glyph and are left out), {k} drawings each, seed {about['seed']};"
+        f" {about['date']}, {about['machine']}, {about['seconds']:.0f} s. Drawings are read by"
+        f" {about['recogniser']}. In brackets 95 % bootstrap intervals over images."
         + CROSS_FITTED
         * about.get("cross_fitted", False),
         "",
@@ -115,7 +116,10 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
         "",
         "## Is it the right kanji?",
         "",
-        f"| what is read | {reader} top-1 | top-5 | top-10 | authors' top-1 / 5 / 10 (recogniser) | {hog_head}authors' HOG |",
+        (
+            f"| what is read | {reader} top-1 | top-5 | top-10 | authors' top-1 / 5 / 10"
+            f" (recogniser) | {hog_head}authors' HOG |"
+        ),
         "|---|---|---|---|---|---|" + "---|" * bool(hog_head),
     ]
     for name in (
@@ -157,8 +161,10 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
             )
     sections = {
         "Strokes": (
-            "The best-ranked drawing against KanjiVG's strokes of the true kanji, of it where it is read right, and of a "
-            "wrong kanji at random.",
+            (
+                "The best-ranked drawing against KanjiVG's strokes of the true kanji, of it where"
+                " it is read right, and of a wrong kanji at random."
+            ),
             (
                 "stroke count exact",
                 "stroke count within 1",

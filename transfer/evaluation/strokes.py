@@ -196,7 +196,8 @@ def _nearest_ink(strokes, size: int, reach: float) -> np.ndarray:
 
 
 def _ink(distance: np.ndarray, width: float) -> np.ndarray:
-    """Grey in [0, 1] of a round pen, `width` pixels, as `data.raster.rasterise` draws it."""
+    """Grey in [0, 1] of a round pen, `width` pixels, as `transfer.data.raster.rasterise` draws
+    it."""
     return np.clip(
         np.minimum(distance + 0.5, width / 2) - np.maximum(distance - 0.5, -width / 2), 0, 1
     )

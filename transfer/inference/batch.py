@@ -26,8 +26,8 @@ CHUNK = 32
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """One source, read: image (64, 64) uint8 and a note on it (see `transfer.images.Reading`), or
-    the error that says why not."""
+    """One source, read: image (64, 64) uint8 and a note on it (see
+    `transfer.inference.images.Reading`), or the error that says why not."""
 
     source: str
     image: np.ndarray | None = None

@@ -148,13 +148,12 @@ class KuzushijiTransfer:
     ) -> list[Result]:
         """Read and draw images.
 
-        images: (N, 64, 64) or (64, 64) uint8, ink 255 on paper 0, as `transfer.images.load_image`
-        gives them.
-        samples: drawings an image. seed: same seed, same drawings. temperature: of the pen, 0 to 1;
-        None takes the model's own.
-        top: how many candidates to list. sure: the best candidate's probability from which the
-        verdict is "sure", above 0 and up to 1; None takes the weights' own. One `Result` an image.
-        Raises ValueError for other arrays or numbers.
+        images: (N, 64, 64) or (64, 64) uint8, ink 255 on paper 0, as
+        `transfer.inference.images.load_image` gives them. samples: drawings an image. seed: same
+        seed, same drawings. temperature: of the pen, 0 to 1; None takes the model's own. top: how
+        many candidates to list. sure: the best candidate's probability from which the verdict is
+        "sure", above 0 and up to 1; None takes the weights' own. One `Result` an image. Raises
+        ValueError for other arrays or numbers.
         """
         if samples < 1:
             raise ValueError(f"samples is {samples}; give 1 or more")
@@ -209,7 +208,7 @@ class KuzushijiTransfer:
         images = images[None] if images.ndim == 2 else images
         if images.ndim != 3 or images.shape[1:] != (64, 64) or images.dtype != np.uint8:
             raise ValueError(
-                f"images are {images.dtype} {images.shape}; give (N, 64, 64) uint8, ink 255 on 0 (transfer.images.load_image)"
+                f"images are {images.dtype} {images.shape}; give (N, 64, 64) uint8, ink 255 on 0 (transfer.inference.images.load_image)"
             )
         if sure is not None and not 0 < sure <= 1:
             raise ValueError(f"sure is {sure}; give a probability above 0 and up to 1")

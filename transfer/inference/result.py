@@ -20,21 +20,20 @@ class Result:
 
     image: (64, 64) uint8, ink 255. strokes: drawings, the best first; each a list of (n, 2) float32
     polylines in KanjiVG's 109x109 box, in writing order. written: the kanji that each drawing set
-    out to be. scores: (samples,) float32, higher is better.
-    pixels: (64, 64) float32 in [0, 1], ink 1, the new VAE's picture of the likeliest z_new.
-    candidates: (character, probability), ranked. old_reconstruction, new_reconstruction: (64, 64)
-    float32 in [0, 1], the old VAE's picture of z_old and the new VAE's of the best candidate's
-    glyph. z_old, z_new: (64,) float32; z_old averaged over warped forms of the image where the
-    weights ask for it.
-    uncertainty: (64, 64) float32 in [0, 0.5], the standard deviation over
-    the pictures of the ten likeliest candidates, weighted by their probabilities: where plausible
-    readings differ; the drawings, their number and the seed play no part. order: (samples,) which
-    sample each drawing is; 0 is the one of the likeliest z_new, and all there is with `samples=1`.
-    verdict: "sure", "not sure" or "not a kanji" (see `transfer.acceptance`). familiarity: float in
-    [0, 1], how much the image is like the Kuzushiji kanji that were trained on, below 0.5 it is
-    "not a kanji"; NaN where the weights come without `acceptance.safetensors`. note: one line from
-    reading the picture (`transfer.images.read_image`), such as that only the largest of several
-    characters was used, or "".
+    out to be. scores: (samples,) float32, higher is better. pixels: (64, 64) float32 in [0, 1], ink
+    1, the new VAE's picture of the likeliest z_new. candidates: (character, probability), ranked.
+    old_reconstruction, new_reconstruction: (64, 64) float32 in [0, 1], the old VAE's picture of
+    z_old and the new VAE's of the best candidate's glyph. z_old, z_new: (64,) float32; z_old
+    averaged over warped forms of the image where the weights ask for it. uncertainty: (64, 64)
+    float32 in [0, 0.5], the standard deviation over the pictures of the ten likeliest candidates,
+    weighted by their probabilities: where plausible readings differ; the drawings, their number and
+    the seed play no part. order: (samples,) which sample each drawing is; 0 is the one of the
+    likeliest z_new, and all there is with `samples=1`. verdict: "sure", "not sure" or "not a kanji"
+    (see `transfer.inference.acceptance`). familiarity: float in [0, 1], how much the image is like
+    the Kuzushiji kanji that were trained on, below 0.5 it is "not a kanji"; NaN where the weights
+    come without `acceptance.safetensors`. note: one line from reading the picture
+    (`transfer.inference.images.read_image`), such as that only the largest of several characters
+    was used, or "".
     """
 
     image: np.ndarray

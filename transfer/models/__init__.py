@@ -1,1 +1,2 @@
-"""The models, each with its configuration, its network, its loss and its sampler; they know no files."""
+"""The models, each with its configuration, its network, its loss and its sampler; they know no
+files."""

@@ -28,7 +28,7 @@ class ClassifierConfig:
     hidden: int = 256
     label_smoothing: float = 0.1
     warp: float = 1.0
-    """Strength of the image augmentation (`transfer.augment.warp`)."""
+    """Strength of the image augmentation (`transfer.models.augment.warp`)."""
     balance: float = 0.5
     """A class of n images is drawn with weight n**(1 - balance)."""
     views: int = 12

@@ -1,8 +1,8 @@
 """Strokes as padded points -> grey images, on the device: batched, jittable and differentiable in
 the points.
 
-The same picture as `data.raster.rasterise` draws: a pixel's ink is the overlap of the round pen
-with an interval of one pixel, taken across the nearest segment.
+The same picture as `transfer.data.raster.rasterise` draws: a pixel's ink is the overlap of the
+round pen with an interval of one pixel, taken across the nearest segment.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ FAR = 1e4
 
 @partial(jax.jit, static_argnames=("size",))
 def rasterise(points: jax.Array, mask: jax.Array, size: int = 64, width: float = 3.0) -> jax.Array:
-    """Ink of drawings, (…, size, size) float32 in [0, 1], ink 1; `data.raster.rasterise` to 1/255.
+    """Ink of drawings, (…, size, size) float32 in [0, 1], ink 1; `transfer.data.raster.rasterise`
+    to 1/255.
 
     points: (…, P, 2), box units (109), x right, y down. mask: (…, P - 1) bool, True where the pen
     is down from a point to the next; a segment of no length is a dot. What is masked may hold

@@ -2,7 +2,8 @@
 Eck 2017, arXiv 1704.03477).
 
 This is the paper's decoder (preset `paper`): z enters at every input and, through tanh(dense), as
-the initial state. The presets that are shipped write a whole stroke a step (`transfer.stroke_rnn`).
+the initial state. The presets that are shipped write a whole stroke a step
+(`transfer.models.stroke_rnn`).
 
 Sequences are stroke-3 rows (dx, dy, lift) in box units (109), the first from the origin; the model
 works with offsets divided by `scale`. `condition` is a dict: "z" (B, latent).

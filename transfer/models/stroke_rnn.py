@@ -1,8 +1,8 @@
 """Sketch-RNN whose step is a whole stroke: a modern latent z_new becomes the strokes of a kanji,
 one after another.
 
-The paper's decoder (`transfer.sketch_rnn`) moves the pen point by point, some fifty steps a kanji,
-and errors add up on the way. Here a stroke is a fixed number of points in the page's own
+The paper's decoder (`transfer.models.sketch_rnn`) moves the pen point by point, some fifty steps a
+kanji, and errors add up on the way. Here a stroke is a fixed number of points in the page's own
 coordinates (as BézierSketch has a curve for a step, arXiv 2007.02190), some twelve steps a kanji,
 each drawn from a mixture of Gaussians over the whole stroke. The LSTM remembers what has been
 written and how many strokes are left of a number that is read off z; after it, two layers of
@@ -40,7 +40,7 @@ class StrokeRNNConfig:
     """Model, loss and training settings of the decoder. Use a preset and override fields."""
 
     stroke_points: int = 12
-    """Points of a stroke, closer where it turns (`data.strokes.resample`)."""
+    """Points of a stroke, closer where it turns (`transfer.data.strokes.resample`)."""
     latent: int = 64
     units: int = 512
     """Of the LSTM."""

@@ -14,10 +14,12 @@ SHORTEST = 0.2  # seconds
 # its stroke begins, a path is hidden: its round cap would show as a dot.
 STYLE_SHEET = """
 @media screen and (prefers-reduced-motion: no-preference) {
- .kuzushiji-stroke { stroke-dasharray: 1.02 2; animation: kuzushiji-write var(--time) var(--begin) ease-in-out both; }
+ .kuzushiji-stroke { stroke-dasharray: 1.02 2; \
+animation: kuzushiji-write var(--time) var(--begin) ease-in-out both; }
  .kuzushiji-number { animation: kuzushiji-show 0.1s var(--begin) both; }
 }
-@keyframes kuzushiji-write { from { stroke-dashoffset: 1.02; visibility: hidden; } to { stroke-dashoffset: 0; visibility: visible; } }
+@keyframes kuzushiji-write { from { stroke-dashoffset: 1.02; visibility: hidden; } \
+to { stroke-dashoffset: 0; visibility: visible; } }
 @keyframes kuzushiji-show { from { visibility: hidden; } to { visibility: visible; } }
 """
 

@@ -38,18 +38,21 @@ def card(result: Drawn, top: int = 6) -> str:
         )
         pictures.append(("best drawing", drawing))
     figures = "".join(
-        f'<figure style="margin:0;text-align:center">{picture}<figcaption style="font-size:11px;color:#555">'
-        f"{caption}</figcaption></figure>"
+        f'<figure style="margin:0;text-align:center">{picture}<figcaption'
+        f' style="font-size:11px;color:#555">{caption}</figcaption></figure>'
         for caption, picture in pictures
     )
     verdict = html.escape(result.verdict)
     note = f" · {html.escape(result.note)}" if result.note else ""
     return (
-        '<div style="display:inline-block;background:#fff;color:#222;border:1px solid #ddd;border-radius:6px;padding:10px;'
+        '<div style="display:inline-block;background:#fff;color:#222;border:1px solid'
+        " #ddd;border-radius:6px;padding:10px;"
         'font-family:sans-serif;font-size:13px;line-height:1.3">'
-        f'<div style="margin-bottom:6px"><b style="color:{COLOURS.get(result.verdict, "#222")}">{verdict}</b>{note}</div>'
+        '<div style="margin-bottom:6px"><b'
+        f' style="color:{COLOURS.get(result.verdict, "#222")}">{verdict}</b>{note}</div>'
         f'<div style="display:flex;flex-wrap:wrap;gap:10px">{figures}</div>'
-        '<table style="margin-top:8px;font-size:13px;border-collapse:collapse;background:#fff;color:#222">'
+        '<table style="margin-top:8px;font-size:13px;border-collapse:collapse;'
+        'background:#fff;color:#222">'
         f"{_rows(result.candidates[:top])}</table></div>"
     )
 
@@ -60,12 +63,14 @@ def _rows(candidates: list[tuple[str, float]]) -> str:
     for character, probability in candidates:
         percent = 100 * float(np.clip(probability, 0, 1))
         bar = (
-            f'<div style="width:200px;background:#eee"><div style="width:{percent:.1f}%;height:10px;background:#2a6f97">'
-            "</div></div>"
+            '<div style="width:200px;background:#eee"><div'
+            f' style="width:{percent:.1f}%;height:10px;background:#2a6f97"></div></div>'
         )
         rows.append(
-            f'<tr><td {cell}><span lang="ja" style="font-size:18px">{html.escape(character)}</span></td>'
-            f"<td {cell}>U+{ord(character):04X}</td><td {cell}>{bar}</td><td {cell}>{percent:.1f} %</td></tr>"
+            f'<tr><td {cell}><span lang="ja"'
+            f' style="font-size:18px">{html.escape(character)}</span></td><td'
+            f" {cell}>U+{ord(character):04X}</td><td {cell}>{bar}</td><td {cell}>{percent:.1f}"
+            " %</td></tr>"
         )
     return "".join(rows)
 
@@ -77,4 +82,7 @@ def _image(picture: Image.Image | np.ndarray, text: str) -> str:
         content, "PNG", optimize=True
     )
     data = base64.b64encode(content.getvalue()).decode()
-    return f'<img alt="{html.escape(text)}" width="{SIDE}" height="{SIDE}" src="data:image/png;base64,{data}">'
+    return (
+        f'<img alt="{html.escape(text)}" width="{SIDE}" height="{SIDE}"'
+        f' src="data:image/png;base64,{data}">'
+    )

@@ -39,7 +39,8 @@ def save(
     kind = path.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         raise ValueError(
-            f"{path}: {path.suffix or 'no suffix'} is no format that can be written; end it in .{', .'.join(FORMATS)}"
+            f"{path}: {path.suffix or 'no suffix'} is no format that can be written; end it in"
+            f" .{', .'.join(FORMATS)}"
         )
     with atomic_write(path) as part:
         if kind == "png":
@@ -73,9 +74,9 @@ def describe(result: Drawn) -> dict:
     return {
         "verdict": result.verdict,
         "note": result.note,
-        "familiarity": None
-        if math.isnan(result.familiarity)
-        else round(float(result.familiarity), 4),
+        "familiarity": (
+            None if math.isnan(result.familiarity) else round(float(result.familiarity), 4)
+        ),
         "candidates": candidates(result),
         "drawings": [
             {
@@ -133,8 +134,8 @@ def arrays(result: Drawn) -> dict[str, np.ndarray]:
 
 
 def quickdraw_lines(result: Drawn, key: str) -> list[str]:
-    """One line a drawing as QuickDraw's simplified .ndjson has it, which `python -m transfer.data convert`
-    reads too; best first.
+    """One line a drawing as QuickDraw's simplified .ndjson has it, which `python -m transfer.data
+    convert` reads too; best first.
 
     word: the kanji that the drawing set out to be; recognized: whether the verdict is "sure".
     """

@@ -19,7 +19,8 @@ MARK = (200, 60, 40)
 
 
 def sheet(result: Drawn, columns: int = 5, top: int = 10) -> Image.Image:
-    """RGB picture of a Result (see transfer.pipeline): everything as black ink on white paper.
+    """RGB picture of a Result (see transfer.inference.pipeline): everything as black ink on white
+    paper.
 
     Row 1: input | old VAE's reconstruction | predicted pixels | where readings differ | new VAE's
     picture of the best candidate. Then the drawings, best first, `columns` a row, strokes tinted

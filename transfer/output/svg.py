@@ -50,8 +50,8 @@ def drawing_to_svg(
     code_point: the kanji that the drawing stands for, or `character` itself; neither gives the id
     00000 and no kvg:element. Strokes become cubic Béziers (path commands M and C only, two
     decimals) at most 0.5 units from the polyline. numbers: the group of stroke numbers. animate:
-    strokes appear in writing order, by CSS alone (see transfer.animation). opacity: one number in
-    [0, 1] a stroke. Nothing in the file is active: no script, no link, nothing loaded.
+    strokes appear in writing order, by CSS alone (see transfer.output.animation). opacity: one
+    number in [0, 1] a stroke. Nothing in the file is active: no script, no link, nothing loaded.
 
     Raises ValueError on coordinates that are not finite and on strokes that are not (n, 2), naming
     the stroke.
@@ -121,7 +121,8 @@ def curves_of(polyline: np.ndarray, where: str = "stroke") -> np.ndarray:
     points = np.asarray(polyline, np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:
         raise ValueError(
-            f"{where}: an array of shape {points.shape} is no stroke; give (n, 2) coordinates, n >= 1"
+            f"{where}: an array of shape {points.shape} is no stroke; give (n, 2) coordinates, n"
+            " >= 1"
         )
     if not np.isfinite(points).all():
         raise ValueError(

@@ -1,1 +1,2 @@
-"""The stages of training: data and a model's configuration become a `Task`; and what they leave is loaded again."""
+"""The stages of training: data and a model's configuration become a `Task`; and what they leave is
+loaded again."""

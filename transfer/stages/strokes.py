@@ -1,4 +1,5 @@
-"""Stage 3: the decoders of z_new into strokes as training tasks, and a trained one of either kind."""
+"""Stage 3: the decoders of z_new into strokes as training tasks, and a trained one of either
+kind."""
 
 from __future__ import annotations
 

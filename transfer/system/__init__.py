@@ -1,1 +1,1 @@
-"""How the program meets the machine: errors, entries of commands, files, locks, folders, devices."""
+"""How the program meets the machine: errors, commands, files, locks, folders, devices."""

@@ -124,7 +124,8 @@ def connect(
     if coordinator is None:
         if processes is not None or process is not None:
             raise ConnectionFailed(
-                "--num-processes and --process-id need --coordinator HOST:PORT, where process 0 is reached"
+                "--num-processes and --process-id need --coordinator HOST:PORT, where process 0 is"
+                " reached"
             )
         return
     if coordinator != "auto":
@@ -133,7 +134,8 @@ def connect(
             raise ConnectionFailed(f"--coordinator {coordinator}: give HOST:PORT, or auto")
         if processes is None or process is None or not 0 <= process < processes:
             raise ConnectionFailed(
-                f"--process-id {process} of --num-processes {processes}: give the number of processes, and of each its own from 0"
+                f"--process-id {process} of --num-processes {processes}: give the number of"
+                " processes, and of each its own from 0"
             )
     try:
         jax.distributed.initialize(

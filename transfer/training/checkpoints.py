@@ -1,4 +1,5 @@
-"""A run folder: its settings, which must stay the same, and its checkpoints, which must be whole."""
+"""A run folder: its settings, which must stay the same, and its checkpoints, which must be
+whole."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 kept.
 
 `POST /api/transfer` takes a picture and answers with what `KuzushijiTransfer.transfer` makes of it.
-The body is the file itself (any raster format that `transfer.images` reads; the content type is not
-looked at), or a form (multipart/form-data) with one file in it:
+The body is the file itself (any raster format that `transfer.inference.images` reads; the content
+type is not looked at), or a form (multipart/form-data) with one file in it:
 
     curl --data-binary @hana.png 'http://127.0.0.1:8000/api/transfer?samples=10&seed=0'
     curl -F image=@hana.png http://127.0.0.1:8000/api/transfer
@@ -14,19 +14,24 @@ looked at), or a form (multipart/form-data) with one file in it:
 | `seed` | 0 to 2147483647; same picture and numbers, same strokes | 0 |
 | `temperature` | of the pen, above 0 to 1 | the model's own |
 | `top` | candidates listed, 1 to 100 | 10 |
-| `pixels` | `1`: the body is no file but 4,096 bytes, the rows of a 64x64 image, ink 255 on paper 0, taken as it is | 0 |
+| `pixels` | `1`: the body is no file but 4,096 bytes, \
+the rows of a 64x64 image, ink 255 on paper 0, taken as it is | 0 |
 
 The answer is JSON, and the same bytes for the same question:
 
 | name | value |
 |---|---|
 | `candidates` | `{character, code_point, probability}`, the likeliest first |
-| `drawings` | `{character, score, sample, strokes, svg}`, the best first; `strokes` are polylines `[[x, y], …]`, `box` = 109 units a side |
-| `image` | 64 rows of 64 integers, the picture as it was read, ink 255: send it back with `pixels=1` and the answer is the same |
+| `drawings` | `{character, score, sample, strokes, svg}`, the best first; `strokes` are \
+polylines `[[x, y], …]`, `box` = 109 units a side |
+| `image` | 64 rows of 64 integers, the picture as it was read, ink 255: send it back with \
+`pixels=1` and the answer is the same |
 | `pixels` | 64 rows of 64 numbers in 0 to 1, the predicted picture of the kanji, ink 1 |
-| `uncertainty` | 64 rows of 64 numbers in 0 to 0.5, the standard deviation of that picture over plausible readings |
+| `uncertainty` | 64 rows of 64 numbers in 0 to 0.5, the standard deviation of that picture over \
+plausible readings |
 | `verdict` | `sure`, `not sure` or `not a kanji` |
-| `familiarity` | 0 to 1, how much the picture is like Kuzushiji kanji (below 0.5: `not a kanji`); null where the weights cannot tell |
+| `familiarity` | 0 to 1, how much the picture is like Kuzushiji kanji (below 0.5: `not a kanji`); \
+null where the weights cannot tell |
 | `note` | what was done to the picture that a reader should know, or an empty text |
 | `used` | left, top, right, bottom of the part of the picture that was read, in its pixels |
 | `samples`, `seed`, `temperature`, `box` | the numbers used |

@@ -11,7 +11,7 @@ from transfer.output.formats import candidates, rounded
 
 def answer(result, read, seed: int, temperature: float) -> dict:
     """What `transfer.web` documents, of plain lists and numbers. read: a
-    `transfer.images.Reading`."""
+    `transfer.inference.images.Reading`."""
     return {
         "verdict": result.verdict,
         "familiarity": _number(result.familiarity),

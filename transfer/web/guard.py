@@ -17,8 +17,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none';"
+        " form-action 'none'; frame-ancestors 'none'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -63,7 +65,10 @@ class Guard:
         if len(hosts) != 1 or not self._ours(hosts[0]):
             return JSONResponse(
                 {
-                    "error": "this server has another name; open it by the address that it printed when it started"
+                    "error": (
+                        "this server has another name; open it by the address that it printed when"
+                        " it started"
+                    )
                 },
                 400,
             )
@@ -76,8 +81,10 @@ class Guard:
         ):
             return JSONResponse(
                 {
-                    "error": "requests from other sites' pages are refused; behind a proxy, "
-                    "start the server with --name HOST"
+                    "error": (
+                        "requests from other sites' pages are refused; behind a proxy, "
+                        "start the server with --name HOST"
+                    )
                 },
                 403,
             )

@@ -44,7 +44,8 @@ def listen(host, port, weights, hosts, max_bytes, max_waiting) -> int:
         warm(model)
         name = f"[{host}]" if ":" in host else host
         print(
-            f"kuzushiji-transfer is at http://{name}:{listener.getsockname()[1]}/ (Ctrl-C stops it)",
+            f"kuzushiji-transfer is at http://{name}:{listener.getsockname()[1]}/ (Ctrl-C"
+            " stops it)",
             flush=True,
         )
         # No access log: it would name who asked for what.

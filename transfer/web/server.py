@@ -263,7 +263,8 @@ def from_form(content: bytes, boundary: bytes | None, limit: int) -> bytes:
     except FormParserError:
         raise HTTPException(
             400,
-            "the form cannot be read; send multipart/form-data with one file, or the file alone as the body",
+            "the form cannot be read; send multipart/form-data with one file, or the file alone as"
+            " the body",
         ) from None
     if not files:
         raise HTTPException(

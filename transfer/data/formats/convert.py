@@ -1,9 +1,9 @@
 """Strokes between file formats: KanjiVG or any simple SVG, stroke-3 .npz, QuickDraw .ndjson.
 
-    KanjiVG  .xml.gz .xml .zip, a folder of SVGs      read
-    SVG      .svg .svgz .zip, a folder                read and written (not .svgz), in KanjiVG's structure
-    stroke-3 .npz                                     read and written (see sketch_npz)
-    QuickDraw .ndjson                                 read (raw and simplified) and written (simplified)
+    KanjiVG  .xml.gz .xml .zip, a folder of SVGs read
+    SVG      .svg .svgz .zip, a folder           read and written (.svgz not), as KanjiVG's
+    stroke-3 .npz                                read and written (see sketch_npz)
+    QuickDraw .ndjson                            read (raw and simplified) and written (simplified)
 
 In between, every drawing is strokes in the 109x109 box, so that a drawing stays in its place
 whatever the format.
@@ -30,7 +30,8 @@ from transfer.system.errors import DataError
 from transfer.system.folders import is_leftover
 from transfer.system.untrusted import BROKEN, opened_zip, unpacked
 
-EPSILON = 0.15  # box units: with flattening (0.01) and int16 rounding (0.08) less than 0.25 from the curve
+# Box units: with flattening (0.01) and int16 rounding (0.08) less than 0.25 from the curve.
+EPSILON = 0.15
 INT_SCALE = 9.0  # box units become at most 981: Sketch-RNN programs cut movements off at 1000
 SPLIT = (0.9, 0.05, 0.05)
 _MAX_ZIP = 1 << 28  # bytes, unpacked
@@ -325,7 +326,8 @@ def _svgs(path: Path) -> Iterator[tuple[str, bytes, str]]:
                     continue
                 if member.file_size > svg.MAX_BYTES:
                     raise DataError(
-                        f"{path}: {member.filename}: larger than {svg.MAX_BYTES >> 20} MB; simplify it"
+                        f"{path}: {member.filename}: larger than {svg.MAX_BYTES >> 20} MB;"
+                        " simplify it"
                     )
                 yield name, archive.read(member), f"{path}: {member.filename}"
 
@@ -344,7 +346,8 @@ def _stroke3(drawing: Drawing, scale: float, whole: bool) -> np.ndarray:
     )  # positions are rounded, not movements: errors do not add up
     if len(rows) and np.abs(rows).max() > 32767:
         raise DataError(
-            f"drawing {drawing.key or drawing.word!r} does not fit int16 at scale {scale:g}; lower --scale"
+            f"drawing {drawing.key or drawing.word!r} does not fit int16 at scale {scale:g}; lower"
+            " --scale"
         )
     return rows.astype(np.int16)
 
@@ -414,7 +417,9 @@ def add_parser(commands) -> None:
         "--split",
         type=_shares,
         metavar="A,B,C",
-        help="shares of train, valid and test in an .npz (else the input's own, else 0.9,0.05,0.05)",
+        help=(
+            "shares of train, valid and test in an .npz (else the input's own, else 0.9,0.05,0.05)"
+        ),
     )
     parser.add_argument("--seed", type=int, default=0, help="of the split (0)")
     parser.add_argument(

@@ -227,7 +227,8 @@ class _Drawing:
             value = float(match[1]) * (whole / 100 if match[2] == "%" else _UNITS[match[2]])
         if not math.isfinite(value):
             self.fail(
-                f"{name}={text[:40]!r} of <{etree.QName(element).localname}> is no finite length; mend the file"
+                f"{name}={text[:40]!r} of <{etree.QName(element).localname}> is no finite length;"
+                " mend the file"
             )
         return value
 
@@ -246,7 +247,8 @@ class _Drawing:
         values = self.numbers(text, "viewBox")
         if len(values) != 4 or min(values[2:]) <= 0:
             self.fail(
-                f"viewBox {text[:40]!r} is not four numbers with a width and height above 0; mend the file"
+                f"viewBox {text[:40]!r} is not four numbers with a width and height above 0; mend"
+                " the file"
             )
         return values
 
@@ -255,9 +257,11 @@ class _Drawing:
         into the box."""
         box = self.view_box(self.root)
         width, height = (
-            None
-            if (self.root.get(n) or "").strip().endswith("%")
-            else self.length(self.root, n, missing=None)
+            (
+                None
+                if (self.root.get(n) or "").strip().endswith("%")
+                else self.length(self.root, n, missing=None)
+            )
             for n in ("width", "height")
         )
         if box:
@@ -283,7 +287,8 @@ class _Drawing:
     def children(self, element, matrix, viewport, depth: int) -> None:
         if depth > _MAX_DEPTH:
             self.fail(
-                f"elements nested deeper than {_MAX_DEPTH}, or a <use> that uses itself; flatten the groups"
+                f"elements nested deeper than {_MAX_DEPTH}, or a <use> that uses itself; flatten"
+                " the groups"
             )
         if element is not self.root:
             matrix = self.transformed(element, matrix)
@@ -314,7 +319,8 @@ class _Drawing:
         self.characters += sum(map(len, element.values()))
         if self.characters > MAX_BYTES:
             self.fail(
-                f"more than {MAX_BYTES >> 20} MB of attributes, each <use> counted; simplify the drawing"
+                f"more than {MAX_BYTES >> 20} MB of attributes, each <use> counted; simplify the"
+                " drawing"
             )
         style = (element.get("style") or "").replace(" ", "")
         if element.get("display") == "none" or "display:none" in style:
@@ -369,7 +375,8 @@ class _Drawing:
             self.fail(f"<use> refers to {link[:60]!r}, which is not in the file; mend the file")
         if depth > _MAX_DEPTH:
             self.fail(
-                f"elements nested deeper than {_MAX_DEPTH}, or a <use> that uses itself; flatten the groups"
+                f"elements nested deeper than {_MAX_DEPTH}, or a <use> that uses itself; flatten"
+                " the groups"
             )
         across, down = viewport or (math.nan, math.nan)
         matrix = matrix @ _move(self.length(element, "x", across), self.length(element, "y", down))
@@ -392,7 +399,8 @@ class _Drawing:
         self.parts += numbers + len(re.sub(r"[\s,]+", "", left))
         if self.parts > _MAX_PARTS:
             self.fail(
-                f"more than {_MAX_PARTS:,} numbers and letters of path data beside plain M, C and S; simplify the drawing"
+                f"more than {_MAX_PARTS:,} numbers and letters of path data beside plain M, C and"
+                " S; simplify the drawing"
             )
         if odd := re.search(r"[^\s,MmZzLlHhVvCcSsQqTtAa]", left):
             self.fail(
@@ -424,7 +432,8 @@ class _Drawing:
                 curves = [c for segment in segments for c in _cubics(segment)]
             except (ValueError, IndexError, TypeError, AssertionError, ArithmeticError) as error:
                 self.fail(
-                    f"path data {piece[:20]!r}… cannot be read ({kanjivg._line(error)[:80]}); mend the file"
+                    f"path data {piece[:20]!r}… cannot be read ({kanjivg._line(error)[:80]}); mend"
+                    " the file"
                 )
             position = segments[-1].end if segments else start
             if piece.rstrip()[-1] in "Zz":
@@ -466,8 +475,9 @@ class _Drawing:
             return [_lines([(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)])]
         arc = f"A{rx!r},{ry!r} 0 0 1 "
         d = (
-            f"M{x + rx!r},{y!r}L{x + w - rx!r},{y!r}{arc}{x + w!r},{y + ry!r}L{x + w!r},{y + h - ry!r}"
-            f"{arc}{x + w - rx!r},{y + h!r}L{x + rx!r},{y + h!r}{arc}{x!r},{y + h - ry!r}L{x!r},{y + ry!r}"
+            f"M{x + rx!r},{y!r}L{x + w - rx!r},{y!r}{arc}{x + w!r},{y + ry!r}"
+            f"L{x + w!r},{y + h - ry!r}{arc}{x + w - rx!r},{y + h!r}"
+            f"L{x + rx!r},{y + h!r}{arc}{x!r},{y + h - ry!r}L{x!r},{y + ry!r}"
             f"{arc}{x + rx!r},{y!r}"
         )
         return self.subpaths(d)

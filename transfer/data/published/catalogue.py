@@ -20,7 +20,9 @@ CODH = "http://codh.rois.ac.jp/kmnist/dataset"
 # Put up by the Swift for TensorFlow project when CODH's host was down (tensorflow/swift-models,
 # pull request 450).
 COPY = "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/KMNIST"
-ARCHIVE = "https://web.archive.org/web/2023id_"  # the Internet Archive's nearest copy of the address that follows
+ARCHIVE = (  # the Internet Archive's nearest copy of the address that follows
+    "https://web.archive.org/web/2023id_"
+)
 RELEASES = "https://github.com/KanjiVG/kanjivg/releases/download"
 RELEASE = "20260714"
 _LARGEST_UNPACKED = (
@@ -102,8 +104,12 @@ _CODH_FILES = (
     _codh("kkanji", "tar", "kkanji.tar", None, 310_000_000),
 )
 _KANJIVG_HASHES = {
-    "kanjivg-20260714-main.zip": "sha256:b5df6cd2bc249dd49b8041eb99e38ba9f8dc6b9ea57962a80084b4a315d1a7fc",
-    "kanjivg-20250816-main.zip": "sha256:69a2944ec1183086fdee5ba9c1f48bc306b867480a95b2f337f3203bf50689a3",
+    "kanjivg-20260714-main.zip": (
+        "sha256:b5df6cd2bc249dd49b8041eb99e38ba9f8dc6b9ea57962a80084b4a315d1a7fc"
+    ),
+    "kanjivg-20250816-main.zip": (
+        "sha256:69a2944ec1183086fdee5ba9c1f48bc306b867480a95b2f337f3203bf50689a3"
+    ),
 }
 
 
@@ -143,13 +149,14 @@ def choose(names, form: str | None = None, release: str = RELEASE) -> list[Publi
             continue
         if name not in NAMES and name != "all":
             raise DataError(
-                f"{name}: no data set of that name; choose from {', '.join(NAMES)}, all, or a file that "
-                "`python -m transfer.data list` shows"
+                f"{name}: no data set of that name; choose from {', '.join(NAMES)}, all, or a file"
+                " that `python -m transfer.data list` shows"
             )
         sets = NAMES if name == "all" else (name,)
         if form and form != "all-formats" and not any(form in FORMATS[s] for s in sets):
             raise DataError(
-                f"{name}: is not published as {form!r}; choose from {', '.join(FORMATS[name])}, all-formats"
+                f"{name}: is not published as {form!r}; choose from {', '.join(FORMATS[name])},"
+                " all-formats"
                 if name != "all"
                 else f"format {form!r}: no data set is published so"
             )

@@ -149,8 +149,8 @@ def _writing(target: Path):
         yield
     except OSError as error:
         raise DataError(
-            f"{target}: cannot be written ({error.strerror or error}); free space or choose another "
-            "folder with --data"
+            f"{target}: cannot be written ({error.strerror or error}); free space or choose another"
+            " folder with --data"
         ) from None
 
 
@@ -204,7 +204,8 @@ class _Part:
         self.note = target.with_name(f"{target.name}.part.json")
         self.has_hash = has_hash
         self.origin = {}
-        self.foreign = False  # another address's: nothing to go on with, yet kept until this one gives something
+        # Another address's: nothing to go on with, yet kept until this one gives something.
+        self.foreign = False
 
     def size(self) -> int:
         return self.path.stat().st_size if self.path.is_file() and not self.foreign else 0

@@ -33,7 +33,8 @@ _MAX_XML = 1 << 27  # unpacked; the published zip has 53 MB, the published XML 1
 _MAX_MARKUP = 4_000_000  # elements and attributes of the single file; the published one has 580,000
 _MAX_STROKES = 1_000_000  # of all glyphs; the published ones have 140,000
 _MAX_POINTS = 2_000_000  # of what is flattened at once, before it is simplified
-_FAR = 1e5  # box units; squares of larger numbers, and what relative ones add up to, need not be finite
+# Box units; squares of larger numbers, and what relative ones add up to, need not be finite.
+_FAR = 1e5
 _TOGETHER = 1000  # glyphs; published ones have 400,000 points then
 _MAX_ATTRIBUTE = 64
 _NAMESPACE = "{http://kanjivg.tagaini.net}"
@@ -103,8 +104,8 @@ def _commands(d: str, where: str) -> Iterator[tuple[str, list[float]]]:
         letter = d[at]
         if letter.upper() not in _ARGUMENTS:
             raise DataError(
-                f"{where}: path command {letter!r} at character {at + 1} is not one of M m C c S s; "
-                "KanjiVG uses no other"
+                f"{where}: path command {letter!r} at character {at + 1} is not one of M m C c S s;"
+                " KanjiVG uses no other"
             )
         run = _RUN.match(d, at + 1)
         at = run.end()
@@ -149,7 +150,8 @@ def parse_path(d: str, where: str = "path") -> np.ndarray:
             )
         if not numbers or len(numbers) % count:
             raise DataError(
-                f"{where}: path command {letter!r} has {len(numbers)} numbers; it takes groups of {count}"
+                f"{where}: path command {letter!r} has {len(numbers)} numbers; it takes groups of"
+                f" {count}"
             )
         for i in range(0, len(numbers), count):
             x0, y0 = current if letter.islower() else (0.0, 0.0)
@@ -342,7 +344,8 @@ def _attribute(element, name: str, where) -> str:
     value = element.get(_NAMESPACE + name) or element.get("kvg:" + name) or ""
     if len(value) > _MAX_ATTRIBUTE:
         raise DataError(
-            f"{where}: kvg:{name} has {len(value)} characters; no more than {_MAX_ATTRIBUTE} are expected"
+            f"{where}: kvg:{name} has {len(value)} characters; no more than {_MAX_ATTRIBUTE} are"
+            " expected"
         )
     return value
 
@@ -407,7 +410,8 @@ def _read_single(path: Path) -> list[Glyph]:
     # An element of four bytes takes a hundred in memory.
     if content.count(b"<") + content.count(b"=") > _MAX_MARKUP:
         raise DataError(
-            f"{path}: more than {_MAX_MARKUP:,} elements and attributes; this is not a KanjiVG release"
+            f"{path}: more than {_MAX_MARKUP:,} elements and attributes; this is not a KanjiVG"
+            " release"
         )
     glyphs = []
     for kanji in parse_xml(bytes(content), path).iter("kanji"):
@@ -452,7 +456,8 @@ def _read_svgs(path: Path, members, get, progress) -> list[Glyph]:
         strokes += len(glyphs[-1].strokes)
         if strokes > _MAX_STROKES:
             raise DataError(
-                f"{where}: more than {_MAX_STROKES:,} strokes up to here; this is not a KanjiVG release"
+                f"{where}: more than {_MAX_STROKES:,} strokes up to here; this is not a KanjiVG"
+                " release"
             )
         progress(done + 1, len(members))
     return glyphs

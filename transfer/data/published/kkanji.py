@@ -30,7 +30,8 @@ def code_point_of(folder: str, where) -> int:
     value = int(match[1], 16) if match else -1
     if not 0 <= value <= 0x10FFFF or 0xD800 <= value <= 0xDFFF:
         raise DataError(
-            f"{where}: class folder {folder!r} is not a code point such as U+4E00; rename or remove it"
+            f"{where}: class folder {folder!r} is not a code point such as U+4E00; rename or"
+            " remove it"
         )
     return value
 

@@ -1,6 +1,7 @@
 """Kuzushiji-MNIST and Kuzushiji-49 as published (npz, or gzipped idx) into arrays.
 
-    kmnist.load("k49", split="test")   ->   .images (N, 28, 28) uint8, .labels (N,) uint8, .code_points, .characters
+    kmnist.load("k49", split="test")
+    # .images (N, 28, 28) uint8, .labels (N,) uint8, .code_points, .characters
 
 Layouts: npz with one array `arr_0`; idx (big-endian header, then bytes) as
 http://yann.lecun.com/exdb/mnist/ tells.
@@ -76,11 +77,13 @@ def check(where: str, images: np.ndarray, labels: np.ndarray, classes: int) -> N
     """Raises DataError where images are not 28x28, or labels do not fit them or the classes."""
     if images.shape[1:] != (SIZE, SIZE) or len(images) != len(labels):
         raise DataError(
-            f"{where}: images {images.shape} and labels {labels.shape} do not fit; download both again"
+            f"{where}: images {images.shape} and labels {labels.shape} do not fit; download both"
+            " again"
         )
     if len(labels) and labels.max() >= classes:
         raise DataError(
-            f"{where}: label {labels.max()} where there are {classes} classes; download the labels again"
+            f"{where}: label {labels.max()} where there are {classes} classes; download the labels"
+            " again"
         )
 
 
@@ -118,8 +121,8 @@ def class_map(name: str, data=None) -> tuple[np.ndarray, tuple[str, ...]]:
         ) from None
     if not right or "".join(map(chr, code_points)) != "".join(characters):
         raise DataError(
-            f"{path}: its rows are not the {len(known)} classes in order, each with its own character; "
-            "download it again"
+            f"{path}: its rows are not the {len(known)} classes in order, each with its own"
+            " character; download it again"
         )
     return np.array(code_points, np.int32), characters
 
@@ -188,8 +191,8 @@ def _npz(path: Path, ndim: int) -> np.ndarray:
     with opened_zip(path, _LARGEST + (1 << 16), _OTHER) as archive:
         if archive.namelist() != ["arr_0.npy"]:
             raise DataError(
-                f"{path}: holds {', '.join(archive.namelist()[:3]) or 'nothing'} instead of the one array "
-                f"arr_0; {_OTHER}"
+                f"{path}: holds {', '.join(archive.namelist()[:3]) or 'nothing'} instead of the one"
+                f" array arr_0; {_OTHER}"
             )
         info = archive.infolist()[0]
         with archive.open(info) as file:
@@ -202,7 +205,8 @@ def _npz(path: Path, ndim: int) -> np.ndarray:
             size = math.prod(shape)
             if file.tell() + size != info.file_size:
                 raise DataError(
-                    f"{path}: announces an array of {shape} in {info.file_size:,} bytes; download it again"
+                    f"{path}: announces an array of {shape} in {info.file_size:,} bytes; download"
+                    " it again"
                 )
             content = file.read(size) + file.read(
                 1

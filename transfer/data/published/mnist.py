@@ -32,7 +32,8 @@ def load(split: str = "train", data=None) -> Kana:
     missing = [name for name, path in zip(names, paths) if path is None]
     if missing:
         raise DataError(
-            f"{folder}: {' and '.join(missing)} missing; put the four published files there, e.g. from {MIRROR}"
+            f"{folder}: {' and '.join(missing)} missing; put the four published files there, e.g."
+            f" from {MIRROR}"
         )
     images, labels = (read(path, ndim) for path, ndim in zip(paths, (3, 1)))
     check(f"mnist {split} in {folder}", images, labels, len(DIGITS))

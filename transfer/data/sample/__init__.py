@@ -22,7 +22,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from transfer.data.sample import glyphs
 from transfer.system.errors import DataError
 
-VERSION = 1  # raise it when the written bytes change, so that an older sample folder is not taken for this one
+# Raise it when the written bytes change, so that an older sample folder is not taken for this one.
+VERSION = 1
 TAR, XML = "kkanji.tar", "kanjivg-00000000.xml.gz"
 LARGEST_CLASS = 40
 SIZE = 64
@@ -128,7 +129,10 @@ def _kanjivg() -> str:
     """The glyphs in the layout of KanjiVG's single-file release."""
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
-        "<!-- The built-in sample in KanjiVG's layout; drawn for this project, not taken from KanjiVG. -->",
+        (
+            "<!-- The built-in sample in KanjiVG's layout; drawn for this project, not taken from"
+            " KanjiVG. -->"
+        ),
         "<kanjivg xmlns:kvg='http://kanjivg.tagaini.net'>",
     ]
     for character in glyphs.characters():

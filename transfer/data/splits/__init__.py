@@ -85,7 +85,8 @@ def split_published(
     unknown = sorted(test - {n for names in classes.values() for n in names})
     if unknown:
         raise DataError(
-            f"test list: {unknown[0]} is not in the listing; give both lists of the same publication"
+            f"test list: {unknown[0]} is not in the listing; give both lists of the same"
+            " publication"
         )
     tested = {class_of(n) for n in test}
     with_glyph = {f"U+{g:04X}" for g in glyphs}
@@ -175,8 +176,8 @@ def check_copy(path=PUBLISHED) -> dict[str, list[str]]:
         split = next((s for s in SPLITS if path.name.startswith(s)), None)
         if split is None:
             raise DataError(
-                f"{path}: cannot tell which list this is; name it {', '.join(f'{s}.txt' for s in SPLITS)}, "
-                "or .txt.gz"
+                f"{path}: cannot tell which list this is; name it"
+                f" {', '.join(f'{s}.txt' for s in SPLITS)}, or .txt.gz"
             )
         paths = {split: path}
     out = {}
@@ -184,14 +185,15 @@ def check_copy(path=PUBLISHED) -> dict[str, list[str]]:
         out[split] = names = read_names(file)
         if len(names) != len(set(names)):
             raise DataError(
-                f"{file}: {len(names) - len(set(names)):,} names come twice; copy the published list again"
+                f"{file}: {len(names) - len(set(names)):,} names come twice; copy the published"
+                " list again"
             )
         if digest(names) != DIGESTS[split]:
             differ = sorted(set(names) ^ set(read_names(_file(PUBLISHED, split))))
             first = differ[0] if differ else "none: this package's own list differs too"
             raise DataError(
-                f"{file}: is not the published {split} list, {len(differ):,} names differ, the first is "
-                f"{first}; copy the published list again"
+                f"{file}: is not the published {split} list, {len(differ):,} names differ, the"
+                f" first is {first}; copy the published list again"
             )
     return out
 

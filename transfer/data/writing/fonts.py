@@ -1,8 +1,10 @@
 """Brush and pen fonts as more images of the old domain: every kanji and hiragana that a font has,
 drawn as Kuzushiji-Kanji draws them.
 
-    fonts/  images (F, 64, 64) uint8 · code_points (F,) int32 · font (F,) uint8 into the manifest's list
-    fonts/manifest.json  of each font its name, files with sha256 and bytes, licence, version and role
+    fonts/  images (F, 64, 64) uint8 · code_points (F,) int32 ·
+            font (F,) uint8 into the manifest's list
+    fonts/manifest.json  of each font its name, files with sha256 and bytes, licence, version
+                         and role
 
 Debian's packages fonts-kouzan-mouhitsu, fonts-aoyagi-soseki and fonts-aoyagi-kouzan-t hold five
 brush fonts by Aoyagi Kouzan, in the public domain: kaisho, gyosho (行書) and the cursive sosho (草書),
@@ -130,7 +132,8 @@ def read(path: Path, licence: str | None = None) -> Source:
         ) from None
     if licence is None and (found := _licence_beside(path)) is None:
         raise DataError(
-            f"{path}: no licence file lies beside it; put LICENSE there, or name the licence with --licence"
+            f"{path}: no licence file lies beside it; put LICENSE there, or name the licence with"
+            " --licence"
         )
     return Source(path.name, [content], [None], licence or found, "", fingerprint(path))
 
@@ -178,7 +181,8 @@ def _package(path: Path) -> Source:
         name, version = str(about["name"]), str(about["version"])
     except (KeyError, ValueError, TypeError):
         raise DataError(
-            f"{path}: is no Fontsource package, it has no package.json that names it; give what `npm pack @fontsource/NAME` brings"
+            f"{path}: is no Fontsource package, it has no package.json that names it; give what"
+            " `npm pack @fontsource/NAME` brings"
         ) from None
     licences = sorted(n for n in inside if re.match(r"(licen[cs]e|ofl)", n, re.I))
     if not licences:
@@ -196,12 +200,13 @@ def _package(path: Path) -> Source:
     }
     if not listed:
         raise DataError(
-            f"{path}: its style sheet lists no .woff2 files; give what `npm pack @fontsource/NAME` brings"
+            f"{path}: its style sheet lists no .woff2 files; give what `npm pack @fontsource/NAME`"
+            " brings"
         )
     if missing := [f for f in listed if f not in inside]:
         raise DataError(
-            f"{path}: {missing[0]} is missing, and {len(missing) - 1} more of its {len(listed)} subsets; "
-            f"fetch the package again with `npm pack {name}`"
+            f"{path}: {missing[0]} is missing, and {len(missing) - 1} more of its {len(listed)}"
+            f" subsets; fetch the package again with `npm pack {name}`"
         )
     files, ranges = [], []
     for file, face in listed.items():
@@ -210,7 +215,8 @@ def _package(path: Path) -> Source:
             ImageFont.truetype(io.BytesIO(content), _LARGE)
         except OSError as error:
             raise DataError(
-                f"{path}: {file} cannot be read as a font ({error}); fetch the package again with `npm pack {name}`"
+                f"{path}: {file} cannot be read as a font ({error}); fetch the package again with"
+                f" `npm pack {name}`"
             ) from None
         files.append(content)
         told = re.search(r"unicode-range:([^;]*)", face)
@@ -311,7 +317,8 @@ def prepare(
                 known.setdefault(point, image)
         if not known:
             raise DataError(
-                f"{path}: none of the {len(code_points):,} kanji and kana is in there; give a Japanese or Chinese font"
+                f"{path}: none of the {len(code_points):,} kanji and kana is in there; give a"
+                " Japanese or Chinese font"
             )
         images += known.values()
         points += known
@@ -339,7 +346,8 @@ def prepare(
         os.rename(part, folder / "fonts")
     except OSError as error:
         raise DataError(
-            f"{folder}: the fonts' images cannot be written ({error.strerror or error}); free space there"
+            f"{folder}: the fonts' images cannot be written ({error.strerror or error}); free space"
+            " there"
         ) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -366,5 +374,6 @@ def load(folder: Path) -> Fonts | None:
         return Fonts(images, code_points, font, names, records)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise DataError(
-            f"{where}: cannot be read ({error}); run `python -m transfer.data fonts FONT… --data {folder}` again"
+            f"{where}: cannot be read ({error}); run `python -m transfer.data fonts FONT… --data"
+            f" {folder}` again"
         ) from None

@@ -1,7 +1,8 @@
 """Made hands: brush writing simulated from KanjiVG's strokes, as more images of the old domain.
 
     hands/  images (H, 64, 64) uint8 · code_points (H,) int32
-    hands/manifest.json  seed, images a character, version, and the checksum of the strokes they were made from
+    hands/manifest.json  seed, images a character, version, and the checksum of the strokes they
+                         were made from
 
 Every image is another hand: `Hand.draw` picks how cursive, slanted, thick and dry it writes, from
 wider ranges than any one font shows. Writing is a pen's path through all strokes in their order,
@@ -361,7 +362,8 @@ def prepare(
         os.rename(part, folder / "hands")
     except OSError as error:
         raise DataError(
-            f"{folder}: the made hands cannot be written ({error.strerror or error}); free space there"
+            f"{folder}: the made hands cannot be written ({error.strerror or error}); free space"
+            " there"
         ) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -385,5 +387,6 @@ def load(folder: Path) -> Hands | None:
         return Hands(images, code_points, dict(source))
     except (OSError, ValueError, TypeError, EOFError) as error:
         raise DataError(
-            f"{where}: cannot be read ({error}); run `python -m transfer.data hands --data {folder}` again"
+            f"{where}: cannot be read ({error}); run `python -m transfer.data hands --data"
+            f" {folder}` again"
         ) from None
