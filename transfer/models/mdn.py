@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from transfer.models.vae import cross_entropy
+from transfer.models.losses import cross_entropy
 
 LOG_2PI = 1.8378770664093453
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from transfer.models.recurrent import gates, lstm
+from transfer.models.layers.recurrent import gates, lstm
 
 BOX = 109.0
 LOG_2PI = 1.8378770664093453

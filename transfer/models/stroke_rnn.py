@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from transfer.models.recurrent import gates, lstm
+from transfer.models.layers.recurrent import gates, lstm
 
 BOX, GRID = 109.0, 16
 """Box units a side of the page, and cells a side of the coarse page that the decoder sees."""
