@@ -409,7 +409,9 @@ def test_batch_normalisation_in_the_encoder_is_its_formula(images):
     """Each channel over batch and page, by hand through the first layers; with kept statistics the
     kept numbers instead."""
     encoder = batch_normalised().encoder
-    x = np.asarray(encoder.stem(convolution.space_to_depth(images[..., None], encoder.patch)), np.float64)
+    x = np.asarray(
+        encoder.stem(convolution.space_to_depth(images[..., None], encoder.patch)), np.float64
+    )
     for statistics, mean, variance in (
         ("batch", x.mean((0, 1, 2)), x.var((0, 1, 2))),
         ("kept", 0.0, 1.0),

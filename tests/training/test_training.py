@@ -476,7 +476,7 @@ def test_seconds_go_on_from_where_a_run_stood(tmp_path):
             )
         )
     )
-    metrics._Metrics(log, 2).write(step=3, loss=0.5)
+    metrics.MetricsFile(log, 2).write(step=3, loss=0.5)
     found = metrics.history(log)
     assert 500 <= found.seconds < 510 and found.held_out == {"error": 0.5}
     assert 500 <= json.loads(log.read_text().splitlines()[-1])["seconds"] < 510
@@ -690,9 +690,9 @@ def test_what_stops_one_process_stops_all(monkeypatch):
 
     monkeypatch.setattr(checkpoints.devices, "agreed", lambda *flags: [True])
     with pytest.raises(TrainingError, match="mine"):
-        checkpoints._in_all(stop)
+        checkpoints.in_all_processes(stop)
     with pytest.raises(TrainingError, match="another of the processes"):
-        checkpoints._in_all(lambda: None)
+        checkpoints.in_all_processes(lambda: None)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every folder's name is text")

@@ -59,7 +59,8 @@ def find(names: Iterable[str | os.PathLike]) -> Iterator[str | ImageError]:
             yield from map(str, inside)
             if not inside:
                 yield ImageError(
-                    f"{name}: no pictures in this folder; give one with PNG, JPEG, TIFF, WebP, BMP or GIF files in it"
+                    f"{name}: no pictures in this folder; "
+                    "give one with PNG, JPEG, TIFF, WebP, BMP or GIF files in it"
                 )
         elif glob.has_magic(name) and not os.path.lexists(path):
             found = [p for p in sorted(glob.glob(name, recursive=True)) if not os.path.isdir(p)]

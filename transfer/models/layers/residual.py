@@ -1,9 +1,9 @@
 """Residual convolutional encoder and decoder of 64x64 images.
 
-The architecture of the VAEs of all presets but `paper`, and of the classifiers. Space-to-depth steps
-replace strided convolutions, and every 3x3 convolution has stride 1: XLA runs these near the speed
-of its matrix product on CPU and GPU alike. Residual blocks are He et al. 2016 (arXiv 1603.05027),
-normalised by layer (arXiv 1607.06450) or by batch (arXiv 1502.03167).
+The architecture of the VAEs of all presets but `paper`, and of the classifiers. Space-to-depth
+steps replace strided convolutions, and every 3x3 convolution has stride 1: XLA runs these near the
+speed of its matrix product on CPU and GPU alike. Residual blocks are those of He et al. 2016
+(arXiv 1603.05027), normalised by layer (arXiv 1607.06450) or by batch (arXiv 1502.03167).
 """
 
 from __future__ import annotations
