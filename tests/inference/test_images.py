@@ -1,5 +1,5 @@
-"""transfer.images: whatever file a character comes in, the same 64x64 picture comes out, or one
-clear line."""
+"""transfer.inference.images: whatever file a character comes in, the same 64x64 picture comes out,
+or one clear line."""
 
 import io
 import os

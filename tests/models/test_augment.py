@@ -1,5 +1,5 @@
-"""transfer.augment: batches stay images, the same key gives the same batch, and no ink leaves the
-page by resizing."""
+"""transfer.models.augment: batches stay images, the same key gives the same batch, and no ink
+leaves the page by resizing."""
 
 import jax
 import jax.numpy as jnp

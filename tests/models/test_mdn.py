@@ -1,5 +1,5 @@
-"""transfer.mdn: three densities that are densities, the samples they give and the candidates they
-rank."""
+"""transfer.models.mdn: three densities that are densities, the samples they give and the candidates
+they rank."""
 
 import dataclasses
 

@@ -1,5 +1,5 @@
-"""transfer.sketch_rnn and its hand-written LSTM: the loss, and drawings that follow the training's
-rules."""
+"""transfer.models.sketch_rnn and its hand-written LSTM: the loss, and drawings that follow the
+training's rules."""
 
 import dataclasses
 

@@ -1,5 +1,5 @@
-"""transfer.vae: the loss is its formula, the paper's network has the published shapes, gradients
-are the true ones."""
+"""transfer.models.vae: the loss is its formula, the paper's network has the published shapes,
+gradients are the true ones."""
 
 import dataclasses
 

@@ -413,7 +413,8 @@ def test_a_busy_process_is_ended_and_goes_on_from_its_checkpoint(tmp_path, unbro
     """As while XLA compiles, when Python runs no handlers."""
     folder = tmp_path / "run"
     program = (
-        "import sys, time\nfrom pathlib import Path\nsys.path.insert(0, str(Path(sys.argv[1]).parent))\nimport test_training as t\n"
+        "import sys, time\nfrom pathlib import Path\n"
+        "sys.path.insert(0, str(Path(sys.argv[1]).parent))\nimport test_training as t\n"
         "busy = lambda: (print('busy', flush=True), time.sleep(100))\n"
         "t.train(t.stopped_at(9, busy), Path(sys.argv[2]), checkpoint_seconds=-1)"
     )

@@ -1,5 +1,5 @@
-"""transfer.weights: what is saved is loaded, and a file that cannot be used is one line that names
-it."""
+"""transfer.training.weights: what is saved is loaded, and a file that cannot be used is one line
+that names it."""
 
 import dataclasses
 import json

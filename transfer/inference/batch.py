@@ -26,7 +26,7 @@ CHUNK = 32
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """One source, read: image (64, 64) uint8 and a note on it (see `transfer.images.Reading`), or
+    """One source, read: image (64, 64) uint8 and a note on it (see `inference.images.Reading`), or
     the error that says why not."""
 
     source: str
