@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from transfer.models import convolution
+from transfer.models.layers import convolution
 from transfer.system.entry import guarded
 
 LAYERS = [

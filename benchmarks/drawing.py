@@ -70,15 +70,15 @@ class Pipeline:
         from transfer.inference.pipeline import PRETRAINED
         from transfer.models import augment, vae
         from transfer.models.mdn import MDNConfig
-        from transfer.stages import encoding, strokes
+        from transfer.stages import decoders, encoding
         from transfer.training import weights
 
         folder = folder or PRETRAINED
         _, old, _, old_config = encoding.load_vae(folder, "old")
         _, new, _, new_config = encoding.load_vae(folder, "new")
         params, arrays, described = weights.load(weights.find(folder, "mdn"))
-        decoder = strokes.load_decoder(folder)
-        if decoder.axes is None:
+        decoder = decoders.load_decoder(folder)
+        if decoder.unit != "stroke":
             raise SystemExit(
                 f"{folder}: its decoder writes point by point; the twin in PyTorch writes stroke by"
                 " stroke (give --weights)"

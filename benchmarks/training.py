@@ -288,7 +288,7 @@ def step(row: str, framework: str) -> Callable:
     if framework == "torch":
         return _theirs(ROWS[row][0]("torch"))
     if framework == "xla":
-        from transfer.models import convolution
+        from transfer.models.layers import convolution
 
         convolution.on_cpu = lambda: False
     problem = ROWS[row][0]("jax")

@@ -158,7 +158,7 @@ def unit(x):
 
 
 class BatchNorm(nn.Module):
-    """`transfer.models.vae.BatchNorm` on (B, C, H, W)."""
+    """`layers.residual.BatchNorm` on (B, C, H, W)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -194,7 +194,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class Block(nn.Module):
-    """`transfer.models.vae.Block`, or with `batch` its `BatchBlock`."""
+    """`layers.residual.Block`, or with `batch` its `BatchBlock`."""
 
     def __init__(self, channels: int, batch: bool = False):
         super().__init__()
@@ -217,7 +217,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """`transfer.models.vae.ResidualEncoder`."""
+    """`layers.residual.ResidualEncoder`."""
 
     def __init__(self, config):
         super().__init__()
@@ -263,7 +263,7 @@ class Encoder(nn.Module):
 
 
 class PixelDecoder(nn.Module):
-    """`transfer.models.vae.ResidualDecoder`."""
+    """`layers.residual.ResidualDecoder`."""
 
     def __init__(self, config):
         super().__init__()

@@ -73,7 +73,7 @@ def strokes_left(left):
 
 
 def ink_of(strokes, samples: int = 4, grid: int = GRID):
-    """`transfer.models.stroke_rnn.ink_of`."""
+    """`stroke_forms.ink_of`."""
     start, end = strokes[..., :-1, :], strokes[..., 1:, :]
     t = ((torch.arange(samples) + 0.5) / samples)[:, None]
     points = start[..., None, :] + t * (end - start)[..., None, :]
@@ -85,14 +85,14 @@ def ink_of(strokes, samples: int = 4, grid: int = GRID):
 
 
 def likeness(strokes, picture):
-    """`transfer.models.stroke_rnn.likeness`."""
+    """`stroke_forms.likeness`."""
     page = F.avg_pool2d(picture[:, None], 2).flatten(1)
     written = ink_of(strokes, -(-22 // (strokes.shape[-2] - 1)), 32).sum(1).clamp(max=1.0)
     return (written * page).sum(-1) * torch.rsqrt((written**2).sum(-1) * (page**2).sum(-1) + 1e-6)
 
 
 def blurred(pages):
-    """`transfer.models.stroke_rnn.blurred`, of (B, 1, S, S)."""
+    """`stroke_forms.blurred`, of (B, 1, S, S)."""
     line = torch.tensor([0.25, 0.5, 0.25])
     return F.conv2d(pages, torch.outer(line, line)[None, None], padding=1)
 
@@ -254,15 +254,15 @@ class StrokeRNN(nn.Module):
 
     @torch.no_grad()
     def draw(self, z, picture, temperature: float) -> list:
-        """z (B, 64), picture (B, 64, 64) -> B drawings, (strokes, P, 2) each: the best of `ways`
+        """z (B, 64), picture (B, 64, 64) -> B drawings, (strokes, P, 2) each: the best of `attempts`
         written, fitted to the picture."""
-        ways = self.config.ways
+        attempts = self.config.attempts
         strokes, count = self.write(
-            z.repeat_interleave(ways, 0), picture.repeat_interleave(ways, 0), temperature
+            z.repeat_interleave(attempts, 0), picture.repeat_interleave(attempts, 0), temperature
         )
-        best = likeness(strokes, picture.repeat_interleave(ways, 0)).unflatten(
-            0, (-1, ways)
-        ).argmax(-1) + ways * torch.arange(len(z))
+        best = likeness(strokes, picture.repeat_interleave(attempts, 0)).unflatten(
+            0, (-1, attempts)
+        ).argmax(-1) + attempts * torch.arange(len(z))
         strokes, count = strokes[best], count[best]
         if self.config.fit_steps:
             strokes = self.fit(strokes, count, picture)
@@ -305,7 +305,7 @@ class StrokeRNN(nn.Module):
         return torch.stack(strokes, 1) * there[..., None, None], wanted
 
     def fit(self, strokes, count, picture):
-        """`transfer.models.stroke_rnn.fit`, by PyTorch's own gradient."""
+        """`stroke_fitting.fit`, by PyTorch's own gradient."""
         steps, rate = self.config.fit_steps, self.config.fit_rate
         codes, there = (
             self.encode(strokes),

@@ -13,13 +13,13 @@ import sys
 
 from transfer.models.sketch_rnn import SketchRNNConfig
 from transfer.models.stroke_rnn import StrokeRNNConfig
-from transfer.stages import strokes
+from transfer.stages import decoders
 from transfer.training import loop, options
 
 
 def main(opts, given, corpus):
-    config = options.overridden(strokes.decoder_preset(opts.preset), given)
-    task = strokes.decoder_task(config, corpus, opts.runs, opts.seed)
+    config = options.overridden(decoders.decoder_preset(opts.preset), given)
+    task = decoders.decoder_task(config, corpus, opts.runs, opts.seed)
     loop.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
 
 

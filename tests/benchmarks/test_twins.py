@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from transfer.models import classifier, mdn, sketch_rnn, stroke_rnn, vae
+from transfer.models import (
+    classifier,
+    mdn,
+    sketch_rnn,
+    stroke_fitting,
+    stroke_rnn,
+    stroke_sampling,
+    vae,
+)
 
 torch = pytest.importorskip("torch", reason="the twins need PyTorch: pip install '.[benchmark]'")
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -214,7 +222,7 @@ def test_stroke_rnn():
         lambda g: np.asarray(g["looks"][0]["pull"]["kernel"]).T,
     )
     # Nearly without temperature both write the means of the likeliest components.
-    wanted, counts, _, _ = stroke_rnn.draw(
+    wanted, counts, _, _ = stroke_sampling.draw(
         graph, params, axes, condition, jax.random.split(key, 4), jnp.float32(1e-9)
     )
     drawings = twin.draw(z, picture, 1e-9)
@@ -225,7 +233,7 @@ def test_stroke_rnn():
     twin.config = dataclasses.replace(config, fit_steps=20)
     with torch.no_grad():
         fitted = twin.fit(tensor(wanted), tensor(counts), picture)
-    ours = stroke_rnn.fit(axes, wanted, counts, condition["picture"], 20, config.fit_rate)
+    ours = stroke_fitting.fit(axes, wanted, counts, condition["picture"], 20, config.fit_rate)
     assert float(abs(ours - wanted).max()) > 1
     np.testing.assert_allclose(fitted, ours, atol=0.05)
 

@@ -330,7 +330,7 @@ def test_candidates_of_bad_input(run, tmp_path):
 def trained(monkeypatch):
     """What `loop.train` was asked to do; nothing is trained, and tasks hold their name and
     configuration only."""
-    from transfer.stages import autoencoders, density, strokes
+    from transfer.stages import autoencoders, decoders, density
     from transfer.training import loop
 
     asked = []
@@ -340,7 +340,7 @@ def trained(monkeypatch):
     )
     monkeypatch.setattr(density, "mdn_task", lambda config, corpus, runs, seed: task("mdn", config))
     monkeypatch.setattr(
-        strokes, "decoder_task", lambda config, corpus, runs, seed: task("sketch_rnn", config)
+        decoders, "decoder_task", lambda config, corpus, runs, seed: task("sketch_rnn", config)
     )
     monkeypatch.setattr(
         loop,

@@ -1050,7 +1050,7 @@ def make_run() -> list[bytes]:
 def run_run(content: bytes, folder: Path) -> None:
     config, _, metrics = content.partition(b"\0")
     file(folder, "config.json", config)
-    lines = metrics._Metrics(file(folder, "metrics.jsonl", metrics), 2)
+    lines = metrics.MetricsFile(file(folder, "metrics.jsonl", metrics), 2)
     check(
         all(
             isinstance(json.loads(line), dict)
@@ -1068,7 +1068,7 @@ def run_run(content: bytes, folder: Path) -> None:
         "seed": 0,
         "data": {"sources": {"a": {"sha256": "0" * 64}}},
     }
-    checkpoints._claim(folder, json.loads(json.dumps(described)))
+    checkpoints.claim(folder, json.loads(json.dumps(described)))
 
 
 # The server

@@ -7,7 +7,9 @@ from flax import nnx
 from transfer.evaluation import distribution
 from transfer.evaluation.stroke_quality import derangement
 from transfer.models import sketch_rnn, stroke_rnn
-from transfer.stages.strokes import Decoder, stroke_arrays, stroke_codes
+from transfer.models.stroke_forms import Axes
+from transfer.stages.point_decoder import PointDecoder, stroke_arrays
+from transfer.stages.stroke_decoder import StrokeDecoder, stroke_codes
 
 
 @pytest.fixture
@@ -16,7 +18,7 @@ def with_decoder(cases):
     config = sketch_rnn.SketchRNNConfig(units=8, mixtures=2)
     graph, state = nnx.split(sketch_rnn.SketchRNN(config, nnx.Rngs(0)))
     object.__setattr__(
-        cases, "model", types.SimpleNamespace(decoder=Decoder(config, graph, state, None))
+        cases, "model", types.SimpleNamespace(decoder=PointDecoder(config, graph, state))
     )
     return cases
 
@@ -40,9 +42,9 @@ def test_stroke_nll_of_a_decoder_of_whole_strokes(cases):
     config = stroke_rnn.StrokeRNNConfig.tiny()
     graph, state = nnx.split(stroke_rnn.StrokeRNN(config, nnx.Rngs(0)))
     strokes, count = stroke_codes(cases.corpus, cases.glyphs, config)
-    axes = stroke_rnn.Axes.of(np.concatenate([s[:n] for s, n in zip(strokes, count)]))
+    axes = Axes.of(np.concatenate([s[:n] for s, n in zip(strokes, count)]))
     object.__setattr__(
-        cases, "model", types.SimpleNamespace(decoder=Decoder(config, graph, state, axes))
+        cases, "model", types.SimpleNamespace(decoder=StrokeDecoder(config, graph, state, axes))
     )
     swapped = distribution.stroke_nll(cases, np.array([1, 0, 3, 2]))
     condition = {"z": cases.results[1].z_new[None], "picture": cases.results[1].pixels[None]}

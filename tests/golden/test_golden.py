@@ -34,8 +34,8 @@ from transfer.inference.pipeline import PRETRAINED
 from transfer.models.mdn import MDNConfig
 from transfer.models.vae import VAEConfig
 from transfer.stages.autoencoders import vae_task
+from transfer.stages.decoders import decoder_preset, decoder_task
 from transfer.stages.density import mdn_task
-from transfer.stages.strokes import decoder_preset, decoder_task
 from transfer.training import weights
 
 ROOT = Path(__file__).parents[2]
@@ -265,7 +265,7 @@ def sample():
 
 def keep(task, folder: Path) -> None:
     """The weights file of a task before its first step."""
-    params = task.settle(jax.jit(task.init)(jax.random.key(1)))
+    params = task.finalize(jax.jit(task.init)(jax.random.key(1)))
     weights.save(
         folder / f"{task.name}.safetensors",
         params,

@@ -166,7 +166,8 @@ def foreign() -> list[np.ndarray]:
 def test_shipped_rule_tells_letters_and_noise_from_kanji():
     if not weights.exists(PRETRAINED, FILE):
         pytest.skip(
-            "no acceptance.safetensors beside the shipped weights: run experiments/fit_acceptance.py --data DIR"
+            "no acceptance.safetensors beside the shipped weights: "
+            "run experiments/fit_acceptance.py --data DIR"
         )
     model = KuzushijiTransfer.load()
     assert model.acceptance.arrays, (

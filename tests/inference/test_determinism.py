@@ -79,8 +79,10 @@ import jax, numpy as np
 from transfer import KuzushijiTransfer
 from transfer.inference.images import load_image
 digest = hashlib.sha256()
-for result in KuzushijiTransfer.load().transfer(np.stack([load_image(path) for path in sys.argv[1:]]), samples=3):
-    for stroke in [stroke for drawing in result.strokes for stroke in drawing] + [result.pixels, result.scores]:
+images = np.stack([load_image(path) for path in sys.argv[1:]])
+for result in KuzushijiTransfer.load().transfer(images, samples=3):
+    strokes = [stroke for drawing in result.strokes for stroke in drawing]
+    for stroke in strokes + [result.pixels, result.scores]:
         digest.update(stroke.tobytes())
 print(jax.device_count(), digest.hexdigest())
 """

@@ -12,10 +12,10 @@ from lxml import etree
 
 from transfer import KuzushijiTransfer
 from transfer.inference.images import load_image
-from transfer.inference.pipeline import same_points
 from transfer.models import sketch_rnn
-from transfer.models.stroke_rnn import likeness
-from transfer.stages import strokes
+from transfer.models.stroke_forms import likeness
+from transfer.stages import decoders
+from transfer.stages.point_decoder import same_points
 from transfer.training import weights
 from transfer.training.weights import WeightsError
 
@@ -184,7 +184,7 @@ def test_a_paper_decoder_of_an_earlier_version_draws(model, images, tmp_path):
         {"config": dataclasses.asdict(config) | off},
     )
     other = copy.copy(model)
-    other.decoder = strokes.load_decoder(tmp_path)
+    other.decoder = decoders.load_decoder(tmp_path)
     for result in other.transfer(images[:2], samples=3):
         assert (
             len(result.strokes) == 3

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from transfer.models import convolution, vae
+from transfer.models import vae
+from transfer.models.layers import convolution
 
 
 def both(layer, function, x):

@@ -75,8 +75,8 @@ def anchored_by_hand(model, z_old, seen=SEEN) -> np.ndarray:
         similar = special.log_softmax(logits, 1)
         classified = special.log_softmax(np.asarray(z_old, np.float64) @ kernel + bias, 1)
         a, b = np.asarray(model.exponents[...], np.float64)
-        told = np.asarray(model.told[...]) > 0
-        logits = np.where(told, a * similar + b * classified, (a + b) * similar)
+        known = np.asarray(model.known[...]) > 0
+        logits = np.where(known, a * similar + b * classified, (a + b) * similar)
     return logits + np.where(seen, 0, model.config.unseen)
 
 
@@ -342,7 +342,7 @@ def with_classifier():
     model, random = build("anchored", direct=True), np.random.default_rng(11)
     model.direct.kernel[...] = jnp.asarray(random.normal(0, 1, (2, 5)), jnp.float32)
     model.direct.bias[...] = jnp.asarray(random.normal(0, 1, 5), jnp.float32)
-    model.told[...], model.exponents[...] = (
+    model.known[...], model.exponents[...] = (
         jnp.array([1.0, 0.0, 1.0, 1.0, 0.0]),
         jnp.array([0.3, 0.9]),
     )

@@ -13,7 +13,7 @@ from scipy import special, stats
 
 from transfer.data.strokes import to_stroke3
 from transfer.models import sketch_rnn
-from transfer.models.recurrent import lstm
+from transfer.models.layers.recurrent import lstm
 from transfer.models.sketch_rnn import BOX, END
 
 BIVARIATE = sketch_rnn.SketchRNNConfig(latent=3, units=8, mixtures=3, longest=14, scale=10.0)

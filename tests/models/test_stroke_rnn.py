@@ -9,8 +9,9 @@ import pytest
 from flax import nnx
 from scipy import special, stats
 
-from transfer.models import stroke_rnn
-from transfer.models.stroke_rnn import Axes, StrokeRNN, StrokeRNNConfig
+from transfer.models import stroke_fitting, stroke_forms, stroke_rnn, stroke_sampling
+from transfer.models.stroke_forms import Axes
+from transfer.models.stroke_rnn import StrokeRNN, StrokeRNNConfig
 
 TINY = StrokeRNNConfig(
     stroke_points=4,
@@ -105,7 +106,7 @@ def test_codes_are_drawn_from_the_mixture_at_its_temperature(tiny, temperature):
     )
     given = tuple(jnp.asarray(a, jnp.float32) for a in (weights, means, log_scales))
     codes = np.asarray(
-        jax.vmap(lambda key: stroke_rnn.sample(given, key, temperature))(
+        jax.vmap(lambda key: stroke_sampling.sample(given, key, temperature))(
             jax.random.split(jax.random.key(5), 4000)
         )
     )
@@ -198,7 +199,7 @@ def _masked(model, axes, strokes, on, condition):
         stroke_rnn.log_prob = original
 
 
-def test_noise_changes_what_is_told_and_never_the_target(tiny):
+def test_noise_changes_the_conditioning_and_never_the_target(tiny):
     noisy = nll(tiny, key=jax.random.key(0))
     assert (abs(noisy - nll(tiny)) > 1e-4).sum() >= 3
     # A drawing of one stroke has nothing before it.
@@ -208,31 +209,31 @@ def test_noise_changes_what_is_told_and_never_the_target(tiny):
 def test_ink_is_length_times_width():
     line = jnp.asarray([[[20.0, 30.0], [60.0, 30.0], [60.0, 70.0]]])
     cell = (109 / 16) ** 2
-    assert float(stroke_rnn.ink_of(line).sum() * cell) == pytest.approx(
-        80 * stroke_rnn.INK_WIDTH, rel=1e-3
+    assert float(stroke_forms.ink_of(line).sum() * cell) == pytest.approx(
+        80 * stroke_forms.INK_WIDTH, rel=1e-3
     )
-    assert float(stroke_rnn.ink_of(jnp.zeros((1, 4, 2))).sum()) < 1e-4
+    assert float(stroke_forms.ink_of(jnp.zeros((1, 4, 2))).sum()) < 1e-4
 
 
 def test_coarse_picture_is_the_mean_of_blocks():
     picture = np.random.default_rng(0).random((2, 64, 64)).astype(np.float32)
     np.testing.assert_allclose(
-        stroke_rnn.coarse_picture(jnp.asarray(picture))[1, 3, 5],
+        stroke_forms.coarse_picture(jnp.asarray(picture))[1, 3, 5],
         picture[1, 12:16, 20:24].mean(),
         rtol=1e-5,
     )
     np.testing.assert_allclose(
-        stroke_rnn.coarse_picture(jnp.asarray(picture), 32)[1, 3, 5],
+        stroke_forms.coarse_picture(jnp.asarray(picture), 32)[1, 3, 5],
         picture[1, 6:8, 10:12].mean(),
         rtol=1e-5,
     )
 
 
-def test_every_step_is_told_how_many_strokes_are_left():
-    told = np.asarray(stroke_rnn.strokes_left(jnp.array([[12, 4, 3], [2, 1, 0]])))
-    np.testing.assert_allclose(told[..., 0], [[1.2, 0.4, 0.3], [0.2, 0.1, 0.0]], rtol=1e-6)
+def test_every_step_knows_how_many_strokes_are_left():
+    left = np.asarray(stroke_rnn.strokes_left(jnp.array([[12, 4, 3], [2, 1, 0]])))
+    np.testing.assert_allclose(left[..., 0], [[1.2, 0.4, 0.3], [0.2, 0.1, 0.0]], rtol=1e-6)
     np.testing.assert_array_equal(
-        told[..., 1:], np.array([[12, 4, 3], [2, 1, 0]])[..., None] == np.arange(4)
+        left[..., 1:], np.array([[12, 4, 3], [2, 1, 0]])[..., None] == np.arange(4)
     )
 
 
@@ -249,16 +250,16 @@ def test_the_plan_is_learned_by_its_likelihood(tiny):
 def test_likeness_is_1_for_the_same_ink_and_0_without_common_ink():
     drawing = jnp.asarray([[[[20.0, 20.0], [20.0, 90.0]], [[20.0, 50.0], [90.0, 50.0]]]])
     page = (
-        np.minimum(np.asarray(stroke_rnn.ink_of(drawing, samples=22, grid=32)).sum(1), 1)
+        np.minimum(np.asarray(stroke_forms.ink_of(drawing, samples=22, grid=32)).sum(1), 1)
         .reshape(1, 32, 32)
         .repeat(2, 1)
         .repeat(2, 2)
     )
-    assert float(stroke_rnn.likeness(drawing, jnp.asarray(page))[0]) == pytest.approx(1, abs=1e-3)
+    assert float(stroke_forms.likeness(drawing, jnp.asarray(page))[0]) == pytest.approx(1, abs=1e-3)
     assert (
-        float(stroke_rnn.likeness(drawing, jnp.asarray(page[:, :, ::-1] * (page == 0)))[0]) < 0.35
+        float(stroke_forms.likeness(drawing, jnp.asarray(page[:, :, ::-1] * (page == 0)))[0]) < 0.35
     )
-    assert np.isfinite(stroke_rnn.likeness(drawing * 0, jnp.zeros((1, 64, 64)))).all()
+    assert np.isfinite(stroke_forms.likeness(drawing * 0, jnp.zeros((1, 64, 64)))).all()
 
 
 def draw(tiny, index, temperature=0.5, seed=0):
@@ -267,7 +268,7 @@ def draw(tiny, index, temperature=0.5, seed=0):
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(jnp.asarray(index))
     return [
         np.asarray(a)
-        for a in stroke_rnn.draw(
+        for a in stroke_sampling.draw(
             graph,
             state,
             axes,
@@ -303,28 +304,30 @@ def test_as_many_strokes_are_written_as_the_plan_reads_off_z(tiny):
     plan["plan_out"]["kernel"] = plan["plan_out"]["kernel"].at[0, 7].set(9.0).at[1, 2].set(9.0)
     z = condition["z"].copy()
     z[:, 0] = [0.5, -1.0, 0.0, -0.1]
-    told = (graph, params | plan, *rest, condition | {"z": z})
-    np.testing.assert_array_equal(stroke_rnn.planned(graph, params | plan, z), [7, 2, 0, 2])
-    strokes, count, *_ = draw(told, [0, 1, 2, 3])
+    planned = (graph, params | plan, *rest, condition | {"z": z})
+    np.testing.assert_array_equal(stroke_sampling.planned(graph, params | plan, z), [7, 2, 0, 2])
+    strokes, count, *_ = draw(planned, [0, 1, 2, 3])
     assert count.tolist() == [5, 2, 1, 2]
     assert [(s != 0).any((1, 2)).sum() for s in strokes] == [5, 2, 1, 2]
 
 
-def test_of_several_ways_the_one_most_like_the_picture_is_kept(tiny):
-    """The first of four ways is what one way alone draws: each more can only better the likeness,
+def test_of_several_attempts_the_one_most_like_the_picture_is_kept(tiny):
+    """The first of four attempts is what one alone draws: each more can only better the likeness,
     and for some drawing does."""
     alike = []
-    for ways in (1, 2, 4, 8):
+    for attempts in (1, 2, 4, 8):
         graph, _ = nnx.split(
-            nnx.eval_shape(lambda: StrokeRNN(dataclasses.replace(TINY, ways=ways), nnx.Rngs(0)))
+            nnx.eval_shape(
+                lambda: StrokeRNN(dataclasses.replace(TINY, attempts=attempts), nnx.Rngs(0))
+            )
         )
-        strokes, *_, told = draw((graph, *tiny[1:]), [0, 1, 2, 3], temperature=1.0)
+        strokes, *_, found = draw((graph, *tiny[1:]), [0, 1, 2, 3], temperature=1.0)
         np.testing.assert_allclose(
-            stroke_rnn.likeness(jnp.asarray(strokes), jnp.asarray(tiny[5]["picture"])),
-            told,
+            stroke_forms.likeness(jnp.asarray(strokes), jnp.asarray(tiny[5]["picture"])),
+            found,
             atol=1e-5,
         )
-        alike.append(told)
+        alike.append(found)
     gain = np.diff(alike, axis=0)
     assert (gain > -1e-5).all() and (gain.sum(0) > 1e-3).any()
 
@@ -374,7 +377,7 @@ def test_it_learns_to_write_what_z_says(tiny):
     state = optimizer.init(params)
     for number in range(600):
         params, state = step(params, state, jax.random.key(number))
-    drawn, many, *_ = stroke_rnn.draw(
+    drawn, many, *_ = stroke_sampling.draw(
         graph, params, axes, condition, jax.random.split(jax.random.key(0), 2), jnp.float32(0.01)
     )
     np.testing.assert_array_equal(many, count)
@@ -389,7 +392,7 @@ def page_of_strokes(strokes):
     """The picture (B, 64, 64) of strokes (B, T, P, 2): their ink on the page, doubled in size."""
     return jnp.minimum(
         jnp.repeat(
-            jnp.repeat(stroke_rnn.ink_of(strokes, 8, 32).sum(1).reshape(-1, 32, 32), 2, 1), 2, 2
+            jnp.repeat(stroke_forms.ink_of(strokes, 8, 32).sum(1).reshape(-1, 32, 32), 2, 1), 2, 2
         ),
         1.0,
     )
@@ -409,10 +412,10 @@ def test_gradient_of_the_misfit_is_the_differentiated_one():
     there = (np.arange(4) < count[:, None])[..., None]
     codes, page = (
         axes.encode(jnp.asarray(strokes)),
-        stroke_rnn.page_of(page_of_strokes(jnp.asarray(strokes[::-1].copy()))),
+        stroke_fitting.page_of(page_of_strokes(jnp.asarray(strokes[::-1].copy()))),
     )
-    wanted = jax.jit(jax.grad(lambda c: stroke_rnn.misfit(axes, c, there, page).sum()))(codes)
-    got = jax.jit(stroke_rnn.misfit_gradient)(axes, codes, there, page)
+    wanted = jax.jit(jax.grad(lambda c: stroke_fitting.misfit(axes, c, there, page).sum()))(codes)
+    got = jax.jit(stroke_fitting.misfit_gradient)(axes, codes, there, page)
     assert np.abs(wanted)[there[..., 0]].min() > 0 or np.abs(wanted).max() > 0
     np.testing.assert_allclose(
         np.where(there, got, 0), wanted, rtol=1e-3, atol=1e-5 * float(np.abs(wanted).max())
@@ -426,23 +429,23 @@ def test_a_displaced_drawing_is_fitted_to_its_picture():
     picture = page_of_strokes(jnp.asarray(true))
     random = np.random.default_rng(1)
     displaced = np.float32(strokes + random.normal(0, 4, (3, 4, 1, 2))) * there[..., None, None]
-    fitted = np.asarray(stroke_rnn.fit(axes, jnp.asarray(displaced), count, picture, 40, 0.2))
+    fitted = np.asarray(stroke_fitting.fit(axes, jnp.asarray(displaced), count, picture, 40, 0.2))
     off = lambda s: np.sqrt(((s - true) ** 2).sum(-1)).mean(-1)[there]
     assert off(fitted).mean() < 0.4 * off(displaced).mean()
     assert (fitted[~there] == 0).all()
     before, after = (
-        np.asarray(stroke_rnn.likeness(jnp.asarray(s), picture)) for s in (displaced, fitted)
+        np.asarray(stroke_forms.likeness(jnp.asarray(s), picture)) for s in (displaced, fitted)
     )
     assert (after > before).all() and after.mean() > 0.95
     # No ink at all, or a page full of it: finite.
     for value in (0.0, 1.0):
         assert np.isfinite(
-            stroke_rnn.fit(
+            stroke_fitting.fit(
                 axes, jnp.asarray(displaced), count, jnp.full((3, 64, 64), value), 5, 0.2
             )
         ).all()
     # What becomes of a drawing does not depend on its neighbours.
-    alone = stroke_rnn.fit(axes, jnp.asarray(displaced[1:2]), count[1:2], picture[1:2], 40, 0.2)
+    alone = stroke_fitting.fit(axes, jnp.asarray(displaced[1:2]), count[1:2], picture[1:2], 40, 0.2)
     np.testing.assert_allclose(alone[0], fitted[1], atol=0.01)
 
 
@@ -455,13 +458,15 @@ def pushed(monkeypatch):
 
     def fitted(force, steps: int, rate: float) -> float:
         monkeypatch.setattr(
-            stroke_rnn,
+            stroke_fitting,
             "misfit_gradient",
             lambda axes, codes, there, page: (
                 -direction * force((codes - 50.0) @ direction)[..., None]
             ),
         )
-        found = stroke_rnn.fit(axes, strokes, jnp.array([1]), jnp.zeros((1, 64, 64)), steps, rate)
+        found = stroke_fitting.fit(
+            axes, strokes, jnp.array([1]), jnp.zeros((1, 64, 64)), steps, rate
+        )
         moved = np.asarray(found - strokes).reshape(8)
         np.testing.assert_allclose(
             moved, moved @ np.asarray(direction) * np.asarray(direction), atol=1e-4

@@ -10,7 +10,8 @@ import pytest
 from flax import nnx
 from scipy import integrate, special, stats
 
-from transfer.models import augment, vae
+from transfer.models import augment, losses, paper_vae, vae
+from transfer.models.layers import convolution
 
 TINY = vae.VAEConfig(
     latent=6,
@@ -183,7 +184,7 @@ def test_cross_entropy_among_the_classes_that_take_part(smoothing):
     allowed = random.random((4, 6)) < 0.6
     allowed[np.arange(4), labels] = True
     value, gradient = jax.value_and_grad(
-        lambda s: vae.cross_entropy(jnp.where(allowed, s, -jnp.inf), labels, smoothing).sum()
+        lambda s: losses.cross_entropy(jnp.where(allowed, s, -jnp.inf), labels, smoothing).sum()
     )(jnp.asarray(scores))
     wanted = 0.0
     for row, label, mask in zip(scores, labels, allowed):
@@ -253,7 +254,7 @@ def test_paper_network_has_the_published_layers_and_nothing_else():
 
 
 def test_paper_decoders_dense_layer_is_linear_and_its_convolutions_rectified():
-    graph, state = nnx.split(nnx.eval_shape(lambda: vae.PaperDecoder(2, nnx.Rngs(0))))
+    graph, state = nnx.split(nnx.eval_shape(lambda: paper_vae.PaperDecoder(2, nnx.Rngs(0))))
     run = jax.jit(lambda params: nnx.merge(graph, params)(jnp.zeros((1, 2))))
 
     def decoded(kernels, last_bias):
@@ -368,13 +369,13 @@ def test_gradients_are_finite_differences(tiny, images):
 
 
 @pytest.mark.parametrize("norm", ["layer", "batch"])
-def test_settled_weights_say_what_the_batch_statistics_said(tiny, images, norm):
+def test_finalized_weights_say_what_the_batch_statistics_said(tiny, images, norm):
     model = nnx.merge(*tiny) if norm == "layer" else batch_normalised()
     by_batch = model.encode(images, "batch")
     plain = model.encode(images)
-    model = vae.settle(model, images)
-    settled = model.encode(images)
-    for got, wanted, other in zip(settled, by_batch, plain):
+    model = vae.finalize(model, images)
+    finalized = model.encode(images)
+    for got, wanted, other in zip(finalized, by_batch, plain):
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-3)
         assert np.abs(np.asarray(wanted) - np.asarray(other)).max() > 0.1
     # What was measured is kept: an image alone gives what it gave among the others.
@@ -408,7 +409,9 @@ def test_batch_normalisation_in_the_encoder_is_its_formula(images):
     """Each channel over batch and page, by hand through the first layers; with kept statistics the
     kept numbers instead."""
     encoder = batch_normalised().encoder
-    x = np.asarray(encoder.stem(vae.space_to_depth(images[..., None], encoder.patch)), np.float64)
+    x = np.asarray(
+        encoder.stem(convolution.space_to_depth(images[..., None], encoder.patch)), np.float64
+    )
     for statistics, mean, variance in (
         ("batch", x.mean((0, 1, 2)), x.var((0, 1, 2))),
         ("kept", 0.0, 1.0),

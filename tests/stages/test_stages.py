@@ -18,7 +18,7 @@ from transfer.models import mdn, vae
 from transfer.models.mdn import MDNConfig
 from transfer.models.sketch_rnn import SketchRNNConfig
 from transfer.models.vae import VAEConfig
-from transfer.stages import autoencoders, density, encoding, strokes
+from transfer.stages import autoencoders, density, drawings, encoding, point_decoder
 from transfer.training import loop, weights
 from transfer.training.errors import TrainingError
 
@@ -142,13 +142,13 @@ def test_predicted_views_are_of_an_image_of_the_kanji_or_of_its_own_glyph(encode
     given = corpus()
     forms = encoding.modern_forms(None, given, False)
     # A density that is sure: z_new = 1000 + z_old.
-    monkeypatch.setattr(strokes.mdn, "sample", lambda model, z, *_: 1000 + z)
+    monkeypatch.setattr(point_decoder.mdn, "sample", lambda model, z, *_: 1000 + z)
     monkeypatch.setattr(
-        strokes.nnx,
+        point_decoder.nnx,
         "merge",
         lambda graph, params: SimpleNamespace(config=SimpleNamespace(temperature=1.0)),
     )
-    z = strokes.predicted_views(
+    z = point_decoder.predicted_views(
         None, given, forms, (None, {}, None, None, None), jax.random.split(jax.random.key(0), 8)
     )
     assert z.shape == (3, 8, 1)
@@ -161,7 +161,7 @@ def test_predicted_views_are_of_an_image_of_the_kanji_or_of_its_own_glyph(encode
 
 def test_stroke_arrays_are_padded_stroke_3():
     given = corpus()
-    fit = lambda longest: strokes.stroke_arrays(
+    fit = lambda longest: point_decoder.stroke_arrays(
         given, np.array([0, 2]), SketchRNNConfig(longest=longest)
     )
     rows, count = fit(7)
@@ -189,7 +189,7 @@ def test_strokes_are_simplified_as_the_decoder_asks():
     )
     given = dataclasses.replace(given, new=new)
     for epsilon, points in ((0.25, 4), (0.6, 3)):
-        rows, count = strokes.stroke_arrays(
+        rows, count = point_decoder.stroke_arrays(
             given, np.array([0, 1]), SketchRNNConfig(longest=9, simplify=epsilon)
         )
         assert count.tolist() == [points] * 2
@@ -206,7 +206,7 @@ def test_classifier_rows_stand_at_their_kanji_and_say_which_are_missing():
         "classifier": {"kernel": np.arange(6.0).reshape(2, 3), "bias": np.array([0.1, 0.2, 0.3])}
     }
     rows = density.classifier_rows(old, np.array([10, 30, 50]), np.array([10, 20, 30]))
-    assert rows["told"].tolist() == [1, 0, 1]
+    assert rows["known"].tolist() == [1, 0, 1]
     np.testing.assert_allclose(rows["direct"]["kernel"], [[0, 0, 1], [3, 0, 4]])
     np.testing.assert_allclose(rows["direct"]["bias"][[0, 2]], [0.1, 0.2])
     with pytest.raises(TrainingError, match="--recognition"):
@@ -307,19 +307,19 @@ def test_what_is_measured_on_val_was_fitted_on_its_other_half(folder, monkeypatc
     place, given = folder
     task, fits = density.mdn_task(SMALL, given, place), []
 
-    def fit(similar, direct, told, prior, label):
+    def fit(similar, direct, known, prior, label):
         fits.append(label)
         return np.float32([1.0, 0.0] if len(fits) % 2 else [0.0, 1.0])
 
     monkeypatch.setattr(density, "fit_exponents", fit)
     params = task.init(jax.random.key(0))
-    settled = task.settle(params)
+    finalized = task.finalize(params)
     assert (
         len(fits) == 1
         and len(fits[0]) == 24
-        and np.asarray(settled["mdn"]["exponents"]).tolist() == [1.0, 0.0]
+        and np.asarray(finalized["mdn"]["exponents"]).tolist() == [1.0, 0.0]
     )
-    measured = task.evaluate(settled)
+    measured = task.evaluate(finalized)
     halves = encoding.two_halves(24)
     assert sorted(np.concatenate(halves)) == list(range(24)) and len(halves[0]) == 12
     assert [label.tolist() for label in fits[1:]] == [
@@ -327,9 +327,9 @@ def test_what_is_measured_on_val_was_fitted_on_its_other_half(folder, monkeypatc
     ]
     # By similarity alone for the second half, by the classifier alone for the first.
     monkeypatch.setattr(density, "fit_exponents", lambda *_: np.float32([1.0, 0.0]))
-    similar = task.evaluate(settled)
+    similar = task.evaluate(finalized)
     monkeypatch.setattr(density, "fit_exponents", lambda *_: np.float32([0.0, 1.0]))
-    direct = task.evaluate(settled)
+    direct = task.evaluate(finalized)
     low, high = sorted((similar["nll_per_dimension"], direct["nll_per_dimension"]))
     assert low < measured["nll_per_dimension"] < high
 
@@ -340,14 +340,14 @@ def test_a_corpus_without_val_images_trains_all_the_same(folder, tmp_path):
         given, old=dataclasses.replace(given.old, split=np.zeros_like(given.old.split))
     )
     task = density.mdn_task(SMALL, given, place)
-    params = task.settle(task.init(jax.random.key(0)))
+    params = task.finalize(task.init(jax.random.key(0)))
     assert np.asarray(params["mdn"]["exponents"]).tolist() == pytest.approx(density.EXPONENTS)
     assert task.evaluate(params) == {} and task.export(params)["calibration"].tolist() == [1.0]
     loop.train(
         dataclasses.replace(task, config=dataclasses.replace(SMALL, steps=1)), tmp_path / "mdn"
     )
     forms = encoding.modern_forms(place, given, False)
-    held = strokes.held_out_drawings(
+    held = drawings.held_out_drawings(
         given, place, forms, encoding.load_mdn(tmp_path), None, lambda glyphs: (glyphs, glyphs)
     )
     assert list(held) == ["gallery"]
@@ -458,6 +458,6 @@ def test_the_classifiers_exponent_is_the_one_that_grows_where_the_classifier_is_
         with_brush_fonts(),
         smallest_vaes,
     )
-    settled = task.settle(jax.jit(task.init)(jax.random.key(3)))
-    similar, direct = settled["mdn"]["exponents"]
+    finalized = task.finalize(jax.jit(task.init)(jax.random.key(3)))
+    similar, direct = finalized["mdn"]["exponents"]
     assert direct > 0.5 > similar

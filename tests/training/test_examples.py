@@ -130,7 +130,7 @@ def test_kana_join_the_images_of_books_where_they_are_asked_for(monkeypatch):
     )
 
 
-def test_books_say_nothing_about_classes_without_images_of_books_and_no_image_about_another_form_of_its_character():
+def test_books_say_nothing_about_classes_without_books_nor_an_image_about_its_other_forms():
     pool = examples.pool(given(), np.array([0, 1, 2, 4]), POINTS, 0.0, 0.25, 0.2)  # 一 三 二 国 國
     index = jnp.array([0, 3, 4, 7])
     label = jnp.array([0, 3, 2, 4])

@@ -15,7 +15,7 @@ from transfer.models.mdn import MDNConfig
 from transfer.models.sketch_rnn import SketchRNNConfig
 from transfer.models.stroke_rnn import StrokeRNNConfig
 from transfer.models.vae import VAEConfig
-from transfer.stages import autoencoders, density, strokes
+from transfer.stages import autoencoders, decoders, density
 from transfer.training import loop, options
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ def script(monkeypatch):
         autoencoders, "vae_task", lambda config, corpus, domain: task(f"vae_{domain}")(config)
     )
     monkeypatch.setattr(density, "mdn_task", task("mdn"))
-    monkeypatch.setattr(strokes, "decoder_task", task("sketch_rnn"))
+    monkeypatch.setattr(decoders, "decoder_task", task("sketch_rnn"))
     monkeypatch.setattr(judges, "recogniser_task", task("recogniser"))
     monkeypatch.setattr(judges, "baseline_task", task("baseline"))
     monkeypatch.setattr(loop, "train", lambda *_: None)

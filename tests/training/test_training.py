@@ -413,7 +413,8 @@ def test_a_busy_process_is_ended_and_goes_on_from_its_checkpoint(tmp_path, unbro
     """As while XLA compiles, when Python runs no handlers."""
     folder = tmp_path / "run"
     program = (
-        "import sys, time\nfrom pathlib import Path\nsys.path.insert(0, str(Path(sys.argv[1]).parent))\nimport test_training as t\n"
+        "import sys, time\nfrom pathlib import Path\n"
+        "sys.path.insert(0, str(Path(sys.argv[1]).parent))\nimport test_training as t\n"
         "busy = lambda: (print('busy', flush=True), time.sleep(100))\n"
         "t.train(t.stopped_at(9, busy), Path(sys.argv[2]), checkpoint_seconds=-1)"
     )
@@ -464,6 +465,49 @@ def test_a_run_folder_with_retired_settings_goes_on_where_they_were_off(tmp_path
         train(quadratic(Config(steps=3)), tmp_path / "run")
 
 
+def two_parameters(name: str, variant) -> Task:
+    """A task whose first parameter has a name that sorts before or after the other's."""
+
+    def loss(params, data, key, variant):
+        noise = 0.1 * jax.random.normal(key, (3,))
+        value = ((params[name] + params["bias"] - data["wanted"] - noise) ** 2).sum()
+        return value, {}
+
+    init = lambda key: {name: jax.random.normal(key, (3,)), "bias": jnp.zeros(3)}
+    return quadratic(init=init, loss=loss, evaluate=lambda params: {}, variant=variant)
+
+
+def test_a_checkpoint_with_earlier_names_goes_on(tmp_path, monkeypatch, capsys):
+    """Renamed parameters have another order, which the checkpoint's checksum goes by."""
+    monkeypatch.setattr(weights, "RENAMED_PARAMETERS", {"told": "aware"})
+    whole = train(two_parameters("aware", lambda group: 0), tmp_path / "whole").read_bytes()
+    calls = iter(range(10_000))
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(weights, "RENAMED_PARAMETERS", {})
+        crash = lambda group: raising() if next(calls) == 7 else 0
+        train(two_parameters("told", crash), tmp_path / "run", checkpoint_seconds=EACH_STEP)
+    steps = []
+    count = lambda group: steps.append(group) or 0
+    found = train(two_parameters("aware", count), tmp_path / "run").read_bytes()
+    assert found == whole and len(steps) == 53
+    assert "cannot be read" not in capsys.readouterr().err
+
+
+def test_a_run_folder_with_earlier_names_of_settings_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setitem(weights.RENAMED, "Config", {"extent": "sizes"})
+    train(quadratic(Config(steps=3)), tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    described = json.loads(path.read_text())
+    for value in ([1, 2], [1, 3]):
+        described["config"].pop("sizes", None)
+        described["config"]["extent"] = value
+        path.write_text(json.dumps(described))
+        if value == [1, 2]:
+            train(quadratic(Config(steps=3)), tmp_path / "run")
+    with pytest.raises(TrainingError, match=r"config.sizes = \[1, 3\]"):
+        train(quadratic(Config(steps=3)), tmp_path / "run")
+
+
 def test_seconds_go_on_from_where_a_run_stood(tmp_path):
     log = tmp_path / "metrics.jsonl"
     log.write_text(
@@ -476,7 +520,7 @@ def test_seconds_go_on_from_where_a_run_stood(tmp_path):
             )
         )
     )
-    metrics._Metrics(log, 2).write(step=3, loss=0.5)
+    metrics.MetricsFile(log, 2).write(step=3, loss=0.5)
     found = metrics.history(log)
     assert 500 <= found.seconds < 510 and found.held_out == {"error": 0.5}
     assert 500 <= json.loads(log.read_text().splitlines()[-1])["seconds"] < 510
@@ -690,9 +734,9 @@ def test_what_stops_one_process_stops_all(monkeypatch):
 
     monkeypatch.setattr(checkpoints.devices, "agreed", lambda *flags: [True])
     with pytest.raises(TrainingError, match="mine"):
-        checkpoints._in_all(stop)
+        checkpoints.in_all_processes(stop)
     with pytest.raises(TrainingError, match="another of the processes"):
-        checkpoints._in_all(lambda: None)
+        checkpoints.in_all_processes(lambda: None)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every folder's name is text")

@@ -246,6 +246,21 @@ def test_settings_of_one_model_are_not_retired_from_another():
     )
 
 
+def test_earlier_names_of_settings_and_parameters_are_read(tmp_path):
+    config = dataclasses.replace(StrokeRNNConfig.small(), attempts=7)
+    settings = dataclasses.asdict(config)
+    earlier = {"ways" if k == "attempts" else k: v for k, v in settings.items()}
+    assert weights.config(StrokeRNNConfig, {"config": earlier}) == config
+    with pytest.raises(weights.WeightsError, match="ways = '7', which this version does not know"):
+        weights.config(StrokeRNNConfig, {"config": settings | earlier})
+    with pytest.raises(weights.WeightsError, match="ways"):
+        weights.config(VAEConfig, {"config": {"ways": 7}})
+    path = tmp_path / "mdn.safetensors"
+    weights.save(path, {"mdn": {"told": np.ones(3, np.float32)}}, {}, DESCRIBED)
+    params, _, _ = weights.load(path)
+    assert list(params["mdn"]) == ["known"] and params["mdn"]["known"].tolist() == [1, 1, 1]
+
+
 def foreign(tensors: dict, config: str = '{"config": {}}'):
     return lambda path: save_file(
         {name: np.asarray(value) for name, value in tensors.items()},

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from transfer.models.convolution import halved
+from transfer.models.layers.convolution import halved
 
 BLOCKS = {"preact_resnet18": (2, 2, 2, 2), "preact_resnet34": (3, 4, 6, 3)}
 TORCH_INIT = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")

@@ -26,7 +26,7 @@ from transfer.baselines.networks import BLOCKS, Mix
 from transfer.baselines.order import shuffled
 from transfer.evaluation.calibration import balanced_accuracy
 from transfer.models import augment
-from transfer.system.devices import spread
+from transfer.system.devices import shard
 from transfer.training import weights
 from transfer.training.loop import Task
 
@@ -345,11 +345,11 @@ def build(config: BaselineConfig, data: Labelled, seed: int = 0) -> Task:
 
     def feed(data, number):
         if everything:
-            return spread(data)
+            return shard(data)
         index = shuffled(
             number * config.batch + jnp.arange(config.batch), len(data["images"]), seed
         )
-        return spread({"images": data["images"][index], "labels": data["labels"][index]})
+        return shard({"images": data["images"][index], "labels": data["labels"][index]})
 
     def loss_of(params, batch, key, variant):
         augment_key, mix_key, model_key = jax.random.split(key, 3)

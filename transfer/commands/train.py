@@ -133,8 +133,8 @@ def stages(preset: str, corpus, runs: Path, seed: int, steps: int | None = None)
     from transfer.models.mdn import MDNConfig
     from transfer.models.vae import VAEConfig
     from transfer.stages.autoencoders import vae_task
+    from transfer.stages.decoders import decoder_preset, decoder_task
     from transfer.stages.density import mdn_task
-    from transfer.stages.strokes import decoder_preset, decoder_task
 
     def stepped(config):
         return config if steps is None else dataclasses.replace(config, steps=steps)

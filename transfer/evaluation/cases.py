@@ -17,7 +17,7 @@ from transfer.data.corpus import Corpus
 from transfer.evaluation import cross_fitting
 from transfer.evaluation.hog import HogJudge
 from transfer.evaluation.judges import PRETRAINED, Judge, clean_images, strokes_image
-from transfer.inference.pipeline import PAGE, KuzushijiTransfer
+from transfer.inference.pipeline import CHUNK, KuzushijiTransfer
 from transfer.inference.result import Result
 from transfer.stages import encoding
 from transfer.system.errors import DataError
@@ -178,8 +178,8 @@ def gather(
     drawn = {}
     with tqdm(total=len(kept), desc="drawing", unit="image", disable=None) as bar:
         for drawer, index in parts:
-            for at in range(0, len(index), PAGE):
-                part = index[at : at + PAGE]
+            for at in range(0, len(index), CHUNK):
+                part = index[at : at + CHUNK]
                 drawn |= zip(
                     part.tolist(),
                     drawer.transfer(

@@ -18,7 +18,7 @@ from transfer.data.corpus import Corpus
 from transfer.inference.pipeline import IMAGES, KuzushijiTransfer
 from transfer.models import mdn, vae
 from transfer.stages.density import calibrate, fit_exponents
-from transfer.stages.encoding import in_batches
+from transfer.system.batches import in_batches
 from transfer.training import weights
 
 
@@ -59,7 +59,7 @@ def refitted(
     if density.config.density == "anchored" and density.config.direct:
         both = in_parts(model, mdn.opinions, z_old)
         prior = np.where(model.gallery.seen, 0.0, density.config.unseen)
-        exponents = fit_exponents(*both, np.asarray(density.told[...]), prior, label)
+        exponents = fit_exponents(*both, np.asarray(density.known[...]), prior, label)
         new.mdn_params = model.mdn_params | {"exponents": exponents}
     [scores] = in_parts(new, lambda *given: (mdn.candidate_scores(*given),), z_old)
     new.calibration = float(calibrate(scores, label)[0])

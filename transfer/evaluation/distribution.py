@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
-from flax import nnx
 
 from transfer.evaluation.calibration import auroc, bootstrap, expected_calibration_error
 from transfer.evaluation.cases import Cases, Measures
 from transfer.evaluation.stroke_quality import derangement
-from transfer.models import sketch_rnn, stroke_rnn
-from transfer.stages.strokes import stroke_arrays, stroke_codes
 
 
 def measure(cases: Cases) -> Measures:
@@ -22,7 +18,7 @@ def measure(cases: Cases) -> Measures:
     confidence, hit = confidences(cases)
     doubt = np.array([r.uncertainty.mean() for r in cases.results])
     pixel_doubt, pixel_wrong = pixels(cases)
-    unit = "point" if cases.model.decoder.axes is None else "stroke"
+    unit = cases.model.decoder.unit
     found = {
         f"NLL per {unit}": stroke_nll(cases, np.arange(len(cases.results))),
         f"NLL per {unit}, another image's z": stroke_nll(
@@ -76,31 +72,6 @@ def stroke_nll(cases: Cases, conditioned_on: np.ndarray) -> np.ndarray:
     nats: (N,), a point where the decoder writes points, a stroke's code where it writes strokes."""
     decoder = cases.model.decoder
     results = [cases.results[i] for i in conditioned_on]
-    condition = {"z": np.stack([r.z_new for r in results])}
-    points = decoder.axes is None
-    if not points:
-        condition["picture"] = np.stack([r.pixels for r in results])
-    rows, count = (stroke_arrays if points else stroke_codes)(
-        cases.corpus, cases.glyphs, decoder.config
-    )
-
-    @jax.jit
-    def nll(params, rows, count, condition):
-        model = nnx.merge(decoder.graph, params)
-        if points:
-            move, pen = sketch_rnn.negative_log_likelihood(model, rows, count, condition)
-            return (move + pen) / count
-        return (
-            stroke_rnn.negative_log_likelihood(model, decoder.axes, rows, count, condition) / count
-        )
-
-    out = []
-    for at in range(0, len(rows), 64):
-        index = np.minimum(
-            np.arange(at, at + 64), len(rows) - 1
-        )  # the last one again fills the batch
-        part = nll(
-            decoder.params, rows[index], count[index], {k: v[index] for k, v in condition.items()}
-        )
-        out.append(np.asarray(part)[: len(rows) - at])
-    return np.concatenate(out).astype(float)
+    z, pictures = np.stack([r.z_new for r in results]), np.stack([r.pixels for r in results])
+    targets, count = decoder.targets(cases.corpus, cases.glyphs)
+    return (decoder.negative_log_likelihood(targets, count, z, pictures) / count).astype(float)

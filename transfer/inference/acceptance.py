@@ -36,9 +36,12 @@ FILE = "acceptance"
 
 
 def signals(old: vae.VAE, images: jax.Array) -> dict[str, jax.Array]:
-    """What the old VAE makes of images (B, 64, 64) in [0, 1]: its pictures `old` (B, 64, 64),
-    `features` (B, F) before the posterior, and the posterior, `z_old` and `log_variance` (B,
-    64)."""
+    """What the old VAE makes of images (B, 64, 64) float32 in [0, 1], by name.
+
+    old: (B, 64, 64), its pictures.
+    features: (B, F), before the posterior.
+    z_old, log_variance: (B, 64), the posterior.
+    """
     logits, (mean, log_variance) = vae.decode_mean(old, images)
     # XLA runs the encoder once for both.
     return {
@@ -111,8 +114,11 @@ def _ink_numbers(ink: np.ndarray) -> list[float]:
 
 @dataclasses.dataclass(frozen=True)
 class Acceptance:
-    """The fitted rule. arrays: see `describe` and `familiarity`; empty where nothing was fitted.
-    sure: level of the best candidate."""
+    """The fitted rule.
+
+    arrays: see `describe` and `score`; empty where nothing was fitted.
+    sure: probability of the best candidate from which a reading is "sure".
+    """
 
     arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     sure: float = SURE
@@ -130,15 +136,19 @@ class Acceptance:
         _, arrays, described = weights.load(path)
         if described["config"].get("weights") != digest(*params):
             warnings.warn(
-                f"{path}: was fitted to other weights and is not used; run experiments/fit_acceptance.py --weights {folder}",
+                f"{path}: was fitted to other weights and is not used; "
+                f"run experiments/fit_acceptance.py --weights {folder}",
                 stacklevel=3,
             )
             return cls()
         return cls(arrays, float(described["config"]["sure"]))
 
     def save(self, path: Path, report: dict, *params) -> None:
-        """Write the file, whole or not at all. report: what was measured, kept in its metadata;
-        params: those it was fitted to."""
+        """Write the file, whole or not at all.
+
+        report: what was measured, which is kept in the file's metadata.
+        params: those that the rule was fitted to.
+        """
         described = {"config": {"sure": self.sure, "weights": digest(*params)}, "report": report}
         weights.save(path, {}, self.arrays, described, np.float16)
 
@@ -197,8 +207,9 @@ class Acceptance:
     ) -> str:
         """One of "not a kanji", "not sure" and "sure".
 
-        image: (64, 64) uint8. probability: the best candidate's. sure: the level from which it is
-        sure, None the fitted one.
+        image: (64, 64) uint8.
+        probability: the best candidate's.
+        sure: the level from which a reading is sure; None takes the fitted one.
         """
         dark = int((image >= INK).sum())
         if dark < FEWEST or dark > MOST * image.size or familiarity < FAMILIAR:
@@ -216,9 +227,13 @@ def score(network: dict, numbers: np.ndarray) -> np.ndarray:
 
 
 def digest(*params) -> str:
-    """Short checksum of parameter trees, of the beginning of every array: enough to tell two
-    trainings apart, and quick."""
+    """Short checksum of parameter trees.
+
+    It is of the beginning of every array: enough to tell two trainings apart, and quick.
+    """
     found = hashlib.sha256()
-    for leaf in jax.tree.leaves(params):
+    # Arrays go by the order of their names, those that they had when the first rules were fitted.
+    earlier = {now: old for old, now in weights.RENAMED_PARAMETERS.items()}
+    for leaf in jax.tree.leaves(weights.renamed(params, earlier)):
         found.update(np.asarray(leaf, np.float32).ravel()[:256].tobytes())
     return found.hexdigest()[:16]

@@ -26,8 +26,8 @@ CHUNK = 32
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """One source, read: image (64, 64) uint8 and a note on it (see
-    `transfer.inference.images.Reading`), or the error that says why not."""
+    """One source, read: image (64, 64) uint8 and a note on it (see `inference.images.Reading`), or
+    the error that says why not."""
 
     source: str
     image: np.ndarray | None = None
@@ -59,7 +59,8 @@ def find(names: Iterable[str | os.PathLike]) -> Iterator[str | ImageError]:
             yield from map(str, inside)
             if not inside:
                 yield ImageError(
-                    f"{name}: no pictures in this folder; give one with PNG, JPEG, TIFF, WebP, BMP or GIF files in it"
+                    f"{name}: no pictures in this folder; "
+                    "give one with PNG, JPEG, TIFF, WebP, BMP or GIF files in it"
                 )
         elif glob.has_magic(name) and not os.path.lexists(path):
             found = [p for p in sorted(glob.glob(name, recursive=True)) if not os.path.isdir(p)]

@@ -164,7 +164,8 @@ def _decode(content: bytes, name: str) -> tuple[np.ndarray, tuple[int, int], str
     heif = content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS
     if heif and not heif_can_be_read():
         raise ImageError(
-            f"{name}: HEIC needs one more package; run `pip install pillow-heif`, or save the picture as JPEG"
+            f"{name}: HEIC needs one more package; run `pip install pillow-heif`, "
+            "or save the picture as JPEG"
         )
     head = content[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith(b"<") and b"<svg" in head:
@@ -273,7 +274,8 @@ def _check_size(size: tuple[int, int], name: str, most: int = MAX_PIXELS) -> Non
 
 def _too_large(name: str, size: str = "", most: int = MAX_PIXELS) -> str:
     return (
-        f"{name}: is too large{size}: at most {most // 1_000_000} million pixels and {MAX_SIDE} a side;"
+        f"{name}: is too large{size}: at most {most // 1_000_000} million pixels "
+        f"and {MAX_SIDE} a side;"
         " crop it to one character"
     )
 
@@ -313,7 +315,8 @@ def _deep(image: Image.Image, name: str) -> np.ndarray:
             low = -np.inf
     if low < 0 or high > 65535:
         raise ImageError(
-            f"{name}: pixel values must be finite and lie in 0 to 1, or 0 to 65535; rescale the picture"
+            f"{name}: pixel values must be finite and lie in 0 to 1, or 0 to 65535; "
+            "rescale the picture"
         )
     white = 1.0 if high <= 1 else max(high, 255.0)
     image = _reduced(
@@ -352,7 +355,8 @@ def _reduced(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) 
 def _from_array(array: np.ndarray, name: str, deep: bool = False) -> np.ndarray:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 2, 3, 4)):
         raise ImageError(
-            f"{name}: an array of shape {array.shape} is no picture; give (H, W), (H, W, 3) or (H, W, 4)"
+            f"{name}: an array of shape {array.shape} is no picture; "
+            "give (H, W), (H, W, 3) or (H, W, 4)"
         )
     _check_size(array.shape[1::-1], name)
     array = np.atleast_3d(array)
@@ -362,7 +366,8 @@ def _from_array(array: np.ndarray, name: str, deep: bool = False) -> np.ndarray:
         low, high = int(array.min()), int(array.max())
         if low < 0 or high > 65535:
             raise ImageError(
-                f"{name}: pixel values from {low} to {high}; give 0 to 255 (8-bit) or 0 to 65535 (16-bit)"
+                f"{name}: pixel values from {low} to {high}; "
+                "give 0 to 255 (8-bit) or 0 to 65535 (16-bit)"
             )
         if high == 1:  # a mask
             array = array.astype(np.uint8) * 255
@@ -374,7 +379,8 @@ def _from_array(array: np.ndarray, name: str, deep: bool = False) -> np.ndarray:
     elif array.dtype.kind == "f":
         if not np.isfinite(array).all() or array.min() < 0 or array.max() > 65535:
             raise ImageError(
-                f"{name}: pixel values must be finite and lie in 0 to 1, or 0 to 255; rescale the array"
+                f"{name}: pixel values must be finite and lie in 0 to 1, or 0 to 255; "
+                "rescale the array"
             )
         high = float(array.max())
         array = array.astype(np.float32) / (1.0 if high <= 1 else max(high, 255.0))

@@ -18,22 +18,27 @@ from transfer.output.svg import drawing_to_svg
 class Result:
     """What one image became.
 
-    image: (64, 64) uint8, ink 255. strokes: drawings, the best first; each a list of (n, 2) float32
-    polylines in KanjiVG's 109x109 box, in writing order. written: the kanji that each drawing set
-    out to be. scores: (samples,) float32, higher is better. pixels: (64, 64) float32 in [0, 1], ink
-    1, the new VAE's picture of the likeliest z_new. candidates: (character, probability), ranked.
-    old_reconstruction, new_reconstruction: (64, 64) float32 in [0, 1], the old VAE's picture of
-    z_old and the new VAE's of the best candidate's glyph. z_old, z_new: (64,) float32; z_old
-    averaged over warped forms of the image where the weights ask for it. uncertainty: (64, 64)
-    float32 in [0, 0.5], the standard deviation over the pictures of the ten likeliest candidates,
-    weighted by their probabilities: where plausible readings differ; the drawings, their number and
-    the seed play no part. order: (samples,) which sample each drawing is; 0 is the one of the
-    likeliest z_new, and all there is with `samples=1`. verdict: "sure", "not sure" or "not a kanji"
-    (see `transfer.inference.acceptance`). familiarity: float in [0, 1], how much the image is like
-    the Kuzushiji kanji that were trained on, below 0.5 it is "not a kanji"; NaN where the weights
-    come without `acceptance.safetensors`. note: one line from reading the picture
-    (`transfer.inference.images.read_image`), such as that only the largest of several characters
-    was used, or "".
+    image: (64, 64) uint8, ink 255 on paper 0.
+    strokes: the drawings, the best first; each is a list of (n, 2) float32 polylines in KanjiVG's
+    109x109 box, in writing order.
+    written: the kanji that each drawing set out to be.
+    scores: (samples,) float32, of each drawing; higher is better.
+    pixels: (64, 64) float32 in [0, 1], ink 1, the new VAE's picture of the likeliest z_new.
+    candidates: (character, probability), ranked.
+    old_reconstruction: (64, 64) float32 in [0, 1], the old VAE's picture of z_old.
+    new_reconstruction: (64, 64) float32 in [0, 1], the new VAE's of the best candidate's glyph.
+    z_old: (64,) float32, averaged over warped forms of the image where the weights ask for it.
+    z_new: (64,) float32, the likeliest.
+    uncertainty: (64, 64) float32 in [0, 0.5], where plausible readings differ: the standard
+    deviation over the pictures of the ten likeliest candidates, weighted by their probabilities.
+    The drawings, their number and the seed play no part.
+    order: (samples,), which sample each drawing is; 0 is the one of the likeliest z_new, and all
+    there is with `samples=1`.
+    verdict: "sure", "not sure" or "not a kanji" (`inference.acceptance`).
+    familiarity: in [0, 1], how much the image is like the Kuzushiji kanji that were trained on; NaN
+    where the weights come without `acceptance.safetensors`.
+    note: one line from reading the picture (`inference.images.read_image`), such as that only the
+    largest of several characters was used, or "".
     """
 
     image: np.ndarray
@@ -55,12 +60,11 @@ class Result:
     def svg(
         self, i: int = 0, animate: bool = False, uncertainty: bool = False, numbers: bool = True
     ) -> str:
-        """Drawing i as SVG text in KanjiVG's structure, with the ids of the kanji that it set out
-        to be.
+        """Drawing i as SVG text in KanjiVG's structure, with the ids of its kanji.
 
-        animate: strokes appear in writing order (CSS). uncertainty: the less sure a stroke, the
-        fainter (`stroke_uncertainty`).
-        numbers: stroke numbers beside the strokes, as in KanjiVG's files.
+        animate: whether strokes appear in writing order (CSS).
+        uncertainty: whether a stroke is fainter the less sure it is (`stroke_uncertainty`).
+        numbers: whether stroke numbers stand beside the strokes, as in KanjiVG's files.
         """
         shades = doubt.opacity(self.stroke_uncertainty(i)) if uncertainty else None
         return drawing_to_svg(
@@ -72,24 +76,29 @@ class Result:
         )
 
     def heatmap(self, size: int = 256) -> np.ndarray:
-        """(size, size, 3) uint8: the predicted kanji in grey on white, and over it in colour where
-        plausible readings differ."""
+        """The predicted kanji in grey on white, (size, size, 3) uint8.
+
+        Over it lies in colour where plausible readings differ.
+        """
         return doubt.heatmap(self.pixels, self.uncertainty, size)
 
     def stroke_uncertainty(self, i: int = 0) -> np.ndarray:
-        """(strokes of drawing i,) float32 in [0, 0.5]: the mean of `uncertainty` along each
-        stroke."""
+        """The mean of `uncertainty` along each stroke of drawing i, float32 in [0, 0.5]."""
         return doubt.of_strokes(self.strokes[i], self.uncertainty)
 
     def save(
         self, path: str | os.PathLike, animate: bool = False, uncertainty: bool = False
     ) -> Path:
-        """Write it in the format of the suffix, whole or not at all; returns the path. animate,
-        uncertainty: as in `svg`.
+        """Write it in the format of the suffix, whole or not at all; returns the path.
 
-        .svg and .pdf: the best drawing; .png: a sheet of everything; .json: candidates and all
-        drawings; .ndjson: all drawings as QuickDraw has them; .npz: all arrays. Raises ValueError
-        for another suffix, OSError where it cannot be written.
+        .svg, .pdf: the best drawing.
+        .png: a sheet of everything.
+        .json: candidates and all drawings.
+        .ndjson: all drawings as QuickDraw has them.
+        .npz: all arrays.
+
+        animate, uncertainty: as in `svg`. Raises ValueError for another suffix, OSError where it
+        cannot be written.
         """
         return formats.save(self, path, animate, uncertainty)
 

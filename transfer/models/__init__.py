@@ -1,2 +1,1 @@
-"""The models, each with its configuration, its network, its loss and its sampler; they know no
-files."""
+"""The models: configuration, network, loss and sampler of each. They know no files, no corpus."""

@@ -13,13 +13,12 @@ SIZE = 64
 
 
 def to_float(images: jax.Array) -> jax.Array:
-    """(B, 64, 64) uint8 -> float32 in [0, 1], ink 1."""
+    """Images (B, 64, 64) uint8 as float32 in [0, 1], ink 1."""
     return images.astype(jnp.float32) / 255.0
 
 
 def _sample(images: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
-    """Bilinear values of (B, S, S) uint8 at pixel-centre coordinates y, x (B, S, S); paper (0)
-    outside."""
+    """Bilinear values of images (B, S, S) uint8 at pixel centres y, x (B, S, S); paper outside."""
     size = images.shape[1]
     padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1)))
     flat = padded.reshape(images.shape[0], -1)
@@ -40,10 +39,10 @@ def _sample(images: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def resize_and_place(images: jax.Array, key: jax.Array, smallest: int = 48) -> jax.Array:
-    """The authors' augmentation: each axis shrunk independently to `smallest`–64 pixels, the result
-    placed at random.
+    """The authors' augmentation: each axis is shrunk by itself, and the result placed at random.
 
-    (B, 64, 64) uint8 -> (B, 64, 64) float32.
+    images: (B, 64, 64) uint8; what comes back is float32 in [0, 1].
+    smallest: pixels that an axis is shrunk to at most.
     """
     batch = images.shape[0]
     size_key, place_key = jax.random.split(key)
@@ -62,7 +61,10 @@ def warp(
     """Random affine map, smooth displacement and stroke thickness, as writers and woodblocks vary.
 
     At strength 1: scale ±12 % an axis, shift ±3 of 64 px, rotation ±6°, shear ±0.12, displacement
-    of about 1.5 of 64 px on a 4x4 grid. (B, S, S) uint8 -> (B, S, S) float32 in [0, 1].
+    of about 1.5 of 64 px on a 4x4 grid.
+
+    images: (B, S, S) uint8; what comes back is float32 in [0, 1].
+    thickness: largest share of a pixel by which ink becomes thicker or thinner; 0 leaves it.
     """
     y, x, amount = warping(*images.shape[:2], key, strength, thickness)
     warped = _sample(images, y, x)
@@ -80,8 +82,11 @@ def warp(
 def warping(
     batch: int, size: int, key: jax.Array, strength: float, thickness: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """What `warp` does with a key: the pixels y, x (B, S, S) that it takes, and how much thicker
-    (above 0) ink becomes, (B, 1, 1)."""
+    """What `warp` does with a key.
+
+    Returns the pixels y and x that it takes, (B, S, S) each, and how much thicker ink becomes,
+    (B, 1, 1).
+    """
     unit = size / SIZE
     keys = jax.random.split(key, 6)
     uniform = lambda k, shape: jax.random.uniform(k, shape, minval=-1.0, maxval=1.0) * strength
@@ -114,8 +119,10 @@ def warping(
 
 
 def _neighbourhood(images: jax.Array, pick) -> jax.Array:
-    """`pick` (maximum or minimum) over each pixel's 3x3 neighbourhood, by shifts: XLA's windows are
-    slow on CPU."""
+    """The maximum or minimum (`pick`) over each pixel's 3x3 neighbourhood.
+
+    It is taken by shifts, as XLA's windows are slow on CPU.
+    """
     rows = jnp.pad(images, ((0, 0), (1, 1), (0, 0)), mode="edge")
     rows = pick(pick(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
     both = jnp.pad(rows, ((0, 0), (0, 0), (1, 1)), mode="edge")
@@ -123,8 +130,10 @@ def _neighbourhood(images: jax.Array, pick) -> jax.Array:
 
 
 def cutout(images: jax.Array, key: jax.Array, side: int) -> jax.Array:
-    """A square of `side` pixels around a random pixel becomes paper; what lies outside the image is
-    lost (arXiv 1708.04552). (B, H, W) float32."""
+    """A square around a random pixel of each image becomes paper (arXiv 1708.04552).
+
+    What lies outside the image is lost. images: (B, H, W) float32. side: of the square, in pixels.
+    """
     batch, height, width = images.shape
     row_key, column_key = jax.random.split(key)
     hidden = lambda key, n: (
@@ -136,8 +145,7 @@ def cutout(images: jax.Array, key: jax.Array, side: int) -> jax.Array:
 
 
 def _coarse() -> jax.Array:
-    """(C, 64, 64): matrices that reduce a row of 64 pixels to 16, 20, … 40 and enlarge it again,
-    linearly."""
+    """Matrices (C, 64, 64) that reduce a row of 64 pixels to 16, 20, … 40 and enlarge it again."""
     pixel = jnp.arange(SIZE) + 0.5
 
     def matrix(size):
@@ -155,8 +163,7 @@ def _coarse() -> jax.Array:
 
 
 def disturb(images: jax.Array, key: jax.Array) -> jax.Array:
-    """What photographs, scans and crops leave of a character: (B, 64, 64) float32 in [0, 1] -> the
-    same.
+    """What photographs, scans and crops leave of characters (B, 64, 64) float32 in [0, 1].
 
     Each image meets each of these with a chance of its own: heavier or lighter ink, an original of
     16 to 40 pixels, pale ink, ink that is missing in places, grain of the paper, a bit of a
@@ -226,10 +233,10 @@ def disturb(images: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def augment(images: jax.Array, key: jax.Array, kind: str, strength: float = 1.0) -> jax.Array:
-    """Apply the augmentation named `kind` ("paper", "photo", "warp" or "none") to (B, 64, 64)
-    uint8; float32 in [0, 1].
+    """Images (B, 64, 64) uint8 under the augmentation of a name, as float32 in [0, 1].
 
-    "photo" is "warp" and then `disturb`.
+    kind: "paper" (`resize_and_place`), "warp", "photo" ("warp" and then `disturb`) or "none".
+    strength: of `warp`.
     """
     if kind == "photo":
         warp_key, disturb_key = jax.random.split(key)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from transfer.models.vae import EPSILON, ResidualEncoder
+from transfer.models.layers.residual import EPSILON, ResidualEncoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ClassifierConfig:
     hidden: int = 256
     label_smoothing: float = 0.1
     warp: float = 1.0
-    """Strength of the image augmentation (`transfer.models.augment.warp`)."""
+    """Strength of the image augmentation (`augment.warp`)."""
     balance: float = 0.5
     """A class of n images is drawn with weight n**(1 - balance)."""
     views: int = 12
@@ -67,8 +67,8 @@ class ClassifierConfig:
 
 
 class Classifier(nnx.Module):
-    """Images (B, 64, 64) float32 in [0, 1], ink 1 -> features (B, hidden); with their statistics ->
-    logits (B, classes).
+    """Images (B, 64, 64) float32 in [0, 1], ink 1, become features (B, hidden), and these logits
+    (B, classes).
 
     Features are standardised before they are read, as batch normalisation does (arXiv 1502.03167):
     those of a young network are nearly one and the same vector, and among thousands of classes it
@@ -76,31 +76,43 @@ class Classifier(nnx.Module):
     """
 
     def __init__(self, config: ClassifierConfig, classes: int, rngs: nnx.Rngs):
-        self.encoder = ResidualEncoder(config, rngs)
+        self.encoder = ResidualEncoder(
+            config.encoder,
+            config.encoder_blocks,
+            config.hidden,
+            rngs,
+            rectified_stem=config.rectified_stem,
+        )
         self.scale = nnx.Param(jnp.ones(config.hidden))
         self.out = nnx.Linear(
             config.hidden, classes, kernel_init=nnx.initializers.normal(0.02), rngs=rngs
         )
 
     def features(self, images: jax.Array) -> jax.Array:
-        """(B, 64, 64) -> (B, hidden)."""
+        """Features (B, hidden) of images (B, 64, 64)."""
         return self.encoder.dense(self.encoder.trunk(images))
 
     def read(self, features: jax.Array, mean: jax.Array, variance: jax.Array) -> jax.Array:
-        """(B, hidden), and what to standardise with, (hidden,) each -> (B, classes)."""
+        """Logits (B, classes) of features (B, hidden).
+
+        mean, variance: (hidden,) each, which the features are standardised with.
+        """
         return self.out((features - mean) * jax.lax.rsqrt(variance + EPSILON) * self.scale[...])
 
 
 def statistics(features: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and variance (hidden,) of features (B, hidden): the batch's own in training, later a
-    large batch's of training images."""
+    """Mean and variance (hidden,) of features (B, hidden).
+
+    In training they are the batch's own, later those of a large batch of training images.
+    """
     return features.mean(0), features.var(0)
 
 
 def loss(model: Classifier, config: ClassifierConfig, images: jax.Array, labels: jax.Array):
-    """Cross-entropy with smoothed labels, mean over the batch in nats; and its parts.
+    """The cross-entropy with smoothed labels, mean over the batch in nats, and its parts.
 
-    images (B, 64, 64) float32 in [0, 1]; labels (B,) int32.
+    images: (B, 64, 64) float32 in [0, 1], ink 1.
+    labels: (B,) int32.
     """
     features = model.features(images)
     logits = model.read(features, *statistics(features))

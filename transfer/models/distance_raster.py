@@ -1,5 +1,4 @@
-"""Strokes as padded points -> grey images, on the device: batched, jittable and differentiable in
-the points.
+"""Strokes as padded points become grey images, on the device and differentiable in the points.
 
 The same picture as `transfer.data.raster.rasterise` draws: a pixel's ink is the overlap of the
 round pen with an interval of one pixel, taken across the nearest segment.
@@ -24,10 +23,13 @@ def rasterise(points: jax.Array, mask: jax.Array, size: int = 64, width: float =
     """Ink of drawings, (…, size, size) float32 in [0, 1], ink 1; `transfer.data.raster.rasterise`
     to 1/255.
 
-    points: (…, P, 2), box units (109), x right, y down. mask: (…, P - 1) bool, True where the pen
-    is down from a point to the next; a segment of no length is a dot. What is masked may hold
-    anything; a drawing without segments is blank.
-    width: of the pen, box units. Memory is a few images a drawing, whatever P. The gradient with
+    points: (…, P, 2), box units (109), x right, y down.
+    mask: (…, P - 1) bool, True where the pen is down from a point to the next. A segment of no
+    length is a dot; what is masked may hold anything; a drawing without segments is blank.
+    size: pixels a side.
+    width: of the pen, box units.
+
+    Memory is a few images a drawing, whatever P. The gradient with
     respect to the points is finite everywhere: that of the nearest segment of each pixel that an
     edge runs through, zero for all others.
     """
@@ -58,8 +60,10 @@ def rasterise(points: jax.Array, mask: jax.Array, size: int = 64, width: float =
 
 
 def _squared_distance(segments: jax.Array, size: int) -> jax.Array:
-    """Of each pixel's centre to a segment of its own, or to one (B, 1, 1, 4) for all: (B, size,
-    size), pixels²."""
+    """Squared distances (B, size, size), pixels², of pixels' centres to segments.
+
+    segments: (B, size, size, 4), each pixel's own, or (B, 1, 1, 4), one for all.
+    """
     centre = jnp.arange(size) + 0.5
     x0, y0, x1, y1 = (segments[..., i] for i in range(4))
     ux, uy = x1 - x0, y1 - y0
@@ -71,8 +75,7 @@ def _squared_distance(segments: jax.Array, size: int) -> jax.Array:
 
 
 def _nearest(segments: jax.Array, mask: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-    """Whether a drawing has any segment, (B, 1, 1) bool, and which is nearest to each pixel, (B,
-    size, size) int32."""
+    """Whether a drawing has segments, (B, 1, 1) bool, and each pixel's nearest, (B, size, size)."""
     batch, count = mask.shape
 
     def step(best, item):
@@ -90,8 +93,11 @@ def _nearest(segments: jax.Array, mask: jax.Array, size: int) -> tuple[jax.Array
 
 
 def from_stroke3(rows: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Padded stroke-3 rows (…, P, 3), box units, `count` (…) of them valid, into points and mask of
-    `rasterise`."""
+    """Points and mask, as `rasterise` takes them, of padded stroke-3 rows.
+
+    rows: (…, P, 3), box units.
+    count: (…), how many of them are valid.
+    """
     points = jnp.cumsum(rows[..., :2], -2)
     number = jnp.arange(1, rows.shape[-2])
     return points, (number < jnp.asarray(count)[..., None]) & (rows[..., :-1, 2] == 0)
@@ -100,11 +106,12 @@ def from_stroke3(rows: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Arra
 def pad(
     drawings: list[list[np.ndarray]], length: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Drawings, lists of (n, 2) polylines, n >= 1, into points (B, P, 2) float32 and mask (B, P -
-    1) bool; numpy.
+    """Points (B, P, 2) float32 and mask (B, P - 1) bool of drawings, as `rasterise` takes them.
 
-    P is `length`, else what the longest drawing needs. Raises ValueError where a drawing does not
-    fit.
+    drawings: lists of polylines (n, 2), n >= 1.
+    length: P [what the longest drawing needs].
+
+    Raises ValueError where a drawing does not fit.
     """
     drawings = [
         [np.repeat(s, 2, axis=0) if len(s) == 1 else np.asarray(s) for s in strokes]

@@ -1,17 +1,16 @@
-"""Mixture density networks P(z_new | z_old): the latent of a Kuzushiji image becomes a density over
-modern latents.
+"""Mixture density networks P(z_new | z_old): an old latent becomes a density over modern ones.
 
-Three forms behind the same four functions (`log_prob`, `sample`, `candidate_scores`, `nll`):
+Three forms stand behind the same four functions (`log_prob`, `sample`, `candidate_scores`, `loss`):
 
 - ``factorised`` (the paper's program): every latent dimension has its own 1-d mixture, so a sample
   may mix two kanji.
 - ``joint`` (the paper's text; Bishop 1994): one set of mixture weights over the whole vector, so a
   sample is one of the modes.
 - ``anchored``: a joint mixture whose components are the posteriors q(z_new | glyph) that the new
-  VAE gives the kanji of the
-  gallery. z_new given a character *is* a draw of that posterior, so only the mixture weights are
-  unknown; they are a softmax over the similarity of a query made from z_old and a key made from
-  each anchor. A kanji that has no Kuzushiji image has a key like any other, and can be chosen.
+  VAE gives the kanji of the gallery. z_new given a character *is* a draw of that posterior, so only
+  the mixture weights are unknown; they are a softmax over the similarity of a query made from z_old
+  and a key made from each anchor. A kanji that has no Kuzushiji image has a key like any other, and
+  can be chosen.
 
 All log densities are in nats, over the whole z_new unless said otherwise.
 """
@@ -25,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from transfer.models.vae import cross_entropy
+from transfer.models.losses import cross_entropy
 
 LOG_2PI = 1.8378770664093453
 
@@ -65,7 +64,7 @@ class MDNConfig:
     """Let the old VAE's own classifier of z_old have a say beside the similarities (`anchored`): a
     product of both, each raised to an exponent that is fitted on val."""
     label_smoothing: float = 0.0
-    """Share of an anchored density's target that is spread over all anchors with an image."""
+    """Share of an anchored density's target that all anchors with an image share."""
     temperature: float = 1.0
     """Divides the mixture logits when candidates are drawn; 0.25 in the paper."""
     steps: int = 2_000
@@ -185,10 +184,8 @@ class AnchoredMixture(nnx.Module):
             # Not trained here: the classifier's rows, for which anchors it has them, and both
             # exponents.
             self.direct = nnx.Linear(config.latent, anchors, rngs=rngs)
-            self.told, self.exponents = (
-                nnx.Param(jnp.zeros(anchors)),
-                nnx.Param(jnp.array([1.0, 0.0])),
-            )
+            self.known = nnx.Param(jnp.zeros(anchors))
+            self.exponents = nnx.Param(jnp.array([1.0, 0.0]))
 
     def keys(self, anchor_mean: jax.Array, keep: jax.Array | None = None) -> jax.Array:
         """Unit keys of the anchors, (G, key). keep (G,): which of them use their learned offset."""
@@ -217,8 +214,11 @@ def build(config: MDNConfig, anchors: int, rngs: nnx.Rngs) -> FreeMixture | Anch
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Gallery:
-    """The kanji that can be written: the new VAE's posterior of each glyph. mean, log_variance (G,
-    64); seen (G,) bool."""
+    """The kanji that can be written.
+
+    mean, log_variance: (G, 64), the new VAE's posterior of each glyph.
+    seen: (G,) bool, which of them have Kuzushiji images in training.
+    """
 
     mean: jax.Array
     log_variance: jax.Array
@@ -233,10 +233,11 @@ def normal_log_density(x: jax.Array, mean: jax.Array, log_scale: jax.Array) -> j
 def mixture_log_prob(
     logits: jax.Array, means: jax.Array, log_scales: jax.Array, x: jax.Array
 ) -> jax.Array:
-    """log density of x (B, D) under mixtures over axis 1, (B,).
+    """Log density of x (B, D) under mixtures over axis 1, (B,).
 
-    logits (B, K, D): one mixture a dimension, whose log densities add up. logits (B, K, 1): one
+    logits: (B, K, D) for one mixture a dimension, whose log densities add up, or (B, K, 1) for one
     mixture over the vector.
+    means, log_scales: (B, K, D).
     """
     component = normal_log_density(x[:, None], means, log_scales)
     if logits.shape[-1] == 1:
@@ -258,7 +259,7 @@ def gallery_log_density(x: jax.Array, gallery: Gallery) -> jax.Array:
 def anchored_logits(model: AnchoredMixture, z_old: jax.Array, gallery: Gallery) -> jax.Array:
     """Mixture logits with the prior odds of classes without training images, (B, G)."""
     if model.config.direct:
-        logits = product(*opinions(model, z_old, gallery), model.told[...], model.exponents[...])
+        logits = product(*opinions(model, z_old, gallery), model.known[...], model.exponents[...])
     else:
         logits = model(z_old, model.keys(gallery.mean))
     return logits + jnp.where(gallery.seen, 0.0, model.config.unseen)
@@ -267,18 +268,23 @@ def anchored_logits(model: AnchoredMixture, z_old: jax.Array, gallery: Gallery) 
 def opinions(
     model: AnchoredMixture, z_old: jax.Array, gallery: Gallery
 ) -> tuple[jax.Array, jax.Array]:
-    """log probabilities (B, G) by similarity, and by the old VAE's classifier (`direct`)."""
+    """Log probabilities (B, G) by similarity, and by the old VAE's classifier (`direct`)."""
     return jax.nn.log_softmax(model(z_old, model.keys(gallery.mean))), jax.nn.log_softmax(
         model.direct(z_old)
     )
 
 
 def product(
-    similar: jax.Array, direct: jax.Array, told: jax.Array, exponents: jax.Array
+    similar: jax.Array, direct: jax.Array, known: jax.Array, exponents: jax.Array
 ) -> jax.Array:
-    """Logarithm of similar^a * direct^b of log probabilities (B, G), (a, b) = exponents; of anchors
-    that the classifier was not told, told (G,) 0, similar^(a + b)."""
-    return exponents[0] * similar + exponents[1] * jnp.where(told > 0, direct, similar)
+    """Logarithm of similar^a * direct^b, (B, G), where (a, b) are the exponents.
+
+    For anchors that the classifier does not know it is that of similar^(a + b).
+
+    similar, direct: (B, G), log probabilities.
+    known: (G,), 1 for anchors that the classifier knows, else 0.
+    """
+    return exponents[0] * similar + exponents[1] * jnp.where(known > 0, direct, similar)
 
 
 def log_prob(model, z_old: jax.Array, z_new: jax.Array, gallery: Gallery) -> jax.Array:
@@ -300,13 +306,8 @@ def candidate_scores(model, z_old: jax.Array, gallery: Gallery) -> jax.Array:
     logits, means, log_scales = model(z_old)
 
     def one(logits, means, log_scales):
-        spread = lambda a: jnp.broadcast_to(a[None], (1, *a.shape))
-        density = jax.vmap(
-            lambda g: mixture_log_prob(spread(logits), spread(means), spread(log_scales), g[None])[
-                0
-            ]
-        )
-        return density(gallery.mean)
+        density = lambda g: mixture_log_prob(logits[None], means[None], log_scales[None], g[None])
+        return jax.vmap(density)(gallery.mean)[:, 0]
 
     return jax.nn.log_softmax(jax.lax.map(lambda a: one(*a), (logits, means, log_scales)))
 
@@ -334,13 +335,17 @@ def loss(
     key: jax.Array,
     allowed: jax.Array | None = None,
 ):
-    """Mean negative log-likelihood a dimension, and its parts. z_old, z_new (B, 64); label (B,)
-    index into the gallery.
+    """The loss of a batch, a scalar in nats, and its parts by name.
 
-    Anchored: log P = log-weight of the pair's own anchor + log q(z_new | glyph), as the posteriors
-    hardly overlap; only the first depends on the parameters, so it is the loss. Anchors never seen
-    with an image take no part: they must not learn to be unlikely. allowed (B, G) bool: those that
-    take part for each image [gallery.seen].
+    It is the mean negative log-likelihood a dimension. Of the anchored density, log P is the log
+    weight of the pair's own anchor + log q(z_new | glyph), as the posteriors hardly overlap; only
+    the first depends on the parameters, so it is the loss. Anchors never seen with an image take no
+    part: they must not learn to be unlikely.
+
+    z_old, z_new: (B, 64), pairs of latents.
+    label: (B,) int32, each pair's kanji in the gallery.
+    key: of the dropout of keys.
+    allowed: (B, G) bool, the anchors that compete for each image [gallery.seen].
     """
     if model.config.density != "anchored":
         nll = -log_prob(model, z_old, z_new, gallery).mean() / z_new.shape[-1]

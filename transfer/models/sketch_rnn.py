@@ -1,9 +1,9 @@
-"""Conditional Sketch-RNN decoder: a modern latent z_new becomes a sequence of pen movements (Ha &
-Eck 2017, arXiv 1704.03477).
+"""Conditional Sketch-RNN decoder: a modern latent z_new becomes a sequence of pen movements.
 
-This is the paper's decoder (preset `paper`): z enters at every input and, through tanh(dense), as
-the initial state. The presets that are shipped write a whole stroke a step
-(`transfer.models.stroke_rnn`).
+This is the paper's decoder (preset `paper`), after Ha and Eck 2017 (arXiv 1704.03477, section 3.2):
+z enters at every input and, through tanh(dense), as the initial state; each step gives a mixture of
+Gaussians over the next movement (equation 3) and probabilities of the pen's states. The presets
+that are shipped write a whole stroke a step (`models/stroke_rnn.py`).
 
 Sequences are stroke-3 rows (dx, dy, lift) in box units (109), the first from the origin; the model
 works with offsets divided by `scale`. `condition` is a dict: "z" (B, latent).
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from transfer.models.recurrent import gates, lstm
+from transfer.models.layers.recurrent import gates, lstm
 
 BOX = 109.0
 LOG_2PI = 1.8378770664093453
@@ -96,7 +96,7 @@ class SketchRNNConfig:
 
 
 class SketchRNN(nnx.Module):
-    """The decoder. Its inputs at a step are the last movement and pen state, and z."""
+    """The decoder: an LSTM whose inputs are the last movement, the last pen state, and z."""
 
     def __init__(self, config: SketchRNNConfig, rngs: nnx.Rngs):
         self.config = config
@@ -128,8 +128,12 @@ class SketchRNN(nnx.Module):
         return state[:, 0].transpose(1, 0, 2), state[:, 1].transpose(1, 0, 2)
 
     def __call__(self, movement: jax.Array, z: jax.Array, key=None) -> jax.Array:
-        """Teacher-forced pass: movement (B, T, 5), z (B, latent) -> (B, T, 3 + 6M). key: for
-        recurrent dropout; None for none."""
+        """The output (B, T, 3 + 6M) of every step of a teacher-forced pass.
+
+        movement: (B, T, 5), as `teacher` gives it.
+        z: (B, latent).
+        key: of the recurrent dropout; None for none.
+        """
         h, c = self.initial(z)
         x = movement.transpose(1, 0, 2)
         for layer in range(self.config.layers):
@@ -145,8 +149,12 @@ class SketchRNN(nnx.Module):
         return self.out(x).transpose(1, 0, 2)
 
     def step(self, movement: jax.Array, z: jax.Array, h: jax.Array, c: jax.Array):
-        """One step of writing: (B, …) inputs and states (layers, B, units) -> (B, 3 + 6M) and new
-        states."""
+        """One step of writing: the output (B, 3 + 6M) and the new states.
+
+        movement: (B, 5), the last one.
+        z: (B, latent).
+        h, c: (layers, B, units), the states.
+        """
         x, hs, cs = movement, [], []
         for layer in range(self.config.layers):
             gate_inputs = self.inputs[layer](x) + self.conditions[layer](z)
@@ -158,8 +166,11 @@ class SketchRNN(nnx.Module):
 
 
 def split_parameters(config: SketchRNNConfig, out: jax.Array):
-    """(…, 3 + 6M) -> pen logits (…, 3), mixture logits (…, M, 1 or 2), means (…, M, 2), log_scales
-    (…, M, 2) and correlation (…, M)."""
+    """The parameters that the network's output (…, 3 + 6M) stands for.
+
+    Returns pen logits (…, 3), mixture logits (…, M, 1 or 2), means (…, M, 2), log scales (…, M, 2)
+    and correlations (…, M).
+    """
     pen, rest = out[..., :3], out[..., 3:].reshape(*out.shape[:-1], config.mixtures, 6)
     logits = rest[..., :1] if config.bivariate else rest[..., :2]
     correlation = 0.95 * jnp.tanh(rest[..., 1]) if config.bivariate else jnp.zeros(rest.shape[:-1])
@@ -167,7 +178,8 @@ def split_parameters(config: SketchRNNConfig, out: jax.Array):
 
 
 def component_log_prob(means, log_scales, correlation, target: jax.Array) -> jax.Array:
-    """log density of scaled offsets target (…, 2) under each correlated Gaussian: (…, M)."""
+    """Log density of scaled offsets (…, 2) under each correlated Gaussian, (…, M): equation 24 of
+    Graves 2013 (arXiv 1308.0850)."""
     z = (target[..., None, :] - means) * jnp.exp(-log_scales)
     rest = 1 - correlation**2
     quadratic = (z[..., 0] ** 2 + z[..., 1] ** 2 - 2 * correlation * z[..., 0] * z[..., 1]) / rest
@@ -177,10 +189,11 @@ def component_log_prob(means, log_scales, correlation, target: jax.Array) -> jax
 def point_log_prob(
     config: SketchRNNConfig, parameters: tuple, target: jax.Array, state: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """log density of scaled offsets target (…, 2) and log probability of the pen states (…) int32:
-    (…) each.
+    """Log density of the next movement and log probability of the pen's state, (…) each.
 
     parameters: as `split_parameters` gives them.
+    target: (…, 2), scaled offsets.
+    state: (…) int32, one of DOWN, UP and END.
     """
     pen, logits, means, log_scales, correlation = parameters
     log_pen = jnp.take_along_axis(jax.nn.log_softmax(pen), state[..., None], -1)[..., 0]
@@ -201,8 +214,11 @@ def point_log_prob(
 def teacher(config: SketchRNNConfig, stroke3: jax.Array, count: jax.Array):
     """Inputs and targets of teacher forcing from padded stroke-3.
 
-    stroke3 (B, T, 3) in box units; count (B,) valid rows. Returns movement (B, T+1, 5), target (B,
-    T+1, 3) = scaled offset and pen class, and valid (B, T+1): `count` movements and the end.
+    stroke3: (B, T, 3) in box units.
+    count: (B,) int32, valid rows.
+
+    Returns the movements (B, T + 1, 5) that are inputs; the targets (B, T + 1, 3), which are scaled
+    offset and pen state; and which rows are valid, (B, T + 1): `count` movements and the end.
     """
     length = stroke3.shape[1]
     row = jnp.arange(length + 1)
@@ -223,10 +239,15 @@ def teacher(config: SketchRNNConfig, stroke3: jax.Array, count: jax.Array):
 
 
 def vary(stroke3: jax.Array, count: jax.Array, key: jax.Array, drop: float, stretch: float):
-    """The authors' augmentation of padded stroke-3 (B, T, 3): inner points left out, each axis
-    shrunk, the drawing moved.
+    """The authors' augmentation: inner points are left out, each axis shrunk, the drawing moved.
 
     A point that is dropped adds its offset to the next one; first and last points of a stroke stay.
+
+    stroke3: (B, T, 3) in box units.
+    count: (B,) int32, valid rows.
+    drop: share of inner points that are left out.
+    stretch: an axis is scaled by 1 - stretch to 1.
+
     Returns new rows and counts.
     """
     batch, length, _ = stroke3.shape
@@ -249,8 +270,13 @@ def vary(stroke3: jax.Array, count: jax.Array, key: jax.Array, drop: float, stre
 
 
 def negative_log_likelihood(model: SketchRNN, stroke3, count, condition, key=None):
-    """NLL of the movements and of the pen states, each (B,), in nats summed over a drawing; offsets
-    in units of `scale`."""
+    """NLL of the movements and of the pen states, (B,) each, in nats summed over a drawing.
+
+    stroke3: (B, T, 3) in box units; densities are of offsets in units of `scale`.
+    count: (B,) int32, valid rows.
+    condition: dict of "z" (B, latent).
+    key: of the recurrent dropout; None for none.
+    """
     config = model.config
     movement, target, valid = teacher(config, stroke3, count)
     # Of two keys the second: those that go on with an older run need the numbers that it had.
@@ -263,7 +289,7 @@ def negative_log_likelihood(model: SketchRNN, stroke3, count, condition, key=Non
 
 
 def loss(model: SketchRNN, stroke3, count, condition, key):
-    """Mean NLL per point, in nats, and its parts."""
+    """The mean NLL a point, in nats, and its parts. Arguments as in `negative_log_likelihood`."""
     move, pen = negative_log_likelihood(model, stroke3, count, condition, key)
     points = count.sum()
     return (move.sum() + pen.sum()) / points, {
@@ -277,12 +303,15 @@ def loss(model: SketchRNN, stroke3, count, condition, key):
 
 @partial(jax.jit, static_argnums=(0,))
 def draw(graph, params, condition: dict, keys: jax.Array, temperature: jax.Array):
-    """Write one drawing for each condition.
+    """Write one drawing for each condition, and stop when every pen has ended.
 
-    condition: dict of (B, …); keys (B,) one random key a drawing, so that no drawing depends on its
-    neighbours; temperature (): divides logits and scales variances. Returns stroke-3 rows (B,
-    longest, 3) in box units, counts (B,) and the log-likelihood of each drawing at temperature 1,
-    (B,). Stops when every pen has ended.
+    graph, params: of a `SketchRNN`.
+    condition: dict of "z" (B, latent).
+    keys: (B,), one random key a drawing, so that no drawing depends on its neighbours.
+    temperature: (), divides the logits and scales the variances.
+
+    Returns stroke-3 rows (B, longest, 3) in box units, counts (B,), and the log-likelihood of each
+    drawing at temperature 1, (B,).
     """
     model = nnx.merge(graph, params)
     config, z = model.config, condition["z"]

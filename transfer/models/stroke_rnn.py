@@ -1,35 +1,32 @@
-"""Sketch-RNN whose step is a whole stroke: a modern latent z_new becomes the strokes of a kanji,
-one after another.
+"""Sketch-RNN whose step is a whole stroke: a modern latent z_new becomes the strokes of a kanji.
 
-The paper's decoder (`transfer.models.sketch_rnn`) moves the pen point by point, some fifty steps a
-kanji, and errors add up on the way. Here a stroke is a fixed number of points in the page's own
-coordinates (as BézierSketch has a curve for a step, arXiv 2007.02190), some twelve steps a kanji,
-each drawn from a mixture of Gaussians over the whole stroke. The LSTM remembers what has been
-written and how many strokes are left of a number that is read off z; after it, two layers of
-attention look at the picture that the new VAE paints of z and at the ink of it that is still to be
-written.
+The paper's decoder (`models/sketch_rnn.py`; Ha and Eck 2017, arXiv 1704.03477) moves the pen point
+by point, some fifty steps a kanji, and errors add up on the way. Here a stroke is a fixed number of
+points in the page's own coordinates (as BézierSketch has a curve for a step, arXiv 2007.02190),
+some twelve steps a kanji, each drawn from a mixture of Gaussians over the whole stroke. The LSTM
+remembers what has been written and how many strokes are left of a number that is read off z; after
+it, two layers of attention look at the picture that the new VAE paints of z and at the ink of it
+that is still to be written.
 
 Strokes are *codes*: a stroke's points along the principal axes of all strokes, each divided by its
 standard deviation (`Axes`). `condition` is a dict: "z" (B, latent) and "picture" (B, 64, 64)
 float32 in [0, 1], ink 1. Lengths are in KanjiVG's box units (109).
+
+Here are the configuration, the network and the loss. `stroke_sampling` draws, `stroke_fitting` fits
+what was drawn to the picture.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
-from transfer.models.recurrent import gates, lstm
+from transfer.models.layers.recurrent import lstm
+from transfer.models.stroke_forms import BOX, GRID, Axes, coarse_picture, ink_of
 
-BOX, GRID = 109.0, 16
-"""Box units a side of the page, and cells a side of the coarse page that the decoder sees."""
-INK_WIDTH = 3.0
-"""Stroke width of the rasters in box units: turns pen travel into ink."""
 LOG_2PI = 1.8378770664093453
 MOST_STROKES = 40
 """Of one drawing, as far as plans go; KanjiVG's kanji have up to 34."""
@@ -70,11 +67,11 @@ class StrokeRNNConfig:
     """Numbers of strokes that are compiled for; an example goes to the smallest that holds it."""
     views: int = 4
     """Draws of every glyph's posterior that training goes through, its mean the first."""
-    ways: int = 4
+    attempts: int = 4
     """Times that every drawing is written; the one that is most like the picture is kept."""
     fit_steps: int = 60
-    """Steps by which it is then fitted to the picture's ink (`fit`); 0 leaves it as it was
-    written."""
+    """Steps by which it is then fitted to the picture's ink (`stroke_fitting.fit`); 0 leaves it as
+    it was written."""
     fit_rate: float = 0.05
     """Length of the longest of these steps, in standard deviations of all strokes."""
     temperature: float = 0.3
@@ -133,75 +130,20 @@ class StrokeRNNConfig:
         )
 
 
-# Strokes as codes ---------------------------------------------------------------------------------
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Axes:
-    """Principal axes of strokes (n, P, 2): mean (2P,), axes (2P, 2P) orthonormal columns, deviation
-    (2P,) along each, box units."""
-
-    mean: jax.Array
-    axes: jax.Array
-    deviation: jax.Array
-
-    @classmethod
-    def of(cls, strokes: np.ndarray) -> Axes:
-        """Those of the strokes (n, P, 2)."""
-        x = strokes.reshape(len(strokes), -1).astype(np.float64)
-        mean = x.mean(0)
-        values, vectors = np.linalg.eigh((x - mean).T @ (x - mean) / len(x))
-        # Few strokes leave axes without any spread.
-        deviation = np.sqrt(np.maximum(values[::-1], 1e-4))
-        return cls(*(np.float32(a) for a in (mean, vectors[:, ::-1], deviation)))
-
-    def encode(self, strokes: jax.Array) -> jax.Array:
-        """(…, P, 2) in box units -> (…, 2P) codes."""
-        return (strokes.reshape(*strokes.shape[:-2], -1) - self.mean) @ self.axes / self.deviation
-
-    def decode(self, codes: jax.Array) -> jax.Array:
-        """(…, 2P) codes -> (…, P, 2) in box units."""
-        return ((codes * self.deviation) @ self.axes.T + self.mean).reshape(
-            *codes.shape[:-1], -1, 2
-        )
-
-
-def ink_of(strokes: jax.Array, samples: int = 4, grid: int = GRID) -> jax.Array:
-    """Ink that strokes (…, P, 2), box units, leave on a grid x grid page: (…, grid * grid) mean
-    ink."""
-    start, end = strokes[..., :-1, :], strokes[..., 1:, :]
-    t = ((jnp.arange(samples) + 0.5) / samples)[:, None]
-    points = start[..., None, :] + t * (end - start)[..., None, :]  # (…, P - 1, samples, 2)
-    length = jnp.sqrt(((end - start) ** 2).sum(-1) + 1e-12)[..., None] / samples
-    place = points.reshape(*strokes.shape[:-2], -1, 2) * (grid / BOX) - 0.5
-    near = jnp.maximum(
-        0.0, 1.0 - jnp.abs(place[..., None] - jnp.arange(grid))
-    )  # (…, points, 2, grid)
-    amount = jnp.broadcast_to(length, points.shape[:-1]).reshape(*strokes.shape[:-2], -1) * (
-        INK_WIDTH * (grid / BOX) ** 2
-    )
-    return jnp.einsum(
-        "...si,...sj->...ij", near[..., 1, :] * amount[..., None], near[..., 0, :]
-    ).reshape(*strokes.shape[:-2], -1)
-
-
-def coarse_picture(picture: jax.Array, grid: int = GRID) -> jax.Array:
-    """(B, 64, 64) -> (B, grid, grid): mean ink of each block of pixels."""
-    block = picture.shape[-1] // grid
-    return picture.reshape(-1, grid, block, grid, block).mean((2, 4))
+# Inputs of a step ---------------------------------------------------------------------------------
 
 
 def fourier(position: jax.Array) -> jax.Array:
-    """Position (…, 2) as sines and cosines of four frequencies, (…, 16): the pen's place on the
-    page."""
+    """The pen's place on the page (…, 2) as sines and cosines of four frequencies, (…, 16)."""
     angle = position[..., None] * (jnp.pi / BOX) * jnp.array([1.0, 2.0, 4.0, 8.0])
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1).reshape(*position.shape[:-1], 16)
 
 
 def strokes_left(left: jax.Array) -> jax.Array:
-    """Strokes not yet finished (…), int32, as inputs of a step (…, 5): how many, and which of 0 to
-    3 if so few."""
+    """The number of unfinished strokes (…) int32 as inputs of a step, (…, 5).
+
+    The inputs are how many there are, and which of 0 to 3 if so few.
+    """
     few = jax.nn.one_hot(left, 4)  # zeros above 3
     return jnp.concatenate([left[..., None] / 10.0, few], -1)
 
@@ -210,8 +152,10 @@ def strokes_left(left: jax.Array) -> jax.Array:
 
 
 class Look(nnx.Module):
-    """Attention of steps (B, T, width) to the picture's features, drawn to ink that is still to be
-    written as each head likes."""
+    """Attention of steps to the picture's features, followed by a dense layer.
+
+    Each head learns how much it is drawn to ink that is still to be written.
+    """
 
     def __init__(self, config: StrokeRNNConfig, rngs: nnx.Rngs):
         self.heads = config.heads
@@ -235,12 +179,12 @@ class Look(nnx.Module):
         )
 
     def folded(self) -> dict:
-        """The products of the query's kernel with the key's and of the value's with the one after
-        it, for each head: attention is then to the features themselves, which are read from memory
-        instead of keys and values of each layer, six times as large.
+        """The layer's kernels multiplied with each other, for each head.
 
-        A key's bias adds the same to all positions' scores, and the values' reaches the output
-        whole, as weights sum to 1.
+        The query's kernel is multiplied with the key's, and the value's with the one after it.
+        Attention is then to the features themselves, which are read from memory instead of keys and
+        values of each layer, six times as large. A key's bias adds the same to all positions'
+        scores, and the values' reaches the output whole, as weights sum to 1.
         """
         width, channels = self.norm.num_features, self.key.in_features
         key, value = (
@@ -261,8 +205,14 @@ class Look(nnx.Module):
     def __call__(
         self, x: jax.Array, left: jax.Array, features: jax.Array, turned: jax.Array, folded: dict
     ) -> jax.Array:
-        """x (B, T, width), left (B, T, 256), features (B, 256, channels) and turned (B, channels,
-        256) -> (B, T, width)."""
+        """The steps (B, T, width) after they have looked at the picture.
+
+        x: (B, T, width), the steps.
+        left: (B, T, 256), ink that is still to be written.
+        features: (B, 256, channels), of the picture.
+        turned: (B, channels, 256), the same transposed.
+        folded: what `folded` gives.
+        """
         inner, (batch, steps, _) = self.norm(x), x.shape
         query = inner @ folded["query"] + folded["query_bias"]
         score = (query.reshape(batch, steps * self.heads, -1) @ turned).reshape(
@@ -275,8 +225,11 @@ class Look(nnx.Module):
 
 
 class StrokeRNN(nnx.Module):
-    """The decoder. A step's inputs are the stroke before, where it ended, the strokes and the ink
-    that are left, and z."""
+    """The decoder: an LSTM over strokes, and attention to the picture after it.
+
+    A step's inputs are the stroke before, where it ended, the strokes and the ink that are left,
+    and z.
+    """
 
     def __init__(self, config: StrokeRNNConfig, rngs: nnx.Rngs):
         self.config = config
@@ -285,7 +238,7 @@ class StrokeRNN(nnx.Module):
         self.plan_out = nnx.Linear(config.plan_hidden, MOST_STROKES + 1, rngs=rngs)
         self.first_layer = nnx.Conv(16, config.channels, (3, 3), rngs=rngs)
         self.second_layer = nnx.Conv(config.channels, config.channels, (3, 3), rngs=rngs)
-        # Where a feature lies is told in numbers that a stroke's points can be made of: attention
+        # Where a feature lies is given in numbers that a stroke's points can be made of: attention
         # then averages positions.
         centre = jnp.stack(
             jnp.meshgrid(*2 * [(jnp.arange(GRID) + 0.5) * (BOX / GRID)], indexing="xy"), -1
@@ -313,9 +266,15 @@ class StrokeRNN(nnx.Module):
         return self.plan_out(nnx.relu(self.plan_hidden(condition["z"])))
 
     def see(self, condition: dict) -> dict:
-        """What every step is told: context (B, 256), coarse picture (B, 256), initial h and c (B,
-        units), the picture's features (B, 256, channels), also turned, and what the layers of
-        attention make of their weights."""
+        """The conditioning of every step, computed once.
+
+        context: (B, 256), of z and the picture.
+        coarse: (B, 256), the coarse picture.
+        h, c: (B, units), the LSTM's initial state.
+        features: (B, 256, channels), of the picture.
+        turned: (B, channels, 256), the same transposed.
+        looks: what the layers of attention make of their weights (`Look.folded`).
+        """
         picture = condition["picture"]
         batch = picture.shape[0]
         blocks = (
@@ -351,8 +310,15 @@ class StrokeRNN(nnx.Module):
         ink_left: jax.Array,
         seen: dict,
     ) -> jax.Array:
-        """Codes of the stroke before (B, T, 2P), its last point (B, T, 2), whether there is none
-        (B, T), strokes left (B, T) and ink left (B, T, 256) -> (B, T, embed)."""
+        """The inputs of steps as one vector each, (B, T, embed).
+
+        before: (B, T, 2P), codes of the stroke before.
+        end: (B, T, 2), its last point.
+        first: (B, T), 1 where there is no stroke before.
+        count_left: (B, T) int32, strokes left.
+        ink_left: (B, T, 256), ink left.
+        seen: what `see` gives.
+        """
         context = jnp.broadcast_to(
             seen["context"][:, None], (*before.shape[:2], seen["context"].shape[-1])
         )
@@ -369,8 +335,11 @@ class StrokeRNN(nnx.Module):
     def read(
         self, hidden: jax.Array, embedded: jax.Array, ink_left: jax.Array, seen: dict
     ) -> jax.Array:
-        """LSTM output (B, T, units) and the step's inputs -> mixture parameters (B, T, M * (1 +
-        4P))."""
+        """Mixture parameters (B, T, M * (1 + 4P)) of steps.
+
+        hidden: (B, T, units), the LSTM's output.
+        embedded, ink_left, seen: as in `embedded`, whose result comes first.
+        """
         x = self.enter(jnp.concatenate([hidden, embedded], -1))
         for look, folded in zip(self.looks, seen["looks"]):
             x = look(x, 2.0 * ink_left, seen["features"], seen["turned"], folded)
@@ -380,11 +349,13 @@ class StrokeRNN(nnx.Module):
 def mixture(
     config: StrokeRNNConfig, axes: Axes, out: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(…, M * (1 + 4P)) -> log weights (…, M), means (…, M, 2P) and log standard deviations (…, M,
-    2P) of codes."""
+    """The mixture of codes that the network's output (…, M * (1 + 4P)) stands for.
+
+    Returns log weights (…, M), means (…, M, 2P) and log standard deviations (…, M, 2P).
+    """
     codes = 2 * config.stroke_points
     out = out.reshape(*out.shape[:-1], config.mixtures, 1 + 2 * codes)
-    # Never finer than `finest`, never wider than all strokes' spread (times 1.6); smooth in
+    # Never finer than `finest`, never wider than all strokes' deviation (times 1.6); smooth in
     # between.
     finest = jnp.minimum(jnp.log(config.finest / axes.deviation), -0.5)
     log_scales = finest + (0.5 - finest) * jax.nn.sigmoid(out[..., 1 + codes :] + 1.0)
@@ -392,22 +363,11 @@ def mixture(
 
 
 def log_prob(parameters: tuple, codes: jax.Array) -> jax.Array:
-    """log density of codes (…, 2P) under `mixture` parameters, (…), in nats."""
+    """Log density of codes (…, 2P) under the parameters of `mixture`, (…), in nats."""
     weights, means, log_scales = parameters
     z = (codes[..., None, :] - means) * jnp.exp(-log_scales)
     return jax.nn.logsumexp(
         weights - 0.5 * (z**2).sum(-1) - log_scales.sum(-1) - 0.5 * LOG_2PI * codes.shape[-1], -1
-    )
-
-
-def sample(parameters: tuple, key: jax.Array, temperature: jax.Array) -> jax.Array:
-    """Codes (2P,) drawn from one stroke's `mixture` parameters (M,), (M, 2P), (M, 2P), its logits
-    divided by the temperature and its variances multiplied with it."""
-    weights, means, log_scales = parameters
-    mixture_key, normal_key = jax.random.split(key)
-    chosen = jax.random.categorical(mixture_key, weights / temperature)
-    return means[chosen] + jnp.sqrt(temperature) * jnp.exp(log_scales[chosen]) * jax.random.normal(
-        normal_key, means.shape[1:]
     )
 
 
@@ -419,8 +379,11 @@ def negative_log_likelihood(
 ) -> jax.Array:
     """NLL of drawings, (B,), in nats summed over their strokes' codes.
 
-    strokes (B, T, P, 2) in box units, of which count (B,) are there. With a key, where the strokes
-    before lie is not quite right, as it will be in drawing.
+    strokes: (B, T, P, 2) in box units.
+    count: (B,) int32, how many of them are there.
+    condition: dict of "z" (B, latent) and "picture" (B, 64, 64).
+    key: of the noise in training: the strokes before then lie not quite right, as they will in
+    drawing. None for none.
     """
     config = model.config
     number = jnp.arange(strokes.shape[1])
@@ -432,12 +395,12 @@ def negative_log_likelihood(
         written = written + 0.3 * config.noise * jax.random.normal(shape_key, strokes.shape)
     before = jnp.pad(written[:, :-1], ((0, 0), (1, 0), (0, 0), (0, 0)))
     first = jnp.broadcast_to(number == 0, valid.shape)
-    told = jnp.where(first[..., None], 0.0, axes.encode(before))
+    conditioning = jnp.where(first[..., None], 0.0, axes.encode(before))
     done = jnp.cumsum(jnp.where(first[..., None], 0.0, ink_of(before)), 1)
     seen = model.see(condition)
     left = seen["coarse"][:, None] - done
     embedded = model.embedded(
-        told,
+        conditioning,
         before[:, :, -1],
         first.astype(jnp.float32),
         jnp.maximum(count[:, None] - number, 0),
@@ -453,246 +416,13 @@ def negative_log_likelihood(
 
 
 def loss(model: StrokeRNN, axes: Axes, strokes, count, condition, key):
-    """Mean NLL a stroke, in nats, and its parts."""
+    """The mean NLL a stroke, in nats, and its parts. Arguments as in `negative_log_likelihood`."""
     value = negative_log_likelihood(model, axes, strokes, count, condition, key).sum() / count.sum()
     return value, {"nll_per_stroke": value}
 
 
 def plan_loss(model: StrokeRNN, z: jax.Array, strokes: jax.Array):
-    """Mean NLL of the numbers of strokes (B,) int32 of z (B, latent), in nats, and its parts."""
+    """The mean NLL of the numbers of strokes (B,) int32 given z (B, latent), in nats; its parts."""
     logits = jax.nn.log_softmax(model.plan({"z": z}))
     value = -jnp.take_along_axis(logits, strokes[:, None], 1).mean()
     return value, {"plan": value, "plan_right": (logits.argmax(-1) == strokes).mean()}
-
-
-@partial(jax.jit, static_argnums=0)
-def planned(graph, params, z: jax.Array) -> jax.Array:
-    """The number of strokes that is read off z (B, latent), (B,)."""
-    return nnx.merge(graph, params).plan({"z": z}).argmax(-1)
-
-
-# Drawing ------------------------------------------------------------------------------------------
-
-
-@partial(jax.jit, static_argnums=(0,), static_argnames="most")
-def draw(
-    graph,
-    params,
-    axes: Axes,
-    condition: dict,
-    keys: jax.Array,
-    temperature: jax.Array,
-    most: int | None = None,
-):
-    """Write one drawing for each condition.
-
-    condition: dict of (B, …); keys (B,) one random key a drawing, so that no drawing depends on its
-    neighbours; temperature (): divides logits and scales variances; most: strokes that are compiled
-    for [config.most], no drawing has more. Returns strokes (B, most, P, 2) float32 in box units,
-    how many of them there are (B,) int32, the log-likelihoods of the drawings as they were written,
-    at temperature 1, (B,), and their `likeness` to the pictures, (B,). Stops when the longest
-    drawing is done. Every drawing is the best of `ways`, by likeness, fitted to its picture
-    (`fit`).
-    """
-    model = nnx.merge(graph, params)
-    config, batch, ways = model.config, keys.shape[0], model.config.ways
-    most = most or config.most
-    keys = jax.vmap(
-        lambda key: jax.vmap(lambda way: jax.random.fold_in(key, way))(jnp.arange(ways))
-    )(keys)
-    # The ways of a drawing are the steps of one row to the attention: its features are read from
-    # memory once for all of them.
-    seen = model.see(condition)
-    wanted = jnp.clip(model.plan(condition).argmax(-1), 1, most).astype(jnp.int32)
-    again = lambda a: jnp.repeat(a[:, None], ways, 1)
-    start = {
-        "strokes": jnp.zeros((most, batch, ways, config.stroke_points, 2)),
-        "score": jnp.zeros((batch, ways)),
-        "h": again(seen["h"]),
-        "c": again(seen["c"]),
-        "code": jnp.zeros((batch, ways, 2 * config.stroke_points)),
-        "end": jnp.zeros((batch, ways, 2)),
-        "done": jnp.zeros((batch, ways, GRID**2)),
-    }
-
-    def step(carry):
-        number, s = carry
-        left = seen["coarse"][:, None] - s["done"]
-        first = jnp.full((batch, ways), number == 0, jnp.float32)
-        embedded = model.embedded(
-            s["code"], s["end"], first, again(jnp.maximum(wanted - number, 0)), left, seen
-        )
-        i, f, g, o = gates(model.inputs(embedded), s["h"], model.kernel[...])
-        c = f * s["c"] + i * g
-        h = o * jnp.tanh(c)
-        parameters = mixture(config, axes, model.read(h, embedded, left, seen))
-        code = jax.vmap(
-            jax.vmap(lambda key, *of: sample(of, jax.random.fold_in(key, number), temperature))
-        )(keys, *parameters)
-        stroke = axes.decode(code)
-        writing = (number < wanted)[:, None]
-        return number + 1, {
-            "strokes": s["strokes"].at[number].set(stroke * writing[..., None, None]),
-            "score": s["score"] + jnp.where(writing, log_prob(parameters, code), 0.0),
-            "h": h,
-            "c": c,
-            "code": code,
-            "end": stroke[..., -1, :],
-            "done": s["done"] + ink_of(stroke),
-        }
-
-    _, end = jax.lax.while_loop(lambda carry: carry[0] < wanted.max(), step, (jnp.int32(0), start))
-    strokes = end["strokes"].transpose(1, 2, 0, 3, 4)  # (B, ways, most, P, 2)
-    flat = strokes.reshape(batch * ways, *strokes.shape[2:])
-    alike = likeness(flat, jnp.repeat(condition["picture"], ways, 0)).reshape(batch, ways)
-    best = alike.argmax(-1)[:, None]
-    chosen = jnp.take_along_axis(strokes, best[..., None, None, None], 1)[:, 0]
-    alike = alike.max(-1)
-    if config.fit_steps:
-        chosen = fit(axes, chosen, wanted, condition["picture"], config.fit_steps, config.fit_rate)
-        alike = likeness(chosen, condition["picture"])
-    return chosen, wanted, jnp.take_along_axis(end["score"], best, 1)[:, 0], alike
-
-
-# Fitting ------------------------------------------------------------------------------------------
-
-PAGE = 32
-"""Cells a side of the page on which drawings are compared with pictures."""
-SAMPLES, STAY, MOMENTUM = 2, 1e-3, 0.85
-"""Of `fit`: samples of each segment, weight of the squared way from where the strokes were written,
-and of the steps before."""
-
-
-def fit(
-    axes: Axes, strokes: jax.Array, count: jax.Array, pictures: jax.Array, steps: int, rate: float
-) -> jax.Array:
-    """Move strokes (B, T, P, 2), of which count (B,) are there, so that their ink is that of the
-    pictures (B, 64, 64): (B, T, P, 2).
-
-    Gradient descent on `misfit` through the differentiable raster, in codes: a stroke rather moves
-    and bends as a whole than point by point. Number, order and direction of the strokes stay.
-    """
-    codes, there = axes.encode(strokes), (jnp.arange(strokes.shape[1]) < count[:, None])[..., None]
-    page = page_of(pictures)
-
-    def step(number, carry):
-        moved, momentum, longest = carry
-        momentum = (
-            MOMENTUM * momentum
-            + misfit_gradient(axes, codes + moved, there, page)
-            + 2 * STAY * moved
-        )
-        # By the steepest place met so far: steps as long as each other would end in swinging, which
-        # makes much of a rounding.
-        longest = jnp.maximum(
-            longest,
-            jnp.sqrt((momentum**2).sum((1, 2), keepdims=True) / count[:, None, None] + 1e-12),
-        )
-        return moved - rate * (1 - number / steps) * momentum / longest, momentum, longest
-
-    start = jnp.zeros_like(codes), jnp.zeros_like(codes), jnp.zeros((len(codes), 1, 1))
-    moved, _, _ = jax.lax.fori_loop(0, steps, step, start)
-    return axes.decode(codes + moved) * there[..., None]
-
-
-def page_of(pictures: jax.Array) -> jax.Array:
-    """Pictures (B, 64, 64) as `misfit` looks at them: blurred on a coarser page (B, 32, 32)."""
-    return blurred(coarse_picture(pictures, PAGE))
-
-
-def blurred(pages: jax.Array) -> jax.Array:
-    """(B, S, S) weighted by 1, 2, 1 along both sides: ink then feels ink that is a cell away. It is
-    its own adjoint."""
-    for axis in (1, 2):
-        near = [(0, 0)] * 3
-        near[axis] = (1, 1)
-        padded = jnp.pad(pages, near)
-        before, after = (
-            jax.lax.slice_in_dim(padded, at, at + pages.shape[axis], axis=axis) for at in (0, 2)
-        )
-        pages = (before + 2 * pages + after) / 4
-    return pages
-
-
-def misfit(axes: Axes, codes: jax.Array, there: jax.Array, page: jax.Array) -> jax.Array:
-    """Squared difference between the ink of strokes, codes (B, T, 2P) where there (B, T, 1), and
-    `page_of` a picture, as a share of its square, (B,)."""
-    ink = (ink_of(axes.decode(codes), SAMPLES, PAGE) * there).sum(1).reshape(page.shape)
-    return ((blurred(ink) - page) ** 2).sum((1, 2)) / jnp.maximum((page**2).sum((1, 2)), 1e-6)
-
-
-def misfit_gradient(axes: Axes, codes: jax.Array, there: jax.Array, page: jax.Array) -> jax.Array:
-    """Gradient of the sum of `misfit` in the codes, (B, T, 2P), 0 where no stroke is, in a fraction
-    of the time of XLA's own: ink touches four cells only.
-
-    What leaves the page is held at its border.
-    """
-    batch, number = codes.shape[:2]
-    points = axes.decode(codes)
-    segments = points[:, :, 1:] - points[:, :, :-1]
-    length = jnp.sqrt((segments**2).sum(-1, keepdims=True) + 1e-12)
-    t = (jnp.arange(SAMPLES) + 0.5) / SAMPLES
-    weight = (
-        INK_WIDTH * (PAGE / BOX) ** 2 / SAMPLES * there[..., None]
-    )  # ink of a sample, a unit of length
-    place = (
-        points[:, :, :-1, None] + t[:, None] * segments[:, :, :, None]
-    )  # (B, T, P - 1, samples, 2)
-    place = jnp.clip(place * (PAGE / BOX) - 0.5, 0.0, PAGE - 1.001).reshape(batch, -1, 2)
-    amount = jnp.broadcast_to(length * weight, (*length.shape[:3], SAMPLES)).reshape(batch, -1)
-    near = jnp.maximum(
-        0.0, 1.0 - jnp.abs(place[..., None] - jnp.arange(PAGE))
-    )  # (B, samples of all, 2, 32)
-    ink = jnp.einsum("bsi,bsj->bij", near[:, :, 1] * amount[..., None], near[:, :, 0])
-    error = (
-        2 * blurred(blurred(ink) - page) / jnp.maximum((page**2).sum((1, 2), keepdims=True), 1e-6)
-    )
-    # How the error's bilinear value at a sample changes with its place, and, by the length of its
-    # segment, with its amount of ink.
-    corner = jnp.floor(place)
-    x, y = jnp.moveaxis(place - corner, -1, 0)
-    index = (corner[..., 1] * PAGE + corner[..., 0]).astype(jnp.int32)
-    at = lambda offset: jnp.take_along_axis(
-        error.reshape(batch, -1), index + offset, 1, mode="promise_in_bounds"
-    )
-    here, right, below, across = at(0), at(1), at(PAGE), at(PAGE + 1)
-    value = (1 - y) * ((1 - x) * here + x * right) + y * ((1 - x) * below + x * across)
-    slope = jnp.stack(
-        [
-            (1 - y) * (right - here) + y * (across - below),
-            (1 - x) * (below - here) + x * (across - right),
-        ],
-        -1,
-    )
-    pull = (slope * amount[..., None]).reshape(batch, number, -1, SAMPLES, 2) * (PAGE / BOX)
-    stretch = (
-        (value.reshape(batch, number, -1, SAMPLES).sum(-1, keepdims=True) * weight)
-        * segments
-        / length
-    )
-    starts, ends = (
-        (pull * (1 - t)[:, None]).sum(-2) - stretch,
-        (pull * t[:, None]).sum(-2) + stretch,
-    )
-    gradient = jnp.pad(starts, ((0, 0), (0, 0), (0, 1), (0, 0))) + jnp.pad(
-        ends, ((0, 0), (0, 0), (1, 0), (0, 0))
-    )
-    return (gradient.reshape(batch, number, -1) @ axes.axes) * axes.deviation
-
-
-# Likeness -----------------------------------------------------------------------------------------
-
-
-def likeness(strokes: jax.Array, pictures: jax.Array) -> jax.Array:
-    """Cosine between the ink of drawings (B, T, P, 2), strokes that are not there being 0, and
-    pictures (B, 64, 64), both on a 32x32
-    page: (B,), 1 where they are alike, 0 without common ink."""
-    batch = len(pictures)
-    page = coarse_picture(pictures, PAGE).reshape(batch, -1)
-    samples = -(
-        -22 // (strokes.shape[-2] - 1)
-    )  # of a segment: about one a cell, for strokes of usual length
-    written = jnp.minimum(
-        jax.lax.map(lambda s: ink_of(s, samples, PAGE).sum(0), strokes, batch_size=16), 1.0
-    )
-    return (written * page).sum(-1) * jax.lax.rsqrt((written**2).sum(-1) * (page**2).sum(-1) + 1e-6)

@@ -1,18 +1,15 @@
-"""Convolutional variational autoencoder: a 64x64 image becomes a 64-d Gaussian z and, from z, an
-image again.
+"""Convolutional variational autoencoder: a 64x64 image becomes a 64-d Gaussian z, and z an image.
 
-Trained twice, on Kuzushiji images (`z_old`) and on rasterised KanjiVG (`z_new`). Two architectures
-behind one class:
+The model is Kingma and Welling 2014 (arXiv 1312.6114). It is trained twice, on Kuzushiji images
+(`z_old`) and on rasterised KanjiVG (`z_new`). Two architectures stand behind one class:
 
-- ``paper``: the network of Clanuwat et al. 2018 (arXiv 1812.01718, section 4.2) and of World
-  Models, with strided convolutions.
-- ``residual``: space-to-depth steps and stride-1 residual blocks, which XLA runs near the speed of
-  its matrix product on CPU
-  and GPU alike, and a linear classifier on z (`recognition`): z must then tell characters apart,
-  not only look like them.
+- ``paper`` (`models/paper_vae.py`) is the network of Clanuwat et al. 2018 (arXiv 1812.01718,
+  section 4.2) and of World Models, with strided convolutions.
+- ``residual`` (`models/layers/residual.py`) is faster, and a linear classifier reads z
+  (`recognition`): z must then tell characters apart, and not only look like them.
 
 Images enter as (B, 64, 64) float32 in [0, 1], ink 1. Reconstructions leave as logits of the same
-shape.
+shape. `loss` is what is minimised: the negative ELBO with free bits, and the classifiers' shares.
 """
 
 from __future__ import annotations
@@ -26,11 +23,9 @@ import optax
 from flax import nnx
 
 from transfer.models import augment
-from transfer.models.convolution import depth_to_space, space_to_depth, strided, transposed
-
-SIZE = 64
-EPSILON = 1e-5
-"""Added to variances that are divided by."""
+from transfer.models.layers.residual import EPSILON, ResidualDecoder, ResidualEncoder
+from transfer.models.losses import cross_entropy
+from transfer.models.paper_vae import PaperDecoder, PaperEncoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +39,8 @@ class VAEConfig:
     encoder_blocks: tuple[int, ...] = (1, 1, 1)
     """Residual blocks at each of them (`residual`)."""
     norm: Literal["layer", "batch"] = "layer"
-    """Of the encoder (`residual`). "batch" normalises by the batch's statistics while training, its
-    last layer too, as a young encoder's features are nearly one and the same vector; `settle`
-    measures the statistics once afterwards."""
+    """Normalisation of the encoder (`residual`). "batch" normalises by the batch's statistics while
+    training, also after the last layer; `finalize` measures the statistics once afterwards."""
     rectified_stem: bool = False
     """ReLU after the encoder's first convolution, which without blocks at 16x16 would be linear up
     to 8x8."""
@@ -254,205 +248,39 @@ def unused(config: VAEConfig, domain: str) -> frozenset[str]:
     return frozenset(names)
 
 
-class Block(nnx.Module):
-    """Pre-activation residual block of two 3x3 convolutions; starts as the identity."""
-
-    def __init__(self, channels: int, rngs: nnx.Rngs):
-        self.norm = nnx.LayerNorm(channels, rngs=rngs)
-        self.first = nnx.Conv(channels, channels, (3, 3), rngs=rngs)
-        self.second = nnx.Conv(
-            channels, channels, (3, 3), kernel_init=nnx.initializers.zeros, rngs=rngs
-        )
-
-    def __call__(self, x: jax.Array, statistics: str = "kept") -> jax.Array:
-        return x + self.second(nnx.relu(self.first(nnx.relu(self.norm(x)))))
-
-
-class Statistic(nnx.Variable):
-    """What is measured and not trained."""
-
-
-class BatchNorm(nnx.Module):
-    """Batch normalisation (arXiv 1502.03167). Its statistics are not followed while training but
-    measured once afterwards, of the weights that are kept, averaged ones too.
-
-    statistics: "kept" ones, the "batch"'s own, or "measure": the batch's, which are kept from then
-    on.
-    """
-
-    def __init__(self, channels: int, rngs: nnx.Rngs):
-        self.scale, self.bias = nnx.Param(jnp.ones(channels)), nnx.Param(jnp.zeros(channels))
-        self.mean, self.variance = Statistic(jnp.zeros(channels)), Statistic(jnp.ones(channels))
-
-    def __call__(self, x: jax.Array, statistics: str = "kept") -> jax.Array:
-        mean, variance = self.mean[...], self.variance[...]
-        if statistics != "kept":
-            axes = tuple(range(x.ndim - 1))
-            mean, variance = x.mean(axes), x.var(axes)
-        if statistics == "measure":
-            self.mean[...], self.variance[...] = mean, variance
-        scale = self.scale[...] * jax.lax.rsqrt(variance + EPSILON)
-        return x * scale + (self.bias[...] - mean * scale)
-
-
-class BatchBlock(nnx.Module):
-    """`Block` with batch normalisation before each convolution."""
-
-    def __init__(self, channels: int, rngs: nnx.Rngs):
-        self.norms = nnx.List([BatchNorm(channels, rngs) for _ in range(2)])
-        self.first = nnx.Conv(channels, channels, (3, 3), use_bias=False, rngs=rngs)
-        self.second = nnx.Conv(
-            channels,
-            channels,
-            (3, 3),
-            use_bias=False,
-            kernel_init=nnx.initializers.zeros,
-            rngs=rngs,
-        )
-
-    def __call__(self, x: jax.Array, statistics: str = "kept") -> jax.Array:
-        inner = self.first(nnx.relu(self.norms[0](x, statistics)))
-        return x + self.second(nnx.relu(self.norms[1](inner, statistics)))
-
-
-class ResidualEncoder(nnx.Module):
-    """(B, 64, 64) -> (B, hidden). Three widths begin at 16x16, four at 32x32."""
-
-    def __init__(self, config: VAEConfig, rngs: nnx.Rngs):
-        widths, self.batch = config.encoder, getattr(config, "norm", "layer") == "batch"
-        self.patch = 2 ** (5 - len(widths))
-        # On 4x4 blocks of pixels a 3x3 convolution is a 12x12 one of stride 4, at a third of the
-        # time.
-        self.stem, self.rectified = (
-            nnx.Conv(self.patch**2, widths[0], (3, 3), rngs=rngs),
-            config.rectified_stem,
-        )
-        self.down = nnx.List(
-            [nnx.Linear(4 * before, width, rngs=rngs) for before, width in zip(widths, widths[1:])]
-        )
-        self.enter = (
-            nnx.List([BatchNorm(width, rngs) for width in widths[:-1]]) if self.batch else None
-        )
-        block = BatchBlock if self.batch else Block
-        self.blocks = nnx.List(
-            [
-                nnx.List([block(width, rngs) for _ in range(count)])
-                for width, count in zip(widths, config.encoder_blocks)
-            ]
-        )
-        self.norm = (
-            BatchNorm(widths[-1], rngs) if self.batch else nnx.LayerNorm(widths[-1], rngs=rngs)
-        )
-        self.dense = nnx.Linear(16 * widths[-1], config.hidden, rngs=rngs)
-
-    def trunk(self, images: jax.Array, statistics: str = "kept") -> jax.Array:
-        """(B, 64, 64) -> (B, 16 * the last width), before the dense layer. statistics: see
-        `BatchNorm`."""
-        x = self.stem(space_to_depth(images[..., None], self.patch))
-        x = nnx.relu(x) if self.rectified else x
-        for level, blocks in enumerate(self.blocks):
-            if level:
-                x = nnx.relu(self.enter[level - 1](x, statistics)) if self.batch else x
-                x = self.down[level - 1](space_to_depth(x, 2))
-            for block in blocks:
-                x = block(x, statistics)
-        x = self.norm(x, statistics) if self.batch else self.norm(x)
-        return nnx.relu(x).reshape(x.shape[0], -1)
-
-    def __call__(self, images: jax.Array, statistics: str = "kept") -> jax.Array:
-        """statistics: see `BatchNorm`; the batch's own standardise the last layer too."""
-        x = self.dense(self.trunk(images, statistics))
-        if statistics == "batch":
-            x = (x - x.mean(0)) * jax.lax.rsqrt(x.var(0) + EPSILON)
-        return nnx.relu(x)
-
-
-class ResidualDecoder(nnx.Module):
-    """(B, latent) -> (B, 64, 64) logits; every upsampling is a matrix product followed by
-    depth-to-space."""
-
-    def __init__(self, config: VAEConfig, rngs: nnx.Rngs):
-        widths = config.decoder
-        self.width = widths[0]
-        self.dense = nnx.Linear(config.latent, 16 * widths[0], rngs=rngs)
-        self.blocks = nnx.List(
-            [
-                nnx.List([Block(width, rngs) for _ in range(count)])
-                for width, count in zip(widths, config.decoder_blocks)
-            ]
-        )
-        self.up = nnx.List(
-            [nnx.Linear(before, 4 * width, rngs=rngs) for before, width in zip(widths, widths[1:])]
-        )
-        self.norm = nnx.LayerNorm(widths[-1], rngs=rngs)
-        # A 3x3 convolution into 4x4 pixels a position sees beyond the patch it paints: no visible
-        # seams.
-        self.pixels = nnx.Conv(widths[-1], 16, (3, 3), rngs=rngs)
-
-    def __call__(self, z: jax.Array) -> jax.Array:
-        x = self.dense(z).reshape(-1, 4, 4, self.width)
-        for level, blocks in enumerate(self.blocks):
-            if level:
-                x = depth_to_space(self.up[level - 1](x), 2)
-            for block in blocks:
-                x = block(x)
-        return depth_to_space(self.pixels(nnx.relu(self.norm(x))), 4)[..., 0]
-
-
-class PaperEncoder(nnx.Module):
-    """(B, 64, 64) -> (B, 1024): four convolutions of kernel 4 and stride 2 without padding (World
-    Models, appendix A.1)."""
-
-    def __init__(self, rngs: nnx.Rngs):
-        channels = (1, 32, 64, 128, 256)
-        self.convs = nnx.List(
-            [
-                nnx.Conv(a, b, (4, 4), strides=2, padding="VALID", rngs=rngs)
-                for a, b in zip(channels, channels[1:])
-            ]
-        )
-
-    def __call__(self, images: jax.Array) -> jax.Array:
-        x = images[..., None]
-        for conv in self.convs:
-            x = nnx.relu(strided(x, conv.kernel[...], conv.bias[...]))
-        return x.reshape(x.shape[0], -1)
-
-
-class PaperDecoder(nnx.Module):
-    """(B, latent) -> (B, 64, 64) logits: a linear layer and four transposed convolutions of stride
-    2."""
-
-    def __init__(self, latent: int, rngs: nnx.Rngs):
-        channels, kernels = (1024, 128, 64, 32, 1), (5, 5, 6, 6)
-        self.dense = nnx.Linear(latent, 1024, rngs=rngs)
-        self.convs = nnx.List(
-            [
-                nnx.ConvTranspose(a, b, (k, k), strides=(2, 2), padding="VALID", rngs=rngs)
-                for a, b, k in zip(channels, channels[1:], kernels)
-            ]
-        )
-
-    def __call__(self, z: jax.Array) -> jax.Array:
-        x = self.dense(z).reshape(-1, 1, 1, 1024)
-        for layer, conv in enumerate(self.convs):
-            x = transposed(x, conv.kernel[...], conv.bias[...])
-            x = x if layer == len(self.convs) - 1 else nnx.relu(x)
-        return x[..., 0]
+# Model --------------------------------------------------------------------------------------------
 
 
 class VAE(nnx.Module):
-    """Encoder, decoder and, where the loss asks for them, linear classifiers on z: of `classes`
-    characters, and of `attributes`, which are the components and stroke counts that a character may
-    have."""
+    """Encoder, decoder and, where the loss asks for them, linear classifiers on z.
+
+    classes: characters that `classifier` tells apart.
+    attributes: components and stroke counts that a character may have; `attributes` reads them.
+    """
 
     def __init__(self, config: VAEConfig, classes: int, rngs: nnx.Rngs, attributes: int = 0):
         paper = config.architecture == "paper"
-        self.encoder = PaperEncoder(rngs) if paper else ResidualEncoder(config, rngs)
-        features = 1024 if paper else config.hidden
+        if paper:
+            self.encoder, features = PaperEncoder(rngs), 1024
+        else:
+            self.encoder, features = (
+                ResidualEncoder(
+                    config.encoder,
+                    config.encoder_blocks,
+                    config.hidden,
+                    rngs,
+                    config.norm,
+                    config.rectified_stem,
+                ),
+                config.hidden,
+            )
         self.mean = nnx.Linear(features, config.latent, rngs=rngs)
         self.log_variance = nnx.Linear(features, config.latent, rngs=rngs)
-        self.decoder = PaperDecoder(config.latent, rngs) if paper else ResidualDecoder(config, rngs)
+        self.decoder = (
+            PaperDecoder(config.latent, rngs)
+            if paper
+            else ResidualDecoder(config.latent, config.decoder, config.decoder_blocks, rngs)
+        )
         self.classifier = (
             nnx.Linear(config.latent, classes, rngs=rngs) if config.recognition else None
         )
@@ -463,8 +291,10 @@ class VAE(nnx.Module):
         )
 
     def encode(self, images: jax.Array, statistics: str = "kept") -> tuple[jax.Array, jax.Array]:
-        """(B, 64, 64) in [0, 1] -> mean and log-variance of q(z | image), each (B, latent).
-        statistics: see `BatchNorm`."""
+        """Mean and log-variance of q(z | image), (B, latent) each, of images (B, 64, 64).
+
+        statistics: see `layers.residual.BatchNorm`.
+        """
         features = (
             self.encoder(images) if statistics == "kept" else self.encoder(images, statistics)
         )
@@ -472,7 +302,7 @@ class VAE(nnx.Module):
         return self.mean(features), jnp.clip(self.log_variance(features), -12.0, 6.0)
 
     def decode(self, z: jax.Array) -> jax.Array:
-        """(B, latent) -> (B, 64, 64) logits; `jax.nn.sigmoid` of them is the picture."""
+        """Logits (B, 64, 64) of the pictures of z (B, latent): `jax.nn.sigmoid` makes pixels."""
         return self.decoder(z)
 
 
@@ -481,90 +311,7 @@ def sample_z(mean: jax.Array, log_variance: jax.Array, key: jax.Array) -> jax.Ar
     return mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape, mean.dtype)
 
 
-VIEW = 0.5
-"""Strength of the warps that `averaged_z` looks through."""
-
-
-def averaged_z(
-    model: VAE, images: jax.Array, views: int, own: jax.Array | None = None
-) -> jax.Array:
-    """The posterior's mean, averaged over the images (B, 64, 64) uint8 and so many warped forms of
-    them, the same for every image: (B, latent).
-
-    own (B, latent): that of the images as they are, where it is known already.
-    """
-    own = model.encode(augment.to_float(images))[0] if own is None else own
-    if not views:
-        return own
-    # Each image is warped as if it were alone: what is read of it does not depend on its
-    # neighbours.
-    form = lambda key: jax.vmap(lambda image: augment.warp(image[None], key, VIEW)[0])(images)
-    z, _ = model.encode(jnp.concatenate([form(key) for key in view_keys(views)]))
-    return (own + z.reshape(views, *own.shape).sum(0)) / (views + 1)
-
-
-def view_keys(views: int) -> jax.Array:
-    """The keys of the warps of `averaged_z`."""
-    return jax.random.split(jax.random.key(0), views)
-
-
-def kl_divergence(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
-    """KL(q(z | x) || N(0, 1)) of every dimension, in nats: the shape of `mean`."""
-    return 0.5 * (jnp.exp(log_variance) + mean**2 - 1.0 - log_variance)
-
-
-def elbo(
-    model: VAE,
-    config: VAEConfig,
-    images: jax.Array,
-    key: jax.Array,
-    statistics: str = "kept",
-    clean: jax.Array | None = None,
-):
-    """The negative ELBO with its KL floor, mean over the batch in nats; the sampled z (B, latent);
-    and the parts.
-
-    images (B, 64, 64) float32 in [0, 1]; clean: what the decoder is to paint of them [images]
-    (denoising, Im et al. 2017, arXiv 1511.06406). BCE summed over pixels + max(KL, kl_floor), the
-    maximum taken per example.
-    """
-    mean, log_variance = model.encode(images, statistics)
-    z = sample_z(mean, log_variance, key)
-    shown = slice(None, None, config.decode_every)
-    reconstruction = reconstruction_loss(
-        model.decode(z[shown]), (images if clean is None else clean)[shown]
-    ).mean()
-    kl = kl_divergence(mean, log_variance).sum(-1)
-    return (
-        reconstruction + jnp.maximum(kl, config.kl_floor).mean(),
-        z,
-        {"reconstruction": reconstruction, "kl": kl.mean()},
-    )
-
-
-def settle(model: VAE, images: jax.Array) -> VAE:
-    """The model with the statistics of training images (B, 64, 64) in its encoder, in place of each
-    batch's own.
-
-    The last layer's go into its weights."""
-    dense = model.encoder.dense
-    x = dense(model.encoder.trunk(images, "measure"))
-    scale = jax.lax.rsqrt(x.var(0) + EPSILON)
-    dense.kernel[...] = dense.kernel[...] * scale
-    dense.bias[...] = (dense.bias[...] - x.mean(0)) * scale
-    return model
-
-
-def cross_entropy(scores: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
-    """Cross-entropy of softmax(scores), (B,) in nats: scores (B, C), labels (B,) of which a share
-    `smoothing` is spread over all classes.
-
-    Classes whose score is -inf take no part: they neither gain nor lose.
-    """
-    log_weights, part = jax.nn.log_softmax(scores), scores > -jnp.inf
-    chosen = jnp.take_along_axis(log_weights, labels[:, None], 1)[:, 0]
-    spread = jnp.where(part, log_weights, 0.0).sum(-1) / part.sum(-1)
-    return -((1 - smoothing) * chosen + smoothing * spread)
+# Loss ---------------------------------------------------------------------------------------------
 
 
 def loss(
@@ -576,17 +323,21 @@ def loss(
     allowed: jax.Array | None = None,
     clean: jax.Array | None = None,
     attributes: jax.Array | None = None,
-):
-    """`elbo` + recognition * cross-entropy of the classifier on the sampled z + components * that
-    of its attributes.
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss of a batch, a scalar in nats, and its parts by name.
 
-    labels (B,) int32; allowed (B, C) bool: the classes that take part for each image [all]; clean:
-    see `elbo`; attributes (B, A) of 0 and 1: what the image's character has. The scalar and its
-    parts.
+    It is `elbo` + recognition * cross-entropy of the classifier on the sampled z + components *
+    cross-entropy of the attributes on it.
+
+    images: (B, 64, 64) float32 in [0, 1], ink 1.
+    labels: (B,) int32, each image's class.
+    key: of the draw of z.
+    allowed: (B, C) bool, the classes that compete for each image [all].
+    clean: see `elbo`.
+    attributes: (B, A) of 0 and 1, what each image's character has.
     """
-    total, z, parts = elbo(
-        model, config, images, key, "batch" if config.norm == "batch" else "kept", clean
-    )
+    statistics = "batch" if config.norm == "batch" else "kept"
+    total, z, parts = elbo(model, config, images, key, statistics, clean)
     if config.recognition:
         scores = model.classifier(z)
         scores = scores if allowed is None else jnp.where(allowed, scores, -jnp.inf)
@@ -602,12 +353,88 @@ def loss(
     return total, parts
 
 
+def elbo(
+    model: VAE,
+    config: VAEConfig,
+    images: jax.Array,
+    key: jax.Array,
+    statistics: str = "kept",
+    clean: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
+    """The negative ELBO with free bits, a scalar in nats; the sampled z (B, latent); and the parts.
+
+    It is the mean over the batch of BCE, summed over the pixels, + max(KL, kl_floor), the maximum
+    taken for each example.
+
+    images: (B, 64, 64) float32 in [0, 1], ink 1.
+    clean: what the decoder is to paint of them [images]: a denoising VAE, Im et al. 2017 (arXiv
+    1511.06406).
+    """
+    mean, log_variance = model.encode(images, statistics)
+    z = sample_z(mean, log_variance, key)
+    shown = slice(None, None, config.decode_every)
+    target = (images if clean is None else clean)[shown]
+    reconstruction = reconstruction_loss(model.decode(z[shown]), target).mean()
+    kl = kl_divergence(mean, log_variance).sum(-1)
+    total = reconstruction + jnp.maximum(kl, config.kl_floor).mean()
+    return total, z, {"reconstruction": reconstruction, "kl": kl.mean()}
+
+
 def reconstruction_loss(logits: jax.Array, images: jax.Array) -> jax.Array:
     """Binary cross-entropy summed over the pixels, in nats: (B,)."""
     return optax.sigmoid_binary_cross_entropy(logits, images).sum((1, 2))
 
 
-def decode_mean(model: VAE, images: jax.Array):
-    """Reconstruction logits of the posterior's mean, and (mean, log_variance)."""
+def kl_divergence(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """KL(q(z | x) || N(0, 1)) of every dimension, in nats: the shape of `mean`."""
+    return 0.5 * (jnp.exp(log_variance) + mean**2 - 1.0 - log_variance)
+
+
+# After training -----------------------------------------------------------------------------------
+
+
+def finalize(model: VAE, images: jax.Array) -> VAE:
+    """The model whose encoder has the statistics of images (B, 64, 64), in place of each batch's.
+
+    The dense layer has no statistics of its own: its batch's go into its weights.
+    """
+    dense = model.encoder.dense
+    x = dense(model.encoder.trunk(images, "measure"))
+    scale = jax.lax.rsqrt(x.var(0) + EPSILON)
+    dense.kernel[...] = dense.kernel[...] * scale
+    dense.bias[...] = (dense.bias[...] - x.mean(0)) * scale
+    return model
+
+
+def decode_mean(model: VAE, images: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """Reconstruction logits (B, 64, 64) of the posterior's mean, and (mean, log_variance)."""
     posterior = model.encode(images)
     return model.decode(posterior[0]), posterior
+
+
+VIEW = 0.5
+"""Strength of the warps that `averaged_z` looks through."""
+
+
+def averaged_z(
+    model: VAE, images: jax.Array, views: int, own: jax.Array | None = None
+) -> jax.Array:
+    """The posterior's mean, averaged over images and warped forms of them: (B, latent).
+
+    images: (B, 64, 64) uint8.
+    views: number of warped forms, which are the same for every image.
+    own: (B, latent), the mean of the images as they are, where it is known already.
+    """
+    own = model.encode(augment.to_float(images))[0] if own is None else own
+    if not views:
+        return own
+    # Each image is warped as if it were alone: what is read of it does not depend on its
+    # neighbours.
+    form = lambda key: jax.vmap(lambda image: augment.warp(image[None], key, VIEW)[0])(images)
+    z, _ = model.encode(jnp.concatenate([form(key) for key in view_keys(views)]))
+    return (own + z.reshape(views, *own.shape).sum(0)) / (views + 1)
+
+
+def view_keys(views: int) -> jax.Array:
+    """The keys of the warps of `averaged_z`."""
+    return jax.random.split(jax.random.key(0), views)

@@ -1,2 +1,1 @@
-"""The stages of training: data and a model's configuration become a `Task`; and what they leave is
-loaded again."""
+"""The stages of training: data and a configuration become a `Task`, and weights a model again."""

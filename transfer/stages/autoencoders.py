@@ -15,13 +15,13 @@ from transfer.output.pictures import image_grid
 from transfer.stages.encoding import (
     VAE_NAMES,
     corpus_provenance,
-    in_batches,
     labels_of,
     new_examples,
     old_examples,
     old_pool,
     shares,
 )
+from transfer.system.batches import in_batches
 from transfer.training.examples import (
     Pool,
     attributes,
@@ -31,8 +31,9 @@ from transfer.training.examples import (
     taking_part,
 )
 from transfer.training.loop import Task
+from transfer.training.optimizers import adamw
 
-SETTLED = 2048
+MEASURED = 2048
 """Training images whose statistics a network that normalises by batches is left with."""
 
 
@@ -109,23 +110,23 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
         )
 
     @jax.jit
-    def settle(params, images):
+    def with_statistics(params, images):
         return nnx.to_pure_dict(
-            nnx.split(vae.settle(nnx.merge(graph, params, statistics), images))[1]
+            nnx.split(vae.finalize(nnx.merge(graph, params, statistics), images))[1]
         )
 
-    def settled(params):
+    def finalize(params):
         """With the statistics of what is trained on, as it is met."""
-        return settle(params, known()) if config.norm == "batch" else params
+        return with_statistics(params, sample()) if config.norm == "batch" else params
 
     @cache
-    def known():
+    def sample():
         """So many training images as make a good mean, drawn and augmented as in training."""
         images = [
             met({**data, "images": source.images}, jax.random.key(n))[2][0]
-            for n in range(-(-SETTLED // config.batch))
+            for n in range(-(-MEASURED // config.batch))
         ]
-        return jnp.concatenate(images)[:SETTLED]
+        return jnp.concatenate(images)[:MEASURED]
 
     @jax.jit
     def measure(params, images, labels):
@@ -148,16 +149,12 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
         return model.classifier(model.encode(augment.to_float(images))[0]).argmax(-1)
 
     def evaluate(params):
-        parts = [
-            measure(
-                params, jnp.asarray(held_images[i : i + 256]), jnp.asarray(held_labels[i : i + 256])
+        values = {}
+        if len(held_images):
+            held = in_batches(
+                lambda part: measure(params, *part), (held_images, held_labels), (256,)
             )
-            for i in range(0, len(held_images), 256)
-        ]
-        values = {
-            k: float(np.concatenate([np.asarray(p[k]) for p in parts]).mean())
-            for k in (parts[0] if parts else ())
-        }  # none held out: nothing
+            values = {name: float(value.mean()) for name, value in held.items()}
         if config.recognition:
             for name, (images, labels) in others.items():
                 found = in_batches(lambda part: recognise(params, part), images, (256,))
@@ -176,7 +173,7 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
         shown = held_images[:: max(1, len(held_images) // 64)][:64]
         image_grid([shown / 255.0, np.asarray(reconstruct(params, jnp.asarray(shown)))], path)
 
-    provenance = corpus_provenance(corpus, config) if domain == "old" else corpus_provenance(corpus)
+    provenance = corpus_provenance(corpus, shares(config) if domain == "old" else None)
     return Task(
         VAE_NAMES[domain],
         config,
@@ -187,15 +184,18 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
         picture if len(held_images) else None,
         export=lambda params: {"classes": classes.astype(np.int32)},
         provenance=provenance,
-        settle=settled,
+        optimizer=adamw(config, config.cooldown),
+        finalize=finalize,
     )
 
 
 def augmented(
     config: vae.VAEConfig, images: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """(B, 64, 64) uint8 -> what the encoder is given, and what the decoder is to paint of it: (B,
-    64, 64) float32 each."""
+    """What the encoder is given of images, and what the decoder is to paint: float32, both.
+
+    images: (B, 64, 64) uint8; what comes back has the same shape, in [0, 1].
+    """
     if config.augment != "photo":
         return (x := augment.augment(images, key, config.augment, config.warp)), x
     warp_key, disturb_key = jax.random.split(key)
@@ -206,11 +206,12 @@ def augmented(
 def hard_examples(
     corpus: Corpus, aside: int, classes: np.ndarray, most: int = 1000
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Images that training leaves out so that something may be chosen by them: name -> images (n,
-    64, 64), labels (n,) into classes.
+    """Images that training leaves out so that something may be chosen by them, by name.
 
-    "hands": a sample of the fonts whose role it is; "aside": the books' images of the characters
-    that are `set_aside`.
+    hands: a sample of the fonts whose role it is.
+    aside: the books' images of the characters that are `set_aside`.
+
+    Returns name -> images (n, 64, 64) uint8 and labels (n,) into classes.
     """
     found = {}
     if corpus.fonts is not None and len(rows := corpus.fonts.of("choose")):

@@ -29,12 +29,9 @@ from transfer.stages.encoding import (
     two_halves,
     upstream,
 )
+from transfer.system.batches import in_batches
 from transfer.training.errors import TrainingError
-from transfer.training.examples import (
-    form_groups,
-    mix,
-    taking_part,
-)
+from transfer.training.examples import form_groups, mix, taking_part
 from transfer.training.loop import Task
 
 
@@ -105,8 +102,8 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     held, held_label = in_gallery(*old_examples(corpus, "val"), forms.code_points)
     # A factorised density over thousands of kanji takes long to rank: fewer of them say enough.
     limit = len(held) if config.density == "anchored" else min(200, len(held))
-    spread = np.sort(np.random.default_rng(0).permutation(len(held))[:limit])
-    held_images, held_label = corpus.old.images[held[spread]], held_label[spread]
+    chosen = np.sort(np.random.default_rng(0).permutation(len(held))[:limit])
+    held_images, held_label = corpus.old.images[held[chosen]], held_label[chosen]
     truth = np.asarray(
         vae.sample_z(gallery.mean[held_label], gallery.log_variance[held_label], jax.random.key(1))
     )
@@ -118,14 +115,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     read = jax.jit(
         lambda params, images: vae.averaged_z(nnx.merge(old_graph, params), images, config.averaged)
     )
-    held_z = cache(
-        lambda: jnp.concatenate(
-            [
-                read(old_params, jnp.asarray(held_images[i : i + 64]))
-                for i in range(0, len(truth), 64)
-            ]
-        )
-    )
+    held_z = cache(lambda: in_batches(lambda part: read(old_params, part), held_images, (64,)))
 
     @jax.jit
     def measure(params, z_old, z_new):
@@ -135,12 +125,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         )
 
     def scores(params):
-        z_old = held_z()
-        parts = [
-            measure(params, z_old[i : i + 256], truth[i : i + 256])
-            for i in range(0, len(truth), 256)
-        ]
-        return tuple(np.concatenate([np.asarray(p[k]) for p in parts]) for k in (0, 1))
+        return in_batches(lambda part: measure(params, *part), (held_z(), truth), (256,))
 
     def cross_fitted(params):
         """`scores`, those of each half of val with the exponents that are fitted on the other
@@ -151,7 +136,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         both, halves = [np.asarray(a) for a in opinions(params, held_z())], two_halves(len(truth))
         for mine, other in zip(halves, halves[::-1]):
             exponents = fit_exponents(
-                *(a[other] for a in both), rows["told"], prior, held_label[other]
+                *(a[other] for a in both), rows["known"], prior, held_label[other]
             )
             refitted = scores({"mdn": params["mdn"] | {"exponents": jnp.asarray(exponents)}})
             for whole, part in zip(found, refitted):
@@ -180,7 +165,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
             else np.ones(1, np.float32),
         }
 
-    provenance = corpus_provenance(corpus, config) | {
+    provenance = corpus_provenance(corpus, shares(config)) | {
         "upstream": upstream(folder, "vae_old", "vae_new")
     }
     direct = config.direct and config.density == "anchored"
@@ -192,14 +177,14 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
 
     prior = np.where(seen, 0.0, config.unseen)
 
-    def settle(params):
+    def finalize(params):
         if rows is None:
             return params
         params = params | {"mdn": params["mdn"] | rows}
         exponents = EXPONENTS
         if len(truth):
             both = [np.asarray(a) for a in opinions(params, held_z())]
-            exponents = fit_exponents(*both, rows["told"], prior, held_label)
+            exponents = fit_exponents(*both, rows["known"], prior, held_label)
         return params | {"mdn": params["mdn"] | {"exponents": jnp.asarray(exponents, jnp.float32)}}
 
     return Task(
@@ -211,16 +196,19 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         evaluate,
         export=export,
         provenance=provenance,
-        settle=settle,
+        finalize=finalize,
     )
 
 
 def classifier_rows(old_params: dict, classes: np.ndarray, code_points: np.ndarray) -> dict:
-    """The old VAE's classifier of z_old as `AnchoredMixture` holds it: a row for every anchor that
-    it knows. Raises TrainingError where the VAE has none."""
+    """The old VAE's classifier of z_old as `AnchoredMixture` holds it.
+
+    It has a row for every anchor that it knows. Raises TrainingError where the VAE has none.
+    """
     if "classifier" not in old_params:
         raise TrainingError(
-            "the old VAE has no classifier that --direct could use: train it with --recognition above 0, or give --no-direct"
+            "the old VAE has no classifier that --direct could use: train it with --recognition "
+            "above 0, or give --no-direct"
         )
     kernel, bias = (np.asarray(old_params["classifier"][k]) for k in ("kernel", "bias"))
     known = np.isin(code_points, classes)
@@ -230,7 +218,7 @@ def classifier_rows(old_params: dict, classes: np.ndarray, code_points: np.ndarr
         np.full(len(code_points), -1e4, np.float32),
     )
     rows[:, known], offsets[known] = kernel[:, place], bias[place]
-    return {"direct": {"kernel": rows, "bias": offsets}, "told": known.astype(np.float32)}
+    return {"direct": {"kernel": rows, "bias": offsets}, "known": known.astype(np.float32)}
 
 
 EXPONENTS = (0.4, 0.6)
@@ -239,15 +227,20 @@ on."""
 
 
 def fit_exponents(
-    similar: np.ndarray, direct: np.ndarray, told: np.ndarray, prior: np.ndarray, label: np.ndarray
+    similar: np.ndarray, direct: np.ndarray, known: np.ndarray, prior: np.ndarray, label: np.ndarray
 ) -> np.ndarray:
-    """Exponents (2,) float32 of `mdn.product` that make the labels likeliest: log probabilities (N,
-    G) of both, prior log odds (G,)."""
+    """Exponents (2,) float32 of `mdn.product` that make the labels likeliest.
+
+    similar, direct: (N, G), log probabilities of both opinions.
+    known: (G,), 1 for anchors that the classifier knows, else 0.
+    prior: (G,), log odds that are added.
+    label: (N,), the right anchors.
+    """
     if not len(label):
         return np.asarray(EXPONENTS, np.float32)
 
     def loss(exponents):
-        logits = mdn.product(similar, direct, told, exponents) + prior
+        logits = mdn.product(similar, direct, known, exponents) + prior
         return -jnp.take_along_axis(jax.nn.log_softmax(logits), label[:, None], 1).mean()
 
     gradient, exponents = jax.jit(jax.value_and_grad(loss)), jnp.array(EXPONENTS)
@@ -260,8 +253,10 @@ def fit_exponents(
 
 
 def gaussian_nll(fitted: np.ndarray, held: np.ndarray) -> float:
-    """NLL per dimension, in nats, of `held` (n, D) under one full-covariance Gaussian fitted to
-    `fitted` (N, D)."""
+    """NLL per dimension, in nats, of `held` under one Gaussian that is fitted to `fitted`.
+
+    It has a full covariance. fitted: (N, D). held: (n, D).
+    """
     mean, covariance = fitted.mean(0), np.cov(fitted.T) + 1e-6 * np.eye(fitted.shape[1])
     difference = held - mean
     quadratic = (difference * np.linalg.solve(covariance, difference.T).T).sum(1)
@@ -273,8 +268,11 @@ def gaussian_nll(fitted: np.ndarray, held: np.ndarray) -> float:
 
 
 def calibrate(log_probability: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Exponent a, (1,) float32, that makes softmax(a * log_probability) likeliest for the labels:
-    temperature scaling on val."""
+    """Exponent a, (1,) float32, that makes softmax(a * log_probability) likeliest for the labels.
+
+    This is temperature scaling (Guo et al. 2017, arXiv 1706.04599). log_probability: (N, G).
+    label: (N,).
+    """
     best = min(
         np.linspace(0.3, 2.0, 35),
         key=lambda a: (

@@ -1,10 +1,9 @@
-"""What the stages share: which images they learn from, the trained VAEs and densities of a runs
-folder, and the latents of images.
-"""
+"""What the stages share: the images they learn from, trained models loaded again, and latents."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,17 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from tqdm import tqdm
 
 from transfer.data.corpus import Corpus
 from transfer.models import augment, mdn, vae
+from transfer.system.batches import in_batches
 from transfer.system.devices import float32
 from transfer.training import weights
-from transfer.training.examples import (
-    Pool,
-    pool,
-    set_aside,
-)
+from transfer.training.examples import Pool, pool, set_aside
 
 VAE_NAMES = {"old": "vae_old", "new": "vae_new"}
 
@@ -34,8 +29,10 @@ def old_examples(corpus: Corpus, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def new_examples(corpus: Corpus, variants: bool) -> np.ndarray:
-    """Indices of the modern glyphs that are trained on: every kanji's standard form, or every kanji
-    form there is."""
+    """Indices of the modern glyphs that are trained on.
+
+    They are every kanji's standard form, or, with `variants`, every kanji form there is.
+    """
     gallery = corpus.new.gallery()
     if not variants:
         return gallery
@@ -45,8 +42,12 @@ def new_examples(corpus: Corpus, variants: bool) -> np.ndarray:
 def old_pool(
     corpus: Corpus, config, chosen: np.ndarray, code_points: np.ndarray, aside: int, kana_too: bool
 ) -> Pool:
-    """The pool for a configuration with `fonts`, `hands` and `balance`, without the classes that
-    are `set_aside`."""
+    """The pool of a configuration with `fonts`, `hands` and `balance`.
+
+    chosen, code_points: (n,), the images of books and their kanji.
+    aside: how many classes are left out (`set_aside`).
+    kana_too: whether hiragana are learned too.
+    """
     keep = (
         ~np.isin(code_points, set_aside(old_examples(corpus, "train")[1], aside))
         if aside
@@ -69,26 +70,31 @@ def shares(config) -> dict[str, float]:
 
 
 def labels_of(points: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """(N,) places of code points in ascending classes (C,), -1 for those that are not there."""
+    """Places (N,) of code points in ascending classes (C,); -1 for those that are not there."""
     place = np.searchsorted(classes, points).clip(0, len(classes) - 1)
     return np.where(classes[place] == points, place, -1)
 
 
-def corpus_provenance(corpus: Corpus, config=None) -> dict:
-    """What the run's config.json says of the data: the sources' checksums, with those of fonts,
-    made hands and kana where a configuration takes them."""
+def corpus_provenance(corpus: Corpus, shares: dict[str, float] | None = None) -> dict:
+    """What the run's config.json says of the data: the checksums of its sources.
+
+    shares: what a batch takes of fonts and made hands (`shares`); theirs are among the sources
+    where it is above 0.
+    """
     sources = {k: v["sha256"] for k, v in corpus.manifest["sources"].items()}
-    found = {"sample": corpus.is_sample}
-    if corpus.fonts and getattr(config, "fonts", 0.0):
+    found, shares = {"sample": corpus.is_sample}, shares or {}
+    if corpus.fonts and shares.get("fonts"):
         sources |= {r["name"]: r["sha256"] for r in corpus.fonts.records if r["role"] == "train"}
-    if corpus.hands and getattr(config, "hands", 0.0):
+    if corpus.hands and shares.get("hands"):
         found["made hands"] = corpus.hands.source
     return {"data": {**found, "sources": sources}}
 
 
 def load_vae(folder: Path, domain: str):
-    """(model graph, params, arrays, configuration) of a trained VAE in a runs or weights folder.
-    Raises WeightsError."""
+    """Model graph, params, arrays and configuration of the VAE in a runs or weights folder.
+
+    Raises WeightsError.
+    """
     params, arrays, described = weights.load(weights.find(folder, VAE_NAMES[domain]))
     config = weights.config(vae.VAEConfig, described)
     if "classifier" not in params:  # shipped without: it serves training alone
@@ -102,8 +108,12 @@ def load_vae(folder: Path, domain: str):
 
 @dataclasses.dataclass(frozen=True)
 class Forms:
-    """Posteriors of modern glyphs, gallery order: mean, log_variance (F, 64); start, count (G,) the
-    forms of each kanji."""
+    """Posteriors of modern glyphs in the gallery's order.
+
+    code_points: (G,) int32, the gallery's.
+    mean, log_variance: (F, 64), of every form.
+    start, count: (G,) int32, where each kanji's forms begin, and how many it has.
+    """
 
     code_points: np.ndarray
     mean: np.ndarray
@@ -114,8 +124,10 @@ class Forms:
 
 @lru_cache(maxsize=4)
 def _encoder(folder: Path, domain: str, stamp: tuple):
-    """A trained VAE's encoder, compiled as it is needed, and its parameters. stamp: tells apart
-    weights that have been replaced."""
+    """A trained VAE's encoder, compiled as it is needed, and its parameters.
+
+    stamp: tells apart weights that have been replaced.
+    """
     graph, params, _, config = load_vae(folder, domain)
 
     @jax.jit
@@ -127,36 +139,30 @@ def _encoder(folder: Path, domain: str, stamp: tuple):
         )
         return nnx.merge(graph, params).encode(x)
 
-    return encode, jax.tree.map(jnp.asarray, params), config.latent
+    return encode, jax.tree.map(jnp.asarray, params)
 
 
 @float32
 def encode_images(folder: Path, domain: str, images: np.ndarray, key=None, progress: str = ""):
-    """Mean and log-variance of a trained VAE for (N, 64, 64) uint8, each (N, 64) float32; augmented
-    where a key is given."""
+    """Mean and log-variance, each (N, 64) float32, that a trained VAE gives images.
+
+    images: (N, 64, 64) uint8.
+    key: of their augmentation, None for none.
+    progress: what a bar is called, none without it.
+    """
     there = weights.find(folder, VAE_NAMES[domain]).stat()
-    encode, params, latent = _encoder(
+    encode, params = _encoder(
         Path(folder), domain, (there.st_mtime_ns, there.st_size, there.st_ino)
     )
-    means, log_variances = [np.zeros((0, latent), np.float32)], [np.zeros((0, latent), np.float32)]
-    for number, at in enumerate(
-        tqdm(
-            range(0, len(images), 512),
-            desc=progress,
-            unit="batch",
-            disable=None if progress else True,
-        )
-    ):
-        batch = np.asarray(images[at : at + 512])
-        filled = np.concatenate(
-            [batch, np.zeros((512 - len(batch), *batch.shape[1:]), batch.dtype)]
-        )
-        mean, log_variance = encode(
-            params, filled, None if key is None else jax.random.fold_in(key, number)
-        )
-        means.append(np.asarray(mean)[: len(batch)])
-        log_variances.append(np.asarray(log_variance)[: len(batch)])
-    return np.concatenate(means), np.concatenate(log_variances)
+    number = itertools.count()
+    return in_batches(
+        lambda batch: encode(
+            params, batch, None if key is None else jax.random.fold_in(key, next(number))
+        ),
+        images,
+        (512,),
+        progress,
+    )
 
 
 def modern_forms(folder: Path, corpus: Corpus, variants: bool) -> Forms:
@@ -197,10 +203,11 @@ def old_latents(
     views: int = 0,
     seed: int = 0,
 ):
-    """z_old of the split's images whose kanji is in the gallery: mean, log_variance (N, 64) and
-    label (N,) into the gallery.
+    """z_old of the split's images whose kanji is in the gallery.
 
     views: how many augmented versions of each image are encoded; 0 takes the images as they are.
+
+    Returns mean and log-variance, (N, 64) each, and labels (N,) into the gallery.
     """
     chosen, label = in_gallery(*old_examples(corpus, split), gallery_points)
     images = corpus.old.images[chosen]
@@ -225,15 +232,19 @@ def old_latents(
 
 
 def two_halves(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of two halves of so many held-out images, always the same: what is fitted on one is
-    measured on the other."""
+    """Indices of two halves of so many held-out images, always the same.
+
+    What is fitted on one is measured on the other.
+    """
     order = np.random.default_rng(0).permutation(number)
     return np.sort(order[: number // 2]), np.sort(order[number // 2 :])
 
 
 def places(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """How many other classes score as high as the label's or higher, (N,): scores (N, C), label
-    (N,). Ties count against it."""
+    """How many other classes score as high as the label's or higher, (N,).
+
+    Ties count against the label. scores: (N, C). label: (N,).
+    """
     return (scores >= scores[np.arange(len(label)), label][:, None]).sum(1) - 1
 
 
@@ -243,8 +254,10 @@ def upstream(folder: Path, *names: str) -> dict[str, str]:
 
 
 def load_mdn(folder: Path):
-    """(model graph, params, Gallery, code_points (G,), calibration) of a trained density. Raises
-    WeightsError."""
+    """Model graph, params, Gallery, code points (G,) and calibration of a trained density.
+
+    Raises WeightsError.
+    """
     params, arrays, described = weights.load(weights.find(folder, "mdn"))
     params, config = params["mdn"], weights.config(mdn.MDNConfig, described)
     graph, _ = nnx.split(
@@ -262,16 +275,3 @@ def painter(folder: Path):
     paint = jax.jit(lambda params, z: jax.nn.sigmoid(nnx.merge(graph, params).decode(z)))
 
     return lambda z: in_batches(lambda part: paint(params, part), z, (256,))
-
-
-def in_batches(function, rows: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
-    """function of rows (n, …), put together from batches of a size that is compiled for, filled
-    with zeros: (n, …).
-
-    sizes: ascending; the first that holds all rows, or batches of the last.
-    """
-    size = next((s for s in sizes if s >= len(rows)), sizes[-1])
-    padded = np.concatenate([rows, np.zeros((-len(rows) % size, *rows.shape[1:]), rows.dtype)])
-    return np.concatenate(
-        [np.asarray(function(padded[at : at + size])) for at in range(0, len(padded), size)]
-    )[: len(rows)]

@@ -1,5 +1,4 @@
-"""A run folder: its settings, which must stay the same, and its checkpoints, which must be
-whole."""
+"""A run folder: its settings, which must stay the same, and its checkpoints."""
 
 from __future__ import annotations
 
@@ -8,7 +7,6 @@ import json
 import os
 import re
 import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,7 +32,8 @@ def _digest(state) -> str:
     return found.hexdigest()
 
 
-def _save(manager, step: int, state) -> None:
+def save(manager, step: int, state) -> None:
+    """Save a checkpoint with its checksum. Raises OSError where the disk is full."""
     import orbax.checkpoint as ocp
 
     try:
@@ -48,7 +47,7 @@ def _save(manager, step: int, state) -> None:
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
-def _in_all(check: Callable, *given) -> None:
+def in_all_processes(check: Callable, *given) -> None:
     """Run a check in every process; where it fails in one, all stop. Who went on would wait for
     those who did not."""
     problem = None
@@ -60,7 +59,7 @@ def _in_all(check: Callable, *given) -> None:
         raise problem or TrainingError("another of the processes cannot take part, see its message")
 
 
-def _claim(folder: Path, described: dict, kind: type) -> None:
+def claim(folder: Path, described: dict, kind: type) -> None:
     """Write config.json, or check that the folder was started with the same settings; kind: the
     configuration's class."""
     text = json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
@@ -70,7 +69,7 @@ def _claim(folder: Path, described: dict, kind: type) -> None:
             try:
                 there = json.loads(path.read_text("utf-8"))
                 if isinstance(there, dict) and isinstance(there.get("config"), dict):
-                    there["config"] = weights.without_retired(kind, there["config"])
+                    there["config"] = weights.current(kind, there["config"])
                 there = _flat(there)
             except (ValueError, RecursionError) as error:
                 raise TrainingError(
@@ -87,7 +86,8 @@ def _claim(folder: Path, described: dict, kind: type) -> None:
                 key = differing[0]
                 was, now = (repr(values.get(key))[:80] for values in (there, mine))
                 raise TrainingError(
-                    f"{folder}: this run was started with {key[:80]} = {was}, now it is {now}; use the same settings, another --runs folder, or delete it"
+                    f"{folder}: this run was started with {key[:80]} = {was}, now it is {now}; "
+                    "use the same settings, another --runs folder, or delete it"
                 )
             return
         if not devices.first():
@@ -95,7 +95,7 @@ def _claim(folder: Path, described: dict, kind: type) -> None:
         with atomic_write(path) as part:
             part.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise _unwritable(folder, error) from None
+        raise unwritable(folder, error) from None
 
 
 def _may_change_steps(folder: Path, there: dict, mine: dict) -> bool:
@@ -105,12 +105,12 @@ def _may_change_steps(folder: Path, there: dict, mine: dict) -> bool:
         (int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdecimal()), default=0
     )
     constant = lambda flat: constant_until(
-        types.SimpleNamespace(**{k: flat[f"config.{k}"] for k in ("steps", "cooldown", "warmup")})
+        *(flat[f"config.{k}"] for k in ("steps", "warmup", "cooldown"))
     )
     return "config.cooldown" in mine and reached <= min(constant(there), constant(mine))
 
 
-def _check_writable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Find out now what would else come out at the first checkpoint."""
     try:
         str(folder.absolute()).encode()
@@ -125,12 +125,14 @@ def _check_writable(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise _unwritable(folder, error) from None
+        raise unwritable(folder, error) from None
 
 
-def _unwritable(folder: Path, error: OSError) -> TrainingError:
+def unwritable(folder: Path, error: OSError) -> TrainingError:
+    """The error that a run folder cannot be written."""
     return TrainingError(
-        f"{folder}: cannot write the run folder ({error.strerror or error}); free space, or choose another with --runs"
+        f"{folder}: cannot write the run folder ({error.strerror or error}); free space, "
+        "or choose another with --runs"
     )
 
 
@@ -142,29 +144,41 @@ def _flat(tree, prefix="") -> dict:
     return {prefix[:-1]: tree}
 
 
-def _restore(manager, state, name: str):
+def restore(manager, state, name: str):
     """The newest checkpoint that can be read, or the given state; and its step."""
-    import orbax.checkpoint as ocp
-
-    steps = sorted(manager.all_steps(), reverse=True)
-    for step in steps:
-        try:
-            restored = manager.restore(
-                step,
-                args=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state)),
-            )
-            kept = (manager.metadata(step).custom_metadata or {}).get(
-                "sha256"
-            )  # None: saved by an earlier version
-            if kept is not None and kept != _digest(restored):
-                raise ValueError("its checksum is another")
-        except Exception as error:  # Orbax raises many kinds for a damaged checkpoint
+    # Its parameters may still have the names of an earlier version.
+    earlier = weights.renamed(state, {now: old for old, now in weights.RENAMED_PARAMETERS.items()})
+    same = jax.tree.structure(earlier) == jax.tree.structure(state)
+    for step in sorted(manager.all_steps(), reverse=True):
+        for like in (state,) if same else (state, earlier):
+            try:
+                restored = _read(manager, step, like)
+                break
+            except Exception as error:  # Orbax raises many kinds for a damaged checkpoint
+                problem = error
+        else:
             print(
-                f"{name}: checkpoint {step} cannot be read ({type(error).__name__}); trying an older one",
+                f"{name}: checkpoint {step} cannot be read ({type(problem).__name__}); "
+                "trying an older one",
                 file=sys.stderr,
             )
             manager.delete(step)
             continue
         # Fresh buffers: what Orbax hands out may be shared, and the loop donates its state.
+        restored = weights.renamed(restored, weights.RENAMED_PARAMETERS)
         return jax.tree.map(jnp.copy, restored), step
     return state, 0
+
+
+def _read(manager, step: int, like):
+    """A checkpoint with the structure and types of `like`; raises whatever is wrong with it."""
+    import orbax.checkpoint as ocp
+
+    restored = manager.restore(
+        step, args=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
+    )
+    # None: saved by an earlier version.
+    kept = (manager.metadata(step).custom_metadata or {}).get("sha256")
+    if kept is not None and kept != _digest(restored):
+        raise ValueError("its checksum is another")
+    return restored

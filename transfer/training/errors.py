@@ -7,4 +7,4 @@ class TrainingError(Exception):
 
 
 class Interrupted(Exception):
-    """The run was asked to stop (Ctrl-C or SIGTERM) and has saved its state."""
+    """The run was interrupted (Ctrl-C or SIGTERM) and has saved its state."""

@@ -1,5 +1,4 @@
-"""What the old domain's models learn from: images of books, fonts, made hands and kana in one pool,
-and batches drawn from it.
+"""What the old domain's models learn from: books, fonts, made hands and kana in one pool.
 
 Batches are drawn inside the compiled step from arrays that stay on the device.
 """
@@ -17,7 +16,7 @@ from transfer import reading_aids
 from transfer.data.corpus import Corpus, New
 from transfer.data.published.kanjivg import HIRAGANA
 from transfer.data.writing import kana
-from transfer.system.devices import spread
+from transfer.system.devices import shard
 
 FEWEST = 8
 """Kanji that a component must be part of to be an attribute."""
@@ -31,11 +30,12 @@ STROKES = range(2, 26)
 def class_table(
     labels: np.ndarray, balance: float, places: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """Arrays with which `draw` picks examples: a class of n examples with weight n**(1 - balance),
-    then one of its examples.
+    """Arrays with which `draw` picks examples.
 
-    labels (N,) int, from 0; classes without an example are never drawn. places (N,): the examples'
-    indices, if not 0..N-1.
+    A class of n examples is picked with weight n**(1 - balance), and then one of its examples.
+
+    labels: (N,) int, from 0; classes without an example are never drawn.
+    places: (N,), the examples' indices [0 to N - 1].
     """
     order = np.argsort(labels, kind="stable").astype(np.int32)
     count = np.bincount(labels)
@@ -50,7 +50,7 @@ def class_table(
 
 
 def draw(table: dict[str, jax.Array], batch: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(indices, labels), each (batch,) int32, drawn with replacement as `class_table` says."""
+    """Indices and labels, (batch,) int32 each, drawn with replacement as `class_table` says."""
     class_key, example_key = jax.random.split(key)
     label = jnp.searchsorted(
         table["cumulative"], jax.random.uniform(class_key, (batch,)), side="right"
@@ -60,7 +60,7 @@ def draw(table: dict[str, jax.Array], batch: int, key: jax.Array) -> tuple[jax.A
         jnp.int32
     )
     # From here on the batch is split over the devices.
-    return spread(
+    return shard(
         (
             table["order"][table["start"][label] + jnp.minimum(within, table["count"][label] - 1)],
             label,
@@ -71,8 +71,11 @@ def draw(table: dict[str, jax.Array], batch: int, key: jax.Array) -> tuple[jax.A
 def mix(
     tables: dict, shares: dict[str, float], batch: int, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """`draw` from the table "real" or, for about a share each of the batch, from the others that
-    are there (`shares`: name -> share)."""
+    """Indices and labels, drawn from the table "real" or, for a share of the batch, from another.
+
+    tables: name -> what `class_table` gives.
+    shares: name -> about which share of the batch; tables that are not there have none.
+    """
     chosen, level = draw(tables["real"], batch, jax.random.fold_in(key, 0)), 0.0
     which = jax.random.uniform(jax.random.fold_in(key, 1), (batch,))
     for number, (name, share) in enumerate(sorted(shares.items())):
@@ -93,10 +96,13 @@ def mix(
 class Pool:
     """Examples of the old domain.
 
-    images: (N, 64, 64) uint8, those of books first. classes: (C,) int32 code points, ascending.
-    tables: for `mix`, whose labels index the classes; fonts' and made hands' characters are all
-    drawn alike. photographed: (C,) bool, which classes have images of books. group: (C,) int32, the
-    same for forms of one character. real: how many images are of books.
+    images: (N, 64, 64) uint8, those of books first.
+    classes: (C,) int32 code points, ascending.
+    tables: for `mix`, whose labels index the classes. Characters of fonts and made hands are all
+    drawn alike.
+    photographed: (C,) bool, which classes have images of books.
+    group: (C,) int32, the same for forms of one character.
+    real: how many images are of books.
     """
 
     images: np.ndarray
@@ -107,7 +113,7 @@ class Pool:
     real: int
 
     def data(self) -> dict:
-        """The arrays that `drawn_from` needs, for a device."""
+        """The arrays that `mix` and `taking_part` need, for a device."""
         return {
             "images": self.images,
             "tables": self.tables,
@@ -117,11 +123,15 @@ class Pool:
 
 
 def taking_part(data: dict, real: int, index: jax.Array, label: jax.Array) -> jax.Array:
-    """Classes that compete for each image, (B, C) bool. data: `Pool.data`; index, label (B,).
+    """Classes that compete for each image, (B, C) bool.
 
     For an image of a book, before `real`, those that have such images: that a class has none says
     nothing about it, and must not teach the class to be unlikely. For one of a font or a made hand
     all. Never another form of the image's own character (國 for 国).
+
+    data: `Pool.data`.
+    real: `Pool.real`.
+    index, label: (B,), as `mix` gives them.
     """
     other_form = (data["group"] == data["group"][label][:, None]) & (
         jnp.arange(len(data["group"])) != label[:, None]
@@ -138,10 +148,12 @@ def pool(
     hands: float = 0.0,
     kana_too: bool = False,
 ) -> Pool:
-    """The pool of training images of books, chosen, code_points (n,) of corpus.old, and what the
-    data folder has beside them.
+    """The pool of training images of books, and of what the data folder has beside them.
 
-    fonts, hands: shares of a batch; what has none is left out. kana_too: with hiragana.
+    chosen, code_points: (n,), the images of corpus.old and their kanji.
+    balance: see `class_table`.
+    fonts, hands: shares of a batch; what has none is left out.
+    kana_too: whether hiragana are learned too.
     """
     parts, points = (
         {"real": [np.asarray(corpus.old.images[chosen])]},
@@ -191,11 +203,12 @@ def form_groups(code_points: np.ndarray) -> np.ndarray:
 
 
 def set_aside(code_points: np.ndarray, most: int) -> np.ndarray:
-    """The classes of books that training leaves out so that probabilities can be fitted on
-    characters never met: code points (a,).
+    """Classes of books that training leaves out, code points (a,).
 
-    code_points (N,): those of the training images. The `most` classes of fewer than five images,
-    from which no val image was taken, whose hash is lowest.
+    Probabilities can then be fitted on characters never met. They are the `most` classes of fewer
+    than five images, from which no val image was taken, whose hash is lowest.
+
+    code_points: (N,), those of the training images.
     """
     points, count = np.unique(code_points, return_counts=True)
     rare = points[count < 4]
@@ -207,8 +220,11 @@ def set_aside(code_points: np.ndarray, most: int) -> np.ndarray:
 
 
 def attributes(new: New, classes: np.ndarray) -> np.ndarray:
-    """(C, A) uint8 of 0 and 1: which components the characters classes (C,) have, as KanjiVG gives
-    them, and at least how many strokes."""
+    """Components and stroke counts of characters, (C, A) uint8 of 0 and 1.
+
+    A column says whether a character has a component, as KanjiVG gives them, or at least so many
+    strokes. classes: (C,) code points.
+    """
     standard = {
         int(new.code_points[i]): int(i) for i in np.flatnonzero(np.asarray(new.variants) == "")
     }

@@ -31,15 +31,15 @@ from transfer.system.files import atomic_write, sweep
 from transfer.system.locks import locked
 from transfer.training import weights
 from transfer.training.checkpoints import (
-    _check_writable,
-    _claim,
-    _in_all,
-    _restore,
-    _save,
-    _unwritable,
+    check_writable,
+    claim,
+    in_all_processes,
+    restore,
+    save,
+    unwritable,
 )
 from transfer.training.errors import Interrupted, TrainingError
-from transfer.training.metrics import _Metrics
+from transfer.training.metrics import MetricsFile
 from transfer.training.optimizers import adamw
 from transfer.training.stopping import Stopping
 
@@ -50,8 +50,6 @@ WINDOW = 50
 DIVERGED = 10.0
 """A run has diverged when half its last WINDOW losses exceed the mean of its first by so many times
 their size (at least 1)."""
-
-
 OFTEN = 2_500
 """Steps between evaluations at most; a run has at least eight."""
 
@@ -60,22 +58,21 @@ OFTEN = 2_500
 class Task:
     """One model's training problem.
 
-    name: stage name and stem of the weights file.
-    config: frozen dataclass with at least `steps`, `batch`, `learning_rate`, `warmup`,
-    `weight_decay`, `ema`.
+    name: the stage's name, which is the stem of the weights file too.
+    config: a frozen dataclass with at least `steps`, `batch`, `learning_rate`, `warmup`,
+    `weight_decay` and `ema`.
     init: key -> params, a pytree of float32 arrays.
-    loss: (params, data, key, variant) -> (scalar, {name: scalar}); draws and augments its own
-    batch.
-    data: pytree of arrays that stays on the device.
-    evaluate: params -> {name: float}, on held-out data.
-    picture: (params, path) -> None, writes a PNG of samples.
-    export: params -> {name: array}, what the weights file holds beside the parameters (may be
-    empty).
+    loss: (params, data, key, variant) -> (scalar, {name: scalar}). It draws and augments its batch.
+    data: a pytree of arrays that stays on the device.
+    evaluate: params -> {name: float}, measured on held-out data.
+    picture: (params, path) -> None, which writes a PNG of samples.
+    export: params -> {name: array}, what the weights file holds beside the parameters.
     provenance: what decides the result beside the config: data checksums, earlier stages' weights.
-    variant: step group -> static argument of `loss` (Sketch-RNN's length bucket).
-    optimizer: overrides AdamW with warm-up and cosine decay; one with extra arguments is given
-    value, grad and value_fn.
-    settle: params as they are trained -> as they are evaluated and exported, of the same structure.
+    variant: step group -> the static argument of `loss`, such as a length bucket.
+    optimizer: takes the place of AdamW with warm-up and cosine decay. One with extra arguments is
+    given value, grad and value_fn.
+    finalize: params as they are trained -> params as they are evaluated and exported, of the same
+    structure.
     feed: (data, step number) -> what `loss` gets as data: for batches that go through the data in
     an order.
     """
@@ -91,7 +88,7 @@ class Task:
     provenance: dict = dataclasses.field(default_factory=dict)
     variant: Callable[[int], Any] = lambda group: 0
     optimizer: optax.GradientTransformation | None = None
-    settle: Callable = lambda params: params
+    finalize: Callable = lambda params: params
     feed: Callable = lambda data, number: data
 
 
@@ -114,10 +111,11 @@ def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 9
                     sweep(place)
         except BlockingIOError:
             raise TrainingError(
-                f"{folder}: another process is training in it; wait for it, or choose another folder with --runs"
+                f"{folder}: another process is training in it; wait for it, "
+                "or choose another folder with --runs"
             ) from None
         except OSError as error:
-            raise _unwritable(folder, error) from None
+            raise unwritable(folder, error) from None
         return _train(task, folder, seed, checkpoint_seconds)
 
 
@@ -132,18 +130,19 @@ def _train(task: Task, folder: Path, seed: int, checkpoint_seconds: float) -> Pa
         "seed": seed,
         **task.provenance,
     }
-    _in_all(_claim, folder, described, type(config))
+    in_all_processes(claim, folder, described, type(config))
     done = folder / "weights" / f"{task.name}.safetensors"
     if not devices.alone():
         # By now it is there for all: whoever was started with other settings is found out.
-        _in_all(_claim, folder, described, type(config))
+        in_all_processes(claim, folder, described, type(config))
     if done.exists():
         say(
-            f"{task.name}: already trained, {done} is there (delete the folder {folder} to start again)"
+            f"{task.name}: already trained, {done} is there "
+            f"(delete the folder {folder} to start again)"
         )
         return done
 
-    _in_all(_check_writable, folder)
+    in_all_processes(check_writable, folder)
     optimizer = optax.with_extra_args_support(task.optimizer or adamw(config))
     root = jax.random.key(seed)
     params = jax.jit(task.init)(jax.random.fold_in(root, 0))
@@ -200,15 +199,17 @@ def _train(task: Task, folder: Path, seed: int, checkpoint_seconds: float) -> Pa
     )
     steps = -(-config.steps // stride) * stride
 
-    chosen = lambda: task.settle(devices.here(state["average"] if config.ema else state["params"]))
+    chosen = lambda: task.finalize(
+        devices.here(state["average"] if config.ema else state["params"])
+    )
     evaluate_every = max(stride, min(config.steps // 8, OFTEN) // stride * stride)
 
     def evaluate(reached: int) -> None:
-        settled = chosen()
-        values = task.evaluate(settled)
+        finalized = chosen()
+        values = task.evaluate(finalized)
         if task.picture and devices.first():
             (folder / "samples").mkdir(exist_ok=True)
-            task.picture(settled, folder / "samples" / f"step_{reached:07d}.png")
+            task.picture(finalized, folder / "samples" / f"step_{reached:07d}.png")
         metrics.write(step=reached, **{f"val/{k}": v for k, v in values.items()})
         if devices.first():
             bar.write(
@@ -229,8 +230,8 @@ def _train(task: Task, folder: Path, seed: int, checkpoint_seconds: float) -> Pa
                     ),
                 )
             )
-            state, start = _restore(manager, state, task.name)
-            metrics = _Metrics(folder / "metrics.jsonl", start)
+            state, start = restore(manager, state, task.name)
+            metrics = MetricsFile(folder / "metrics.jsonl", start)
             bar = stack.enter_context(
                 tqdm(
                     total=steps,
@@ -293,32 +294,33 @@ def _train(task: Task, folder: Path, seed: int, checkpoint_seconds: float) -> Pa
                 pending.append(parts)
                 bar.update(stride)
                 reached = at + stride
-                asked = late = False
-                if (
-                    devices.alone() or reached % GROUP == 0
-                ):  # clocks and signals are each process's own: several agree, but not at every step
-                    asked, late = devices.agreed(
-                        stop.asked, time.monotonic() - saved > checkpoint_seconds
+                requested = late = False
+                # Clocks and signals are each process's own: several agree, but not at every step.
+                if devices.alone() or reached % GROUP == 0:
+                    requested, late = devices.agreed(
+                        stop.requested, time.monotonic() - saved > checkpoint_seconds
                     )
-                saving = reached == steps or asked or late
+                saving = reached == steps or requested or late
                 if len(pending) * stride >= WINDOW or saving:
                     look(reached, saving)
-                # A run that is asked to stop leaves the evaluation to whoever goes on with it.
+                # A run that is to stop leaves the evaluation to whoever goes on with it.
                 evaluated = not due(reached) or during(lambda: evaluate(reached))
-                asked = asked or devices.alone() and stop.asked  # by now, in the evaluation
-                if saving or asked:
+                requested = (
+                    requested or devices.alone() and stop.requested
+                )  # by now, in the evaluation
+                if saving or requested:
                     if not saving:
                         look(reached, True)
                     with stop.saving():
-                        _save(manager, reached, state)
+                        save(manager, reached, state)
                     saved = time.monotonic()
-                if asked and (reached < steps or not evaluated):
+                if requested and (reached < steps or not evaluated):
                     raise stopped(reached)
         final = chosen()
         if devices.first():
             weights.save(done, final, task.export(final), described)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error) from error
     if devices.first():
         (folder / "failure.json").unlink(missing_ok=True)
     devices.meet(f"{done} written")  # the next stage reads them
@@ -329,11 +331,14 @@ def _train(task: Task, folder: Path, seed: int, checkpoint_seconds: float) -> Pa
 def _wrong(
     pending: list[dict], recent: deque, reached: int, stride: int, first: float | None, params
 ) -> tuple[str, int] | None:
-    """What is wrong with the losses before step `reached`, or with the weights (if given), and the
-    step it came up in; None: nothing.
+    """What is wrong with the losses before step `reached`, or with the weights, and in which step.
 
-    pending: what the steps since the last look said; recent: the last losses, as many as a window
-    has; first: the mean of the first ones.
+    pending: what the steps since the last look said.
+    recent: the last losses, as many as a window has.
+    first: the mean of the first window's losses, None before there is one.
+    params: the weights to look at, or nothing.
+
+    Returns None where nothing is wrong.
     """
     losses = np.array([float(p["loss"]) for p in pending])
     step = lambda index: reached - (len(losses) - 1 - int(index)) * stride
@@ -385,9 +390,9 @@ def _failure(
         pass  # the line below says the most of it
     where = f"step {step}" if stride == 1 else f"steps {first + 1} to {step}"
     return TrainingError(
-        f"{folder}: {what} in {where} (seed {seed}, key {key} of its batch, see failure.json); the checkpoint of step "
-        f"{checkpoint or 0} is kept, and the same command comes to it again from there; lower --learning-rate and start "
-        "in a new folder"
+        f"{folder}: {what} in {where} (seed {seed}, key {key} of its batch, see failure.json); "
+        f"the checkpoint of step {checkpoint or 0} is kept, and the same command comes to it again "
+        "from there; lower --learning-rate and start in a new folder"
     )
 
 

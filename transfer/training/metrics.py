@@ -13,16 +13,21 @@ from transfer.system.files import atomic_write
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """What a run's metrics.jsonl tells: seconds of all its starts together, and its last
-    measurement on held-out data."""
+    """What a run's metrics.jsonl tells.
+
+    seconds: of all starts of the run together.
+    held_out: the last measurement on held-out data.
+    """
 
     seconds: float
     held_out: dict[str, float]
 
 
 def history(path: Path) -> History:
-    """Read a run's metrics.jsonl; lines that were being written when the run was killed are passed
-    over."""
+    """Read a run's metrics.jsonl.
+
+    Lines that were being written when the run was killed are passed over.
+    """
     seconds = last = 0.0
     held_out = {}
     for line in path.read_text(errors="replace").splitlines():
@@ -43,12 +48,13 @@ def history(path: Path) -> History:
     return History(seconds, held_out)
 
 
-class _Metrics:
-    """metrics.jsonl, of the process that writes: one JSON object a line; lines beyond the resumed
-    step are dropped.
+class MetricsFile:
+    """A run's metrics.jsonl, one JSON object a line; the first process writes it.
 
-    first_loss: mean loss of the run's first window, None before it. evaluated: steps whose
-    evaluation is written.
+    Lines beyond the resumed step are dropped.
+
+    first_loss: mean loss of the run's first window, None before it.
+    evaluated: the steps whose evaluation is written.
     """
 
     def __init__(self, path: Path, start: int):

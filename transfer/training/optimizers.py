@@ -5,15 +5,18 @@ from __future__ import annotations
 import optax
 
 
-def learning_rate(config) -> optax.Schedule:
-    """Linear warm-up, then cosine decay to 1 % over the last `cooldown` share of the steps [all of
-    them], and constant before."""
-    warmup, cooldown = min(config.warmup, config.steps // 2), getattr(config, "cooldown", 1.0)
+def learning_rate(config, cooldown: float = 1.0) -> optax.Schedule:
+    """Linear warm-up, a constant learning rate, and cosine decay to 1 % of it.
+
+    config: has `steps`, `warmup` and `learning_rate`.
+    cooldown: share of the steps, the last ones, in which the learning rate falls.
+    """
+    warmup = min(config.warmup, config.steps // 2)
     if cooldown >= 1:
         return optax.warmup_cosine_decay_schedule(
             0.0, config.learning_rate, warmup, config.steps, 0.01 * config.learning_rate
         )
-    start = constant_until(config)
+    start = constant_until(config.steps, config.warmup, cooldown)
     return optax.join_schedules(
         [
             optax.linear_schedule(0.0, config.learning_rate, warmup),
@@ -24,20 +27,22 @@ def learning_rate(config) -> optax.Schedule:
     )
 
 
-def constant_until(config) -> int:
-    """The step to which the number of `steps` has no influence on a run: where the learning rate
-    begins to fall."""
-    cooldown = getattr(config, "cooldown", 1.0)
-    return (
-        0
-        if cooldown >= 1 or config.warmup < 0
-        else max(int(config.steps * (1 - cooldown)), min(config.warmup, config.steps // 2))
-    )
+def constant_until(steps: int, warmup: int, cooldown: float) -> int:
+    """The step at which the learning rate begins to fall.
+
+    Until then the number of steps has no influence on a run.
+    """
+    if cooldown >= 1 or warmup < 0:
+        return 0
+    return max(int(steps * (1 - cooldown)), min(warmup, steps // 2))
 
 
-def adamw(config) -> optax.GradientTransformation:
-    """AdamW at `learning_rate`. `warmup` = -1 gives plain Adam at a constant learning rate, as the
-    paper trains."""
+def adamw(config, cooldown: float = 1.0) -> optax.GradientTransformation:
+    """AdamW at `learning_rate`; plain Adam at a constant one where `warmup` is -1, as in the paper.
+
+    config: has `steps`, `warmup`, `learning_rate` and `weight_decay`.
+    cooldown: see `learning_rate`.
+    """
     if config.warmup < 0:
         return optax.adam(config.learning_rate)
-    return optax.adamw(learning_rate(config), b2=0.99, weight_decay=config.weight_decay)
+    return optax.adamw(learning_rate(config, cooldown), b2=0.99, weight_decay=config.weight_decay)

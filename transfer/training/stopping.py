@@ -19,7 +19,7 @@ class _Now(Exception):
 
 
 class Stopping:
-    """`with Stopping(name) as stop`: signals set `stop.asked`, and end what runs in `stop.during`.
+    """`with Stopping(name) as stop`: signals set `stop.requested`, and end what `stop.during` runs.
 
     Python runs no handler while the main thread waits for XLA to compile, which can take minutes. A
     second thread watches for that: where the loop gives no sign of life (`alive`) for PATIENCE
@@ -30,7 +30,7 @@ class Stopping:
     """
 
     def __init__(self, name: str):
-        self.name, self.asked, self._inside, self._busy = name, False, False, threading.Lock()
+        self.name, self.requested, self._inside, self._busy = name, False, False, threading.Lock()
         self._answered = threading.Event()
 
     def __enter__(self) -> Stopping:
@@ -59,21 +59,21 @@ class Stopping:
             signal.signal(number, handler)
 
     def _handle(self, *_) -> None:
-        self.asked = True
+        self.requested = True
         if self._inside:
             self._inside = False
             raise _Now
 
     def alive(self) -> None:
-        """The loop is running and will look at `asked` next."""
-        if self.asked:
+        """The loop is running and will look at `requested` next."""
+        if self.requested:
             self._answered.set()
 
     def during(self, work: Callable[[], None]) -> bool:
         """Run `work`, which a signal ends; whether it came to its end."""
         try:
             self._inside = True
-            if not self.asked:
+            if not self.requested:
                 work()
                 return True
         except _Now:
@@ -94,7 +94,8 @@ class Stopping:
         with self._busy:
             if not self._answered.is_set():
                 print(
-                    f"\n{self.name}: stopped while it was busy; run the same command again to go on from the last checkpoint",
+                    f"\n{self.name}: stopped while it was busy; run the same command again to "
+                    "go on from the last checkpoint",
                     file=sys.stderr,
                     flush=True,
                 )

@@ -25,7 +25,6 @@ DEEPEST = 32
 """Names between slashes: deeper trees than any model's would run the recursion of those who walk
 them aground."""
 
-
 ANY = object()
 RETIRED = {
     "VAEConfig": {"pretrained": False, "standardise": ANY},
@@ -43,6 +42,10 @@ RETIRED = {
 }
 """Settings that earlier versions had, and the value with which a model is the same as without them
 (ANY: every value)."""
+RENAMED = {"StrokeRNNConfig": {"ways": "attempts"}}
+"""Settings that earlier versions called otherwise: configuration -> earlier name -> name."""
+RENAMED_PARAMETERS = {"told": "known"}
+"""Parameters that earlier versions called otherwise: earlier name -> name."""
 
 
 class WeightsError(Exception):
@@ -115,6 +118,7 @@ def load(path: Path) -> tuple[dict, dict, dict]:
         if not isinstance(described, dict) or not isinstance(described.get("config"), dict):
             raise ValueError("its metadata holds no configuration")
         params, arrays = _trees(tensors)
+        params = renamed(params, RENAMED_PARAMETERS)
     # TypeError, AttributeError: types that NumPy has not, such as bfloat16; RecursionError: JSON of
     # brackets only
     except (
@@ -192,21 +196,22 @@ def find(folder: Path, name: str) -> Path:
         if path.is_file():
             return path
     raise WeightsError(
-        f"{folder}: holds neither {name}.safetensors nor {name}/weights/{name}.safetensors; train that stage "
-        f"first or give the folder that has it"
+        f"{folder}: holds neither {name}.safetensors nor {name}/weights/{name}.safetensors; "
+        "train that stage first or give the folder that has it"
     )
 
 
 def config(kind, described: dict):
     """The frozen configuration `kind` that a file was trained with; lists become tuples again.
 
-    Fields that a file does not have keep their defaults. Raises WeightsError for a value that is
-    not of its field's type, a setting that is not known, and a retired one that was in use.
+    Fields that a file does not have keep their defaults, and earlier names are understood. Raises
+    WeightsError for a value that is not of its field's type, a setting that is not known, and a
+    retired one that was in use.
     """
     fields = typing.get_type_hints(kind)
     given = {
         k: tuple(v) if isinstance(v, list) else v
-        for k, v in without_retired(kind, described["config"]).items()
+        for k, v in current(kind, described["config"]).items()
     }
     for name, value in given.items():
         if name not in fields:
@@ -217,14 +222,12 @@ def config(kind, described: dict):
             )
             raise WeightsError(
                 f"a weights file says {name[:80]} = {str(value)[:80]!r}, which {why}; "
-                "use the version that trained it, "
-                "or retrain it"
+                "use the version that trained it, or retrain it"
             )
         if not _fits(value, fields[name]):
             raise WeightsError(
-                f"a weights file says {name} = {str(value)[:80]!r}, which {kind.__name__} cannot have; "
-                "restore or "
-                "retrain it"
+                f"a weights file says {name} = {str(value)[:80]!r}, "
+                f"which {kind.__name__} cannot have; restore or retrain it"
             )
     try:
         return kind(**given)
@@ -235,11 +238,25 @@ def config(kind, described: dict):
         ) from None
 
 
-def without_retired(kind, settings: dict) -> dict:
-    """The settings of a configuration `kind` without retired ones that were off."""
-    retired = RETIRED.get(kind.__name__, {})
+def current(kind, settings: dict) -> dict:
+    """The settings of a configuration `kind` under their present names, without retired ones.
+
+    A retired setting that was in use stays, and so does an earlier name beside the present one.
+    """
+    retired, names = RETIRED.get(kind.__name__, {}), RENAMED.get(kind.__name__, {})
     off = lambda name, value: name in retired and (retired[name] is ANY or value == retired[name])
-    return {name: value for name, value in settings.items() if not off(name, value)}
+    now = lambda name: name if names.get(name, name) in settings else names.get(name, name)
+    return {now(name): value for name, value in settings.items() if not off(name, value)}
+
+
+def renamed(tree, names: dict[str, str]):
+    """A tree of dicts, tuples and arrays with other names in its dicts; names: old -> new."""
+    if isinstance(tree, dict):
+        return {names.get(k, k): renamed(v, names) for k, v in tree.items()}
+    if isinstance(tree, tuple):
+        parts = [renamed(v, names) for v in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    return tree
 
 
 def _fits(value, hint) -> bool:

@@ -6,7 +6,13 @@ import jax
 import jax.numpy as jnp
 
 
-def gates(inputs, h, kernel):
+def gates(inputs: jax.Array, h: jax.Array, kernel: jax.Array) -> tuple[jax.Array, ...]:
+    """The gates i, f, g and o of a step, (…, U) each; the forget gate has a bias of 1.
+
+    inputs: (…, 4U), the input product.
+    h: (…, U), the state before.
+    kernel: (U, 4U).
+    """
     i, f, g, o = jnp.split(inputs + h @ kernel, 4, axis=-1)
     return jax.nn.sigmoid(i), jax.nn.sigmoid(f + 1.0), jnp.tanh(g), jax.nn.sigmoid(o)
 
@@ -15,12 +21,15 @@ def gates(inputs, h, kernel):
 def lstm(
     inputs: jax.Array, mask: jax.Array, kernel: jax.Array, h: jax.Array, c: jax.Array
 ) -> jax.Array:
-    """LSTM over time with the input product already taken.
+    """The states h of every step of an LSTM, (T, B, U), with the input product already taken.
 
-    inputs (T, B, 4U): x @ W + b for the gates i, f, g, o; mask (T, B, U) or (1, 1, 1): scales the
-    update g (recurrent dropout); kernel (U, 4U); h, c (B, U) the initial state. Returns h of every
-    step (T, B, U). The gradient of the kernel is one matrix product over all steps instead of one a
-    step, which is what the hand-written backward pass is for.
+    The gradient of the kernel is one matrix product over all steps instead of one a step, which is
+    what the hand-written backward pass is for.
+
+    inputs: (T, B, 4U), x @ W + b for the gates i, f, g and o.
+    mask: (T, B, U) or (1, 1, 1), scales the update g (recurrent dropout, arXiv 1603.05118).
+    kernel: (U, 4U).
+    h, c: (B, U), the initial state.
     """
     return _lstm_forward(inputs, mask, kernel, h, c)[0]
 

@@ -1,0 +1,106 @@
+"""What the training of both stroke decoders shares: batches by length, and measuring on held-out
+drawings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from flax import nnx
+
+from transfer.models import mdn
+from transfer.stages.encoding import encode_images, new_examples, old_latents
+from transfer.system.batches import in_batches
+
+DRAWINGS = (10, 160)
+"""Numbers of drawings that are compiled for: a few, or many at once."""
+MEASURED = 64
+"""Drawings whose likelihood is measured at once."""
+
+
+def bucketed(count: np.ndarray, buckets: int, most: int, seed: int):
+    """Examples by length, as training draws them.
+
+    count: (N,), each example's length.
+    buckets: how many there are.
+    most: the longest length that may be compiled for.
+
+    Returns the examples of each bucket, a list of (n,) int32; the length that each is compiled for;
+    and step group -> bucket.
+    """
+    order = np.argsort(count, kind="stable")
+    ends = [len(order) * (b + 1) // buckets for b in range(buckets)]
+    members = [order[a:b].astype(np.int32) for a, b in zip([0, *ends], ends)]
+    share = np.array([len(b) for b in members]) / len(order)
+    lengths = [min(int(-(-count[b].max() // 2) * 2), most) for b in members]
+    return (
+        members,
+        lengths,
+        lambda group: int(np.random.default_rng([seed, group]).choice(buckets, p=share)),
+    )
+
+
+def held_out_drawings(
+    corpus, folder, forms, density, picture_of, strokes_of, limit: int = 256
+) -> dict:
+    """Drawings that a decoder is measured on, by name.
+
+    variants: KanjiVG's variant forms, on their own z_new.
+    gallery: kanji that are trained on, on their own z_new.
+    val: where there is a density, the kanji of val images, on the z_new predicted for them.
+
+    picture_of: z_new (n, 64) -> pictures (n, 64, 64), for a decoder that is conditioned on them.
+    strokes_of: glyphs (n,) -> what the decoder writes of them, and its lengths (n,).
+    limit: the most drawings of each kind.
+
+    Returns name -> (strokes, lengths, condition).
+    """
+
+    def conditions(z):
+        return {"z": z} | ({"picture": picture_of(z)} if picture_of else {})
+
+    random = np.random.default_rng(0)
+    gallery, held = corpus.new.gallery(), {}
+    others = np.setdiff1d(new_examples(corpus, True), gallery)
+    others = random.permutation(others)[:limit]
+    if len(others):
+        mean, _ = encode_images(folder, "new", corpus.new.images[others])
+        held["variants"] = (*strokes_of(others), conditions(mean))
+    sample = np.sort(random.permutation(len(gallery))[:limit])
+    held["gallery"] = (*strokes_of(gallery[sample]), conditions(forms.mean[sample]))
+    z_old, label = np.zeros((0, 0)), ()
+    if density:
+        graph, params, anchors, _, _ = density
+        z_old, _, label = old_latents(folder, corpus, "val", forms.code_points)
+    if len(label):
+        chosen = random.permutation(len(label))[:limit]
+        model = nnx.merge(graph, params)
+        z_new = np.asarray(
+            mdn.sample(
+                model,
+                z_old[chosen],
+                anchors,
+                jax.random.key(0),
+                min(0.25, model.config.temperature),
+            )
+        )
+        held["val"] = (*strokes_of(gallery[label[chosen]]), conditions(z_new))
+    return held
+
+
+def likelihoods(measure: Callable, held: dict, unit: str) -> dict[str, float]:
+    """NLL a point or stroke of held-out drawings, with their own condition and with another's.
+
+    measure: (strokes, lengths, condition) -> NLL of each drawing.
+    held: as `held_out_drawings` gives it.
+    unit: what the lengths count.
+    """
+    values = {}
+    for name, (rows, count, condition) in held.items():
+        for suffix, shift in (("", 0), ("_wrong_z", 1)):
+            shifted = {k: np.roll(v, shift, 0) for k, v in condition.items()}
+            nll = in_batches(lambda part: measure(*part), (rows, count, shifted), (MEASURED,))
+            values[f"{name}_nll_per_{unit}{suffix}"] = float(nll.sum() / count.sum())
+    return values
