@@ -14,7 +14,6 @@ class Config:
     warmup: int = 100
     learning_rate: float = 2.0
     weight_decay: float = 0.0
-    cooldown: float = 1.0
 
 
 def test_warm_up_is_linear_and_the_whole_rest_a_cosine():
@@ -25,7 +24,7 @@ def test_warm_up_is_linear_and_the_whole_rest_a_cosine():
 
 
 def test_with_a_cooldown_the_rate_is_constant_before_it():
-    rate = learning_rate(Config(cooldown=0.3))
+    rate = learning_rate(Config(), 0.3)
     assert float(rate(50)) == pytest.approx(1)
     assert {float(rate(n)) for n in (100, 400, 700)} == {2.0}
     assert float(rate(850)) == pytest.approx(2 * (0.01 + 0.99 / 2), rel=1e-5)
@@ -33,8 +32,8 @@ def test_with_a_cooldown_the_rate_is_constant_before_it():
 
 
 def test_the_number_of_steps_has_no_influence_until_the_rate_falls():
-    short, long = Config(cooldown=0.5), Config(cooldown=0.5, steps=4000)
-    assert (constant_until(short), constant_until(long)) == (500, 2000)
+    short, long = Config(), Config(steps=4000)
+    assert constant_until(1000, 100, 0.5) == 500 and constant_until(4000, 100, 0.5) == 2000
     for step in (0, 30, 100, 499):
-        assert float(learning_rate(short)(step)) == float(learning_rate(long)(step))
-    assert constant_until(Config()) == 0 and constant_until(Config(warmup=-1, cooldown=0.5)) == 0
+        assert float(learning_rate(short, 0.5)(step)) == float(learning_rate(long, 0.5)(step))
+    assert constant_until(1000, 100, 1.0) == 0 and constant_until(1000, -1, 0.5) == 0

@@ -2,7 +2,6 @@
 hands | info | split | leaks | convert."""
 
 import argparse
-import importlib.util
 import sys
 from functools import partial
 from pathlib import Path
@@ -413,10 +412,9 @@ def _parser() -> argparse.ArgumentParser:
         "--show", metavar="N", type=int, default=20, help="print the N best pairs (else 20)"
     )
 
-    if importlib.util.find_spec(f"{__package__}.convert"):
-        from transfer.data.formats import convert
+    from transfer.data.formats import convert
 
-        convert.add_parser(commands)
+    convert.add_parser(commands)
     return parser
 
 

@@ -20,7 +20,7 @@ import shutil
 import socket
 import sys
 from contextlib import closing, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from tqdm import tqdm
@@ -215,10 +215,12 @@ def _changed(folder: Path) -> int:
 
 
 def _listing(folder: Path) -> str:
-    """sha256 of the names and sizes of a folder's files and of those in its folders."""
+    """sha256 of the names and sizes of a folder's files and of those in its folders, without
+    leftovers of file managers."""
     found = []
     for place, _, names in os.walk(folder):
         paths = [os.path.join(place, name) for name in names]
+        paths = [p for p in paths if not is_leftover(PurePath(os.path.relpath(p, folder)))]
         found += [f"{os.path.relpath(path, folder)}\0{os.lstat(path).st_size}" for path in paths]
     return hashlib.sha256("\n".join(sorted(found)).encode(errors="surrogateescape")).hexdigest()
 
