@@ -321,7 +321,7 @@ def test_a_hostile_file_is_one_line(tmp_path, write, words):
         ("architecture", "other"),
         ("architecture", ["paper"]),
         ("kl_floor", float("nan")),
-        ("standardise", 1),
+        ("kana", 1),
         ("latent", 10**400),
     ],
 )
