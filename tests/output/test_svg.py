@@ -10,6 +10,7 @@ import pytest
 from lxml import etree
 from PIL import Image
 
+from transfer.data.curves import flatten, parse_path
 from transfer.data.published import kanjivg
 from transfer.output.bezier import evaluate, fit
 from transfer.output.svg import STYLE, drawing_to_svg, number_places, path_data
@@ -130,7 +131,7 @@ def test_our_own_reader_takes_it(tmp_path):
     (glyph,) = kanjivg.read(tmp_path)
     assert glyph.code_point == 0x82B1 and len(glyph.strokes) == len(FLOWER)
     for stroke, polyline in zip(glyph.strokes, FLOWER):
-        assert deviation(kanjivg.parse_path(stroke.path), polyline.astype(float)) <= 0.5
+        assert deviation(parse_path(stroke.path), polyline.astype(float)) <= 0.5
     assert len(kanjivg.polylines(glyph)) == len(FLOWER)
 
 
@@ -194,7 +195,7 @@ def published(real_data, name: str):
 @pytest.mark.parametrize("code_point", [0x4E00, 0x82B1, 0x795E])
 def test_same_structure_as_a_published_file(real_data, code_point):
     theirs = published(real_data, f"{code_point:05x}")
-    drawn = [kanjivg.flatten(path.get("d")) for path in theirs.iter(SVG + "path")]
+    drawn = [flatten(path.get("d")) for path in theirs.iter(SVG + "path")]
     ours = etree.fromstring(drawing_to_svg(drawn, code_point))
     # What KanjiVG knows beside the strokes, and a drawing does not: components and stroke types.
     for group in list(theirs.iter(SVG + "g"))[::-1]:
@@ -210,7 +211,7 @@ def test_numbers_stand_where_kanjivg_would_put_them(real_data):
     far, covered = [], []
     for name in ("082b1", "0795e", "09053", "056fd", "06625", "09b31"):
         theirs = published(real_data, name)
-        drawn = [kanjivg.flatten(path.get("d")) for path in theirs.iter(SVG + "path")]
+        drawn = [flatten(path.get("d")) for path in theirs.iter(SVG + "path")]
         places = np.array(
             [
                 [float(v) for v in t.get("transform")[7:-1].split()[4:]]

@@ -2,12 +2,12 @@
 hands | info | split | leaks | convert."""
 
 import argparse
-import importlib.util
 import sys
 from functools import partial
 from pathlib import Path
 
 from transfer.data import corpus, splits
+from transfer.data.formats import command as conversion
 from transfer.data.prepare import prepare
 from transfer.data.published import catalogue, kanjivg
 from transfer.system import folders
@@ -413,10 +413,7 @@ def _parser() -> argparse.ArgumentParser:
         "--show", metavar="N", type=int, default=20, help="print the N best pairs (else 20)"
     )
 
-    if importlib.util.find_spec(f"{__package__}.convert"):
-        from transfer.data.formats import convert
-
-        convert.add_parser(commands)
+    conversion.add_parser(commands)
     return parser
 
 
