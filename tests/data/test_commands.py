@@ -233,7 +233,7 @@ def test_a_full_disk_keeps_the_earlier_prepared_data(tmp_path):
     before = everything(prepare(folder, progress=False))
     tar(folder / "kkanji.tar", kkanji_members(dict.fromkeys(range(0x4E00, 0x4E14), 9)))
     done = subprocess.run(
-        [sys.executable, "-m", "data", "prepare", "--data", str(folder)],
+        [sys.executable, "-m", "transfer.data", "prepare", "--data", str(folder)],
         cwd=ROOT,
         capture_output=True,
         text=True,

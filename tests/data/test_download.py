@@ -392,7 +392,7 @@ def command(*arguments, cache, **more):
         "XDG_CACHE_HOME": str(cache)
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "data", *map(str, arguments)],
+        [sys.executable, "-m", "transfer.data", *map(str, arguments)],
         cwd=ROOT,
         env=environment,
         text=True,

@@ -14,7 +14,7 @@ def run(*arguments, cache):
         "XDG_CACHE_HOME": str(cache)
     }
     return subprocess.run(
-        [sys.executable, "-m", "data", *map(str, arguments)],
+        [sys.executable, "-m", "transfer.data", *map(str, arguments)],
         cwd=ROOT,
         env=environment,
         capture_output=True,

@@ -313,7 +313,7 @@ def test_opening_is_quick(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="renaming open folders")
 def test_two_prepares_at_once_both_succeed(tmp_path):
     folder = small_set(tmp_path / "d")
-    command = [sys.executable, "-m", "data", "prepare", "--data", str(folder)]
+    command = [sys.executable, "-m", "transfer.data", "prepare", "--data", str(folder)]
     both = [
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(2)

@@ -94,7 +94,7 @@ def jobs(work: Path, url: str, steps: int) -> dict[str, Job]:
 
     few = ("--steps", str(steps), "--batch", "8")
     data, draw = (
-        [sys.executable, "-m", "data"],
+        [sys.executable, "-m", "transfer.data"],
         [sys.executable, "-m", "transfer", "draw", "scans", "--out", "drawings", "--samples", "2"],
     )
     return {
@@ -341,7 +341,9 @@ def main() -> int:
             every = jobs(work, url, chosen.steps)
             names = chosen.jobs or list(every)
             prepared = Job(
-                [sys.executable, "-m", "data", "prepare", "--data", "data"], lambda folder: None, ()
+                [sys.executable, "-m", "transfer.data", "prepare", "--data", "data"],
+                lambda folder: None,
+                (),
             )
             code, _, said = runner.run(prepared, work)
             if code:

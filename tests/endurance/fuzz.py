@@ -955,7 +955,7 @@ def make_texts() -> list[bytes]:
 
 def run_texts(content: bytes, folder: Path) -> None:
     """Whatever is printed, in whatever encoding: it is written, and JSON stays JSON."""
-    from transfer.commands.candidates import told
+    from transfer.commands.candidates import printable
 
     encoding = ENCODINGS[(content[0] if content else 0) % len(ENCODINGS)]
     text = content[1:].decode("utf-8", "surrogateescape")
@@ -969,7 +969,7 @@ def run_texts(content: bytes, folder: Path) -> None:
     )
     check(len(document) == 1 and lossless == document[0])
     show(text, encoding)
-    check("\\u" not in show(told("花\U00020b9f", encoding), encoding).decode(encoding))
+    check("\\u" not in show(printable("花\U00020b9f", encoding), encoding).decode(encoding))
 
 
 def _survives(character: str, encoding: str) -> bool:

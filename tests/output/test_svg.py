@@ -12,7 +12,7 @@ from PIL import Image
 
 from transfer.data.curves import flatten, parse_path
 from transfer.data.published import kanjivg
-from transfer.output.bezier import evaluate, fit
+from transfer.output.bezier import evaluate, fit_curves
 from transfer.output.svg import STYLE, drawing_to_svg, number_places, path_data
 
 SVG, KVG = "{http://www.w3.org/2000/svg}", "{http://kanjivg.tagaini.net}"
@@ -64,7 +64,7 @@ def test_curves_stay_within_half_a_unit(shape):
     rng = np.random.default_rng(1)
     for _ in range(30):
         polyline = shape(rng)
-        curves = fit(polyline)
+        curves = fit_curves(polyline)
         assert deviation(curves, polyline) <= 0.5
         assert np.array_equal(curves[1:, 0], curves[:-1, 3])
         assert np.allclose(curves[0, 0], polyline[0]) and np.allclose(curves[-1, 3], polyline[-1])
@@ -72,12 +72,12 @@ def test_curves_stay_within_half_a_unit(shape):
 
 def test_tighter_tolerance_is_kept():
     polyline = smooth(np.random.default_rng(2))
-    assert deviation(fit(polyline, 0.1), polyline) <= 0.12
+    assert deviation(fit_curves(polyline, 0.1), polyline) <= 0.12
 
 
 def test_a_smooth_stroke_needs_few_curves_and_has_no_kinks():
     angle = np.linspace(0, 1.5 * np.pi, 14)
-    curves = fit(np.stack([54 + 30 * np.cos(angle), 54 + 30 * np.sin(angle)], 1))
+    curves = fit_curves(np.stack([54 + 30 * np.cos(angle), 54 + 30 * np.sin(angle)], 1))
     assert len(curves) <= 5
     inward, onward = curves[:-1, 3] - curves[:-1, 2], curves[1:, 1] - curves[1:, 0]
     cosine = (inward * onward).sum(1) / np.hypot(*inward.T) / np.hypot(*onward.T)
@@ -85,22 +85,24 @@ def test_a_smooth_stroke_needs_few_curves_and_has_no_kinks():
 
 
 def test_a_corner_stays_a_corner():
-    curves = fit(np.array([(10, 10), (80, 10), (80, 90)]))
+    curves = fit_curves(np.array([(10, 10), (80, 10), (80, 90)]))
     assert len(curves) == 2
     assert curves[0, 3].tolist() == [80, 10]
 
 
 def test_straight_and_degenerate_strokes():
-    line = fit(np.array([(10.0, 10), (90, 50)]))
+    line = fit_curves(np.array([(10.0, 10), (90, 50)]))
     assert len(line) == 1 and deviation(line, np.array([(10.0, 10), (90, 50)])) < 1e-6
     for points in ([(5, 6)], [(5, 6), (5, 6)], [(5, 6)] * 4):
-        assert fit(np.array(points, float)).tolist() == [[[5, 6]] * 4]
+        assert fit_curves(np.array(points, float)).tolist() == [[[5, 6]] * 4]
     assert (
-        deviation(fit(np.array([(1, 1), (1, 1), (9, 1), (9, 1)])), np.array([(1.0, 1), (9, 1)]))
+        deviation(
+            fit_curves(np.array([(1, 1), (1, 1), (9, 1), (9, 1)])), np.array([(1.0, 1), (9, 1)])
+        )
         < 1e-6
     )
-    assert np.isfinite(fit(np.array([(0, 0), (1e-7, 0), (0, 1e-7)]))).all()
-    assert np.isfinite(fit(np.array([(0, 0), (1e6, 3e5), (-1e6, 0)]))).all()
+    assert np.isfinite(fit_curves(np.array([(0, 0), (1e-7, 0), (0, 1e-7)]))).all()
+    assert np.isfinite(fit_curves(np.array([(0, 0), (1e6, 3e5), (-1e6, 0)]))).all()
 
 
 def test_structure_is_kanjivgs():

@@ -193,11 +193,11 @@ def test_what_does_not_divide_stays_whole():
     import jax
     import jax.numpy as jnp
 
-    from transfer.system.devices import spread
+    from transfer.system.devices import sharded
 
     for n in (7, 8):
         x = jnp.arange(n * 3.0).reshape(n, 3)
-        np.testing.assert_array_equal(jax.jit(spread)({"x": x})["x"], x)
+        np.testing.assert_array_equal(jax.jit(sharded)({"x": x})["x"], x)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from transfer.baselines.networks import BLOCKS, Mix
 from transfer.baselines.order import shuffled
 from transfer.evaluation.calibration import balanced_accuracy
 from transfer.models import augment
-from transfer.system.devices import spread
+from transfer.system.devices import sharded
 from transfer.training import weights
 from transfer.training.loop import Task
 
@@ -345,11 +345,11 @@ def build(config: BaselineConfig, data: Labelled, seed: int = 0) -> Task:
 
     def feed(data, number):
         if everything:
-            return spread(data)
+            return sharded(data)
         index = shuffled(
             number * config.batch + jnp.arange(config.batch), len(data["images"]), seed
         )
-        return spread({"images": data["images"][index], "labels": data["labels"][index]})
+        return sharded({"images": data["images"][index], "labels": data["labels"][index]})
 
     def loss_of(params, batch, key, variant):
         augment_key, mix_key, model_key = jax.random.split(key, 3)
@@ -407,13 +407,13 @@ def shifted(images: jax.Array, down: int, right: int) -> jax.Array:
 def in_parts(function, images: np.ndarray, batch: int = 256) -> np.ndarray:
     """`function` of images (B, S, S) uint8 as float32 in [0, 1], a batch at a time, the last one
     filled up: (N, ...)."""
-    asked = jax.jit(lambda part: function(augment.to_float(part)))
+    compiled = jax.jit(lambda part: function(augment.to_float(part)))
     parts = []
     for at in range(0, len(images), batch):
         part = np.asarray(images[at : at + batch])
         filled = np.zeros((batch, *part.shape[1:]), np.uint8)
         filled[: len(part)] = part
-        parts.append(np.asarray(asked(filled))[: len(part)])
+        parts.append(np.asarray(compiled(filled))[: len(part)])
     return np.concatenate(parts)
 
 

@@ -28,7 +28,7 @@ from transfer.stages.encoding import (
     painter,
     upstream,
 )
-from transfer.system.devices import spread
+from transfer.system.devices import sharded
 from transfer.training import weights
 from transfer.training.errors import TrainingError
 from transfer.training.loop import Task
@@ -128,7 +128,7 @@ def sketch_rnn_task(
     def loss(params, data, key, variant):
         draw_key, view_key, change_key, model_key = jax.random.split(key, 4)
         members = data["buckets"][variant]
-        index = spread(members[jax.random.randint(draw_key, (config.batch,), 0, len(members))])
+        index = sharded(members[jax.random.randint(draw_key, (config.batch,), 0, len(members))])
         view = jax.random.randint(view_key, (config.batch,), 0, config.views)
         rows, points = data["stroke3"][index, : lengths[variant]], data["count"][index]
         if config.drop or config.stretch:
@@ -260,7 +260,7 @@ def stroke_rnn_task(
     def loss(params, data, key, variant):
         draw_key, view_key, plan_key, model_key = jax.random.split(key, 4)
         members, model = data["buckets"][variant], nnx.merge(graph, params)
-        index = spread(members[jax.random.randint(draw_key, (config.batch,), 0, len(members))])
+        index = sharded(members[jax.random.randint(draw_key, (config.batch,), 0, len(members))])
         view = jax.random.randint(view_key, (config.batch,), 0, config.views)
         condition = {
             "z": data["z"][index, view],
@@ -274,7 +274,7 @@ def stroke_rnn_task(
             condition,
             model_key,
         )
-        pick = spread(
+        pick = sharded(
             jax.random.randint(plan_key, (config.plan_batch,), 0, len(data["z"]) * config.views)
         )
         glyph, view = pick // config.views, pick % config.views

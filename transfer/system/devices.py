@@ -1,7 +1,7 @@
 """The one place that knows about backends, devices and hosts: how many steps go into a dispatch,
 and how a batch is spread.
 
-Models and losses are written for one device. `spread` marks a batch as split over all of them, and
+Models and losses are written for one device. `sharded` marks a batch as split over all of them, and
 XLA's partitioner does the
 rest: each device works on its part and the gradients are summed. Parameters and data stay whole on
 every device. `JAX_NUM_CPU_DEVICES=8` makes eight devices of one CPU, to try it.
@@ -89,7 +89,7 @@ def replicated() -> NamedSharding:
     return NamedSharding(mesh(), PartitionSpec())
 
 
-def spread(tree):
+def sharded(tree):
     """The arrays of `tree`, split over the devices along their first axis where it divides evenly;
     inside jit."""
     devices = jax.device_count()

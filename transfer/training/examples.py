@@ -17,7 +17,7 @@ from transfer import reading_aids
 from transfer.data.corpus import Corpus, New
 from transfer.data.published.kanjivg import HIRAGANA
 from transfer.data.writing import kana
-from transfer.system.devices import spread
+from transfer.system.devices import sharded
 
 FEWEST = 8
 """Kanji that a component must be part of to be an attribute."""
@@ -60,7 +60,7 @@ def draw(table: dict[str, jax.Array], batch: int, key: jax.Array) -> tuple[jax.A
         jnp.int32
     )
     # From here on the batch is split over the devices.
-    return spread(
+    return sharded(
         (
             table["order"][table["start"][label] + jnp.minimum(within, table["count"][label] - 1)],
             label,

@@ -120,13 +120,13 @@ def write(
             raise DataError(
                 f"{path}: --scale and --dtype are for .npz and .ndjson; an SVG's page is 109x109"
             )
-    whole = dtype == "int16"
+    integers = dtype == "int16"
     if scale is None:
-        scale = {"npz": INT_SCALE if whole else 1.0, "ndjson": quickdraw.UNITS}.get(kind, 1.0)
+        scale = {"npz": INT_SCALE if integers else 1.0, "ndjson": quickdraw.UNITS}.get(kind, 1.0)
     if not (np.isfinite(scale) and scale > 0):
         raise DataError(f"--scale {scale}: give a number above 0")
     if kind == "npz":
-        rows = [_stroke3(d, scale, whole) for d in drawings]
+        rows = [_stroke3(d, scale, integers) for d in drawings]
         splits = split_of(drawings, split, seed)
         content = sketch_npz.Set(
             rows, splits, [d.word for d in drawings], [d.key for d in drawings], scale
@@ -137,7 +137,7 @@ def write(
         with _replacing(path) as part, open(part, "w", encoding="utf-8", errors=ESCAPED) as file:
             for d in drawings:
                 strokes = [np.asarray(s, np.float64) * scale for s in d.strokes]
-                file.write(quickdraw.line(d.word, d.key, strokes, None if whole else 2))
+                file.write(quickdraw.line(d.word, d.key, strokes, None if integers else 2))
     elif kind == "svg":
         if len(drawings) != 1:
             raise DataError(
@@ -251,7 +251,7 @@ def _read_npz(path: Path, scale: float | None) -> list[Drawing]:
                 strokes = from_stroke3(rows)
         except DataError as error:
             raise DataError(f"{path}: drawing {number}: {error}") from None
-        strokes = strokes if scale else svg.fit(strokes)
+        strokes = strokes if scale else svg.fit_to_box(strokes)
         drawings.append(Drawing(_sound(strokes, f"{path}: drawing {number}"), word, key, split))
     return drawings
 
@@ -261,7 +261,7 @@ def _read_ndjson(path: Path, scale: float | None, say: Callable[[str], None]) ->
     with open(path, "rb") as file:
         for number, (word, key, strokes, is_raw) in enumerate(quickdraw.read(file, path, say), 1):
             if is_raw and not scale:
-                strokes = svg.fit(strokes)
+                strokes = svg.fit_to_box(strokes)
             else:
                 strokes = [s / (scale or quickdraw.UNITS) for s in strokes]
             drawings.append(Drawing(_sound(strokes, f"{path}: drawing {number}"), word, key))
@@ -336,9 +336,9 @@ def _bounded(file: Path) -> bytes:
         return opened.read(svg.MAX_BYTES + 1)
 
 
-def _stroke3(drawing: Drawing, scale: float, whole: bool) -> np.ndarray:
+def _stroke3(drawing: Drawing, scale: float, integers: bool) -> np.ndarray:
     strokes = [np.asarray(s, np.float64) * scale for s in drawing.strokes]
-    if not whole:
+    if not integers:
         return to_stroke3(strokes)
     rows = to_stroke3(
         [np.rint(s) for s in strokes]

@@ -72,7 +72,7 @@ def read(content: bytes, where="SVG") -> Picture:
             f"{where}: draws nothing that is a line or a shape; text and images have no strokes"
         )
     if viewport is None:
-        drawing.curves = fit(drawing.curves)
+        drawing.curves = fit_to_box(drawing.curves)
     strokes, points = [], 0
     for curves in drawing.curves:
         if not (np.abs(curves) < _FAR).all():  # NaN included
@@ -87,7 +87,7 @@ def read(content: bytes, where="SVG") -> Picture:
     return Picture(strokes, curved, _word(root, group))
 
 
-def fit(arrays: list[np.ndarray], margin: float = MARGIN) -> list[np.ndarray]:
+def fit_to_box(arrays: list[np.ndarray], margin: float = MARGIN) -> list[np.ndarray]:
     """Arrays (…, 2) of points scaled together, aspect kept, centred in the box with `margin` round
     them; float64."""
     if not arrays:

@@ -29,16 +29,16 @@ class Shapes:
         raise DataError(f"{self.where}: {text}")
 
     def length(
-        self, element, name: str, whole: float = math.nan, missing: float | None = 0.0
+        self, element, name: str, side: float = math.nan, missing: float | None = 0.0
     ) -> float | None:
-        """An attribute in user units; per cents are of `whole`, a page side."""
+        """An attribute in user units; per cents are of `side`, a side of the page."""
         text = element.get(name)
         if text is None or text.strip() in ("", "auto"):
             return missing
         match = _LENGTH.fullmatch(text)
         value = math.nan
         if match:
-            value = float(match[1]) * (whole / 100 if match[2] == "%" else _UNITS[match[2]])
+            value = float(match[1]) * (side / 100 if match[2] == "%" else _UNITS[match[2]])
         if not math.isfinite(value):
             self.fail(
                 f"{name}={text[:40]!r} of <{etree.QName(element).localname}> is no finite length;"

@@ -84,7 +84,7 @@ class Fonts:
 class Source:
     """A font as it is published. name: its file or package; files: the bytes of its parts, which
     together have its characters; ranges: of each part the (first, last) code points that it is for,
-    None where that is not told."""
+    None where it does not say."""
 
     name: str
     files: list[bytes]
@@ -219,13 +219,13 @@ def _package(path: Path) -> Source:
                 f" `npm pack {name}`"
             ) from None
         files.append(content)
-        told = re.search(r"unicode-range:([^;]*)", face)
+        stated = re.search(r"unicode-range:([^;]*)", face)
         ranges.append(
             [
                 (int(a, 16), int(b or a, 16))
-                for a, b in re.findall(r"U\+([0-9a-fA-F]+)(?:-([0-9a-fA-F]+))?", told[1])
+                for a, b in re.findall(r"U\+([0-9a-fA-F]+)(?:-([0-9a-fA-F]+))?", stated[1])
             ]
-            if told
+            if stated
             else None
         )
     return Source(
