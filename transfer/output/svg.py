@@ -41,7 +41,7 @@ def drawing_to_svg(
     *,
     numbers: bool = True,
     animate: bool = False,
-    opacity: Sequence[float] | None = None,
+    opacity: Sequence[float] | np.ndarray | None = None,
 ) -> str:
     """SVG text with KanjiVG's viewBox, groups, ids and order
     (https://kanjivg.tagaini.net/svg-format.html).

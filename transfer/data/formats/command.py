@@ -29,7 +29,9 @@ def add_parser(commands) -> None:
         "--epsilon",
         type=float,
         metavar="E",
-        help=f"simplify strokes, box units (else curves by {convert.EPSILON}, polylines not at all)",
+        help=(
+            f"simplify strokes, box units (else curves by {convert.EPSILON}, polylines not at all)"
+        ),
     )
     parser.add_argument(
         "--split",
@@ -50,7 +52,10 @@ def add_parser(commands) -> None:
         "--scale",
         type=float,
         metavar="S",
-        help=f"units written for one box unit (.npz 1, with int16 {convert.INT_SCALE:g}; .ndjson 255/109)",
+        help=(
+            f"units written for one box unit (.npz 1, with int16 {convert.INT_SCALE:g}; .ndjson"
+            " 255/109)"
+        ),
     )
     parser.add_argument(
         "--input-scale",

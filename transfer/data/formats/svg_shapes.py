@@ -99,8 +99,8 @@ class Shapes:
                 curves = [c for segment in segments for c in _cubics(segment)]
             except (ValueError, IndexError, TypeError, AssertionError, ArithmeticError) as error:
                 self.fail(
-                    f"path data {piece[:20]!r}… cannot be read ({markup.one_line(error)[:80]}); mend"
-                    " the file"
+                    f"path data {piece[:20]!r}… cannot be read ({markup.one_line(error)[:80]});"
+                    " mend the file"
                 )
             position = segments[-1].end if segments else start
             if piece.rstrip()[-1] in "Zz":
