@@ -23,10 +23,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS, LICENCES = ROOT / "constraints.txt", ROOT / "docs" / "licences.md"
-LEFT_OUT = {
-    "benchmark",
-    "heic",
-}  # extras that nothing else here needs: a machine's own PyTorch, and a decoder
+# Extras that nothing else here needs: a machine's own PyTorch, and a decoder.
+LEFT_OUT = {"benchmark", "heic"}
 # Stated by the projects, but not in their packages' metadata.
 KNOWN = {"atheris": "Apache-2.0", "resvg-py": "MIT"}  # their licence files
 

@@ -2,9 +2,9 @@
 memory, and whether the answers are the same.
 
     pip install . scikit-learn
-    python benchmarks/neighbours.py  # 232,365 learned from, 4,096 of the 38,547 asked: some minutes
+    python benchmarks/neighbours.py  # 232,365 learned from, 4,096 of the 38,547 looked up: some minutes
     # all: twenty minutes, nearly all of them scikit-learn's
-    python benchmarks/neighbours.py --asked 38547
+    python benchmarks/neighbours.py --queries 38547
 
 The images are Kuzushiji-MNIST's test images, as they are and warped
 (`transfer.models.augment.warp`), where --data has them, else those of the sample corpus.
@@ -33,9 +33,9 @@ from transfer.system.entry import guarded
 
 
 def images(
-    number: int, asked: int, data: Path | None, seed: int
+    number: int, queries: int, data: Path | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """(number, 784) and (asked, 784) uint8, labels of the former, and where they are from; each a
+    """(number, 784) and (queries, 784) uint8, labels of the former, and where they are from; each a
     warped form of its own of some image."""
     from transfer.data.published import kmnist
 
@@ -49,9 +49,9 @@ def images(
         base, labels = old.images[:, 8:36, 8:36], np.arange(len(old.images)) % 49
         source = "the sample corpus, cut to 28x28"
     rng = np.random.default_rng(seed)
-    chosen = rng.integers(len(base), size=number + asked)
+    chosen = rng.integers(len(base), size=number + queries)
     warp = jax.jit(lambda some, key: (255 * augment.warp(some, key)).round().astype(np.uint8))
-    made = np.empty((number + asked, *base.shape[1:]), np.uint8)
+    made = np.empty((number + queries, *base.shape[1:]), np.uint8)
     for at in range(0, len(made), 8192):
         part = np.resize(
             base[chosen[at : at + 8192]], (8192, *base.shape[1:])
@@ -69,7 +69,7 @@ def main() -> int:
     options.add_argument(
         "--learned", type=int, default=232_365, help="images learned from [%(default)s]"
     )
-    options.add_argument("--asked", type=int, default=4096, help="[%(default)s]")
+    options.add_argument("--queries", type=int, default=4096, help="[%(default)s]")
     options.add_argument(
         "--data",
         type=Path,
@@ -88,37 +88,37 @@ def main() -> int:
         )
         return 2
 
-    train, test, labels, source = images(chosen.learned, chosen.asked, chosen.data, chosen.seed)
+    train, test, labels, source = images(chosen.learned, chosen.queries, chosen.data, chosen.seed)
     classes = int(labels.max()) + 1
     found, seconds = {}, {"ours": [], "scikit-learn float32": [], "scikit-learn float64": []}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    def ours(asked):
-        distances, indices = knn.neighbours(train, asked, 4)
+    def ours(queries):
+        distances, indices = knn.neighbours(train, queries, 4)
         return knn.vote(distances, labels[indices], classes).argmax(1)
 
     ours(test)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    ways = {"ours": ours}
+    methods = {"ours": ours}
     for number in (np.float32, np.float64):
         model = KNeighborsClassifier(4, weights="distance", algorithm="brute", n_jobs=-1).fit(
             train.astype(number), labels
         )
-        ways[f"scikit-learn {number.__name__}"] = lambda asked, model=model, number=number: (
-            model.predict(asked.astype(number))
+        methods[f"scikit-learn {number.__name__}"] = lambda queries, model=model, number=number: (
+            model.predict(queries.astype(number))
         )
-        ways[f"scikit-learn {number.__name__}"](test[:256])
+        methods[f"scikit-learn {number.__name__}"](test[:256])
     for _ in range(chosen.repeats):
-        for name, way in ways.items():
+        for name, method in methods.items():
             begun = time.perf_counter()
-            found[name] = way(test)
+            found[name] = method(test)
             seconds[name].append(time.perf_counter() - begun)
     median = {name: statistics.median(values) for name, values in seconds.items()}
-    baseline = min((name for name in ways if name != "ours"), key=median.get)
+    baseline = min((name for name in methods if name != "ours"), key=median.get)
     pairs = [other / own for own, other in zip(seconds["ours"], seconds[baseline])]
     report = {
         "learned": len(train),
-        "asked": len(test),
+        "queries": len(test),
         "source": source,
         "device": jax.devices()[0].device_kind,
         "jax": jax.__version__,
@@ -127,7 +127,7 @@ def main() -> int:
         "least, most": [round(min(pairs), 2), round(max(pairs), 2)],
         "baseline": baseline,
         "the same answer, share": {
-            name: float((found[name] == found["ours"]).mean()) for name in ways if name != "ours"
+            name: float((found[name] == found["ours"]).mean()) for name in methods if name != "ours"
         },
         "GFLOP/s of the products": round(2 * train.size * len(test) / median["ours"] / 1e9),
         "MB before": before // 1024,

@@ -197,12 +197,12 @@ def distances(seen: dict) -> dict[str, np.ndarray]:
     """What is needed to tell how far a latent and features are from those of the training images,
     rounded as they are stored."""
     z, features = seen["z_old"].astype(np.float64), seen["features"].astype(np.float64)
-    spread, axes = np.linalg.eigh(np.cov(z.T))
+    variances, axes = np.linalg.eigh(np.cov(z.T))
     centred = features - features.mean(0)
     values, directions = np.linalg.eigh(centred.T @ centred / len(centred))
     found = {
         "z_mean": z.mean(0),
-        "z_whiten": axes / np.sqrt(spread + 1e-3),
+        "z_whiten": axes / np.sqrt(variances + 1e-3),
         "feature_mean": features.mean(0),
         "feature_axes": directions[:, -AXES:],
         "feature_scale": np.sqrt(values[-AXES:] + 1e-3),

@@ -24,7 +24,7 @@ from transfer.training.weights import WeightsError
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 APART = ("16 pixels", "32 pixels")
-"""Sizes at which the strokes themselves are lost: shown, but not counted in the whole."""
+"""Sizes at which the strokes themselves are lost: shown, but not counted in the all_changes."""
 
 
 def originals(data: Path | None, count: int, seed: int = 0) -> tuple[np.ndarray, str]:
@@ -42,12 +42,12 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     if not count:
         return 0.0, 1.0
     share, z2 = hits / count, 1.96**2
-    middle, spread = (
+    middle, half_width = (
         share + z2 / (2 * count),
         1.96 * np.sqrt(share * (1 - share) / count + z2 / (4 * count**2)),
     )
-    return max(0.0, (middle - spread) / (1 + z2 / count)), min(
-        1.0, (middle + spread) / (1 + z2 / count)
+    return max(0.0, (middle - half_width) / (1 + z2 / count)), min(
+        1.0, (middle + half_width) / (1 + z2 / count)
     )
 
 
@@ -69,7 +69,7 @@ def report(model: KuzushijiTransfer, images: np.ndarray, seed: int = 0) -> list[
         '| disturbance | pictures | refused | first candidate changed | where it was "sure" |',
         "|---|---|---|---|---|",
     ]
-    whole = []
+    all_changes = []
     for number, (name, disturb) in enumerate(disturbances.KINDS.items()):
         rng = np.random.default_rng([seed, number])
         read, index = [], []
@@ -85,14 +85,14 @@ def report(model: KuzushijiTransfer, images: np.ndarray, seed: int = 0) -> list[
         refused = len(pages) - len(read)
         lines.append(row(name, changed, refused, sure))
         if name not in APART:
-            whole.append((changed, refused))
-    everything = np.concatenate([changed for changed, _ in whole])
+            all_changes.append((changed, refused))
+    everything = np.concatenate([changed for changed, _ in all_changes])
     lines.append(
         row(
             f"**all but {' and '.join(APART)}**",
             everything,
-            sum(r for _, r in whole),
-            np.tile(sure, len(whole)),
+            sum(r for _, r in all_changes),
+            np.tile(sure, len(all_changes)),
         )
     )
     return lines

@@ -38,13 +38,13 @@ import show
 from flax import nnx
 
 from transfer import KuzushijiTransfer
-from transfer.cli import keep_compiled
 from transfer.data import corpus as corpora
 from transfer.inference.pipeline import PRETRAINED
 from transfer.models import mdn, vae
 from transfer.output.sheet import draw_strokes
 from transfer.reading_aids import aid
 from transfer.stages import encoding
+from transfer.system.process import keep_compiled
 
 WEIGHTS = PRETRAINED  # or Path("../runs/small"), what your own training left
 

@@ -35,13 +35,13 @@ from flax import nnx
 from IPython.display import HTML, display
 
 from transfer import KuzushijiTransfer
-from transfer.cli import keep_compiled
 from transfer.data import corpus as corpora
 from transfer.data.strokes import to_stroke3
 from transfer.inference.images import read_image
 from transfer.inference.pipeline import PRETRAINED
 from transfer.models import mdn, vae
 from transfer.stages import encoding
+from transfer.system.process import keep_compiled
 
 WEIGHTS = PRETRAINED  # or Path("../runs/small"), what your own training left
 EXAMPLES = next(

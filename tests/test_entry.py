@@ -267,8 +267,9 @@ def test_an_accelerator_that_is_not_there_is_one_line(name):
 def test_the_command_in_a_forked_pool(tmp_path):
     """The package is imported before the fork, and its command run after it, as job systems do."""
     program = (
-        "import multiprocessing, sys\nfrom transfer import cli\nimport transfer.inference.batch, "
-        "transfer.output.formats\n"
+        "import multiprocessing, sys\n"
+        "from transfer import cli\n"
+        "import transfer.inference.batch, transfer.output.formats\n"
         "def one(i): return cli.main(['draw', sys.argv[1], '--samples', '1', '--format', "
         "'json', '--out', f'{sys.argv[2]}/{i}'])\n"
         "with multiprocessing.get_context('fork').Pool(2) as pool: print(pool.map(one, range(2)))\n"
@@ -320,8 +321,9 @@ def test_figures_ask_for_no_japanese_font(tmp_path):
 def test_pythons_switches(switches, tmp_path):
     """All commands that need no model, in one process; their parsers are built for each."""
     code = (
-        "import sys\nfrom transfer.data.__main__ import main as data\nfrom transfer.cli import main as "
-        "transfer\n"
+        "import sys\n"
+        "from transfer.data.__main__ import main as data\n"
+        "from transfer.cli import main as transfer\n"
         "for words in (['list'], ['--help'], ['split'], ['info', 'kkanji', '--data', "
         "sys.argv[1]]): data(words)\n"
         "for words in (['--help'], ['completion', 'zsh'], ['draw', '--help'], ['train', "

@@ -19,7 +19,7 @@ def test_same_answers_as_scikit_learn(tmp_path):
             ROOT / "benchmarks" / "neighbours.py",
             "--learned",
             "3000",
-            "--asked",
+            "--queries",
             "70",
             "--repeats",
             "1",
@@ -32,6 +32,6 @@ def test_same_answers_as_scikit_learn(tmp_path):
         capture_output=True,
     )
     found = json.loads((tmp_path / "found.json").read_text())
-    assert found["learned"] == 3000 and found["asked"] == 70
+    assert found["learned"] == 3000 and found["queries"] == 70
     assert set(found["the same answer, share"].values()) == {1.0}
     assert all(len(values) == 1 and values[0] > 0 for values in found["seconds"].values())

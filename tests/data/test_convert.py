@@ -10,6 +10,8 @@ import pytest
 from published_files import PATHS, svg, svg_zip, xml_gz
 
 from transfer.data import sample
+from transfer.data.curves import flatten
+from transfer.data.formats import command as conversion
 from transfer.data.formats import convert, sketch_npz
 from transfer.data.published import kanjivg
 from transfer.data.strokes import distance_to_segment, from_stroke3
@@ -50,7 +52,7 @@ def check(drawings, glyphs, limit=0.25):
         assert drawing.word == chr(glyph.code_point) and len(drawing.strokes) == len(glyph.strokes)
         for stroke, drawn in zip(glyph.strokes, drawing.strokes):
             assert drawn.dtype == np.float32 and len(drawn) >= 2
-            curve = kanjivg.flatten(stroke.path, 0.001)
+            curve = flatten(stroke.path, 0.001)
             assert np.hypot(*(drawn[[0, -1]] - curve[[0, -1]]).T).max() <= limit
             worst = max(worst, far(curve, drawn))
     assert worst <= limit, worst
@@ -503,7 +505,7 @@ def test_bad_names(tmp_path, source, target, match):
 
 def command(*arguments):
     parser = argparse.ArgumentParser()
-    convert.add_parser(parser.add_subparsers())
+    conversion.add_parser(parser.add_subparsers())
     args = parser.parse_args(["convert", *map(str, arguments)])
     args.run(args)
 

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from published_files import PATHS, svg, svg_zip, xml_gz
 
+from transfer.data.curves import flatten, parse_path
 from transfer.data.published.kanjivg import (
     Component,
     Glyph,
     Stroke,
-    flatten,
     is_kanji,
-    parse_path,
     polylines,
     polylines_many,
     read,

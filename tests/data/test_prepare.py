@@ -202,7 +202,10 @@ def test_killed_prepare_keeps_the_earlier_data_and_the_next_one_cleans_up(tmp_pa
     tar(folder / "kkanji.tar", kkanji_members(dict.fromkeys(range(0x4E00, 0x4E30), 4)))
     # stops for good in the middle of the images
     code = (
-        "import sys, time; from transfer.data import prepare; from transfer.data.published import kkanji; read = kkanji.read\n"
+        "import sys, time\n"
+        "from transfer.data import prepare\n"
+        "from transfer.data.published import kkanji\n"
+        "read = kkanji.read\n"
         "def slow(*a):\n"
         "    for n, x in enumerate(read(*a)):\n"
         "        if n == 50: print('half', flush=True); time.sleep(60)\n"

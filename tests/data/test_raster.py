@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from transfer.data.raster import BOX, rasterise
+from transfer.data.raster import rasterise
+from transfer.data.strokes import BOX
 from transfer.system.errors import DataError
 
 PX = BOX / 64  # box units of one pixel

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from transfer.data import sample
+from transfer.data.curves import parse_path
 from transfer.data.published import kanjivg, kkanji
 from transfer.data.sample import glyphs as drawn_glyphs
+from transfer.data.strokes import BOX
 from transfer.system.errors import DataError
 
 # Written down from school tables (the numbers taught in Japan), not from the sample.
@@ -92,7 +94,7 @@ def test_every_glyph_fills_the_box_and_stays_inside(glyphs):
         polylines = kanjivg.polylines(glyph)
         points = np.concatenate(polylines)
         assert all(len(p) >= 2 for p in polylines) and np.isfinite(points).all()
-        assert points.min() >= 0 and points.max() <= kanjivg.BOX
+        assert points.min() >= 0 and points.max() <= BOX
         assert np.ptp(points, axis=0).max() > 60
         assert len(points) <= 133  # the longest of the real kanji
 
@@ -102,7 +104,7 @@ def test_paths_are_the_drawn_curves(glyphs):
         for read, drawn in zip(
             glyph.strokes, drawn_glyphs.glyph(chr(glyph.code_point)).strokes(), strict=True
         ):
-            assert np.abs(kanjivg.parse_path(read.path) - drawn.curves).max() < 0.011
+            assert np.abs(parse_path(read.path) - drawn.curves).max() < 0.011
             assert read.type == drawn.type
 
 

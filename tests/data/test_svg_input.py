@@ -7,8 +7,8 @@ from published_files import PATHS
 from published_files import svg as kanjivg_file
 
 from transfer.data import raster
+from transfer.data.curves import flatten
 from transfer.data.formats import svg
-from transfer.data.published import kanjivg
 from transfer.data.strokes import distance_to_segment
 from transfer.system.errors import DataError
 
@@ -225,7 +225,7 @@ def test_kanjivg_keeps_its_coordinates():
     picture = svg.read(kanjivg_file("04e00-Kaisho", PATHS).encode())
     assert picture.word == "一" and len(picture.strokes) == 2
     for stroke, path in zip(picture.strokes, PATHS):
-        assert np.array_equal(stroke, kanjivg.flatten(path, svg.TOLERANCE))
+        assert np.array_equal(stroke, flatten(path, svg.TOLERANCE))
     bare = kanjivg_file("04e00", ["M10,20L30,40"]).replace(
         'width="109" height="109" viewBox="0 0 109 109"', ""
     )

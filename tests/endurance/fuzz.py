@@ -45,6 +45,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from transfer.data import strokes
+from transfer.data.curves import flatten, parse_path
 from transfer.data.formats import convert, quickdraw, sketch_npz, svg
 from transfer.data.published import catalogue, kanjivg, kkanji, kmnist
 from transfer.inference import images
@@ -52,9 +53,10 @@ from transfer.models.mdn import MDNConfig
 from transfer.models.sketch_rnn import SketchRNNConfig
 from transfer.models.stroke_rnn import StrokeRNNConfig
 from transfer.models.vae import VAEConfig
+from transfer.system import markup
 from transfer.system.entry import ESCAPED, guarded
 from transfer.system.errors import DataError
-from transfer.training import checkpoints, weights
+from transfer.training import checkpoints, metrics, weights
 
 SECONDS, MEGABYTES = 2.0, 1000.0
 STUCK = 60.0  # seconds without an answer, after which an execution is ended by force
@@ -215,17 +217,16 @@ PATH_WORDS = (
 
 def run_path(content: bytes, folder: Path) -> None:
     text = content.decode("latin1")
-    curves = kanjivg.parse_path(text)
+    curves = parse_path(text)
     check(
         curves.ndim == 3
         and curves.shape[1:] == (4, 2)
         and len(curves) >= 1
         and curves.dtype == np.float64
     )
-    if (
-        np.abs(curves).max() < 1e5
-    ):  # relative numbers may add up to infinity, which whoever reads a file looks for
-        sound([kanjivg.flatten(curves)])
+    # Relative numbers may add up to infinity, which whoever reads a file looks for.
+    if np.abs(curves).max() < 1e5:
+        sound([flatten(curves)])
 
 
 SVG_HEAD = (
@@ -954,7 +955,7 @@ def make_texts() -> list[bytes]:
 
 def run_texts(content: bytes, folder: Path) -> None:
     """Whatever is printed, in whatever encoding: it is written, and JSON stays JSON."""
-    from transfer.commands.candidates import told
+    from transfer.commands.candidates import printable
 
     encoding = ENCODINGS[(content[0] if content else 0) % len(ENCODINGS)]
     text = content[1:].decode("utf-8", "surrogateescape")
@@ -968,7 +969,7 @@ def run_texts(content: bytes, folder: Path) -> None:
     )
     check(len(document) == 1 and lossless == document[0])
     show(text, encoding)
-    check("\\u" not in show(told("花\U00020b9f", encoding), encoding).decode(encoding))
+    check("\\u" not in show(printable("花\U00020b9f", encoding), encoding).decode(encoding))
 
 
 def _survives(character: str, encoding: str) -> bool:
@@ -993,7 +994,7 @@ def make_weights() -> list[bytes]:
         for config, kind in (
             (VAEConfig.tiny("old"), np.float32),
             (MDNConfig.tiny(), np.int8),
-            (SketchRNNConfig.tiny(), np.float16),
+            (SketchRNNConfig.paper(), np.float16),
             (StrokeRNNConfig.tiny(), np.float32),
         ):
             path = Path(folder) / "a.safetensors"
@@ -1041,16 +1042,16 @@ def make_run() -> list[bytes]:
         "seed": 0,
         "data": {"sources": {"a": {"sha256": "0" * 64}}},
     }
-    metrics = "".join(
+    recorded = "".join(
         json.dumps({"step": i, "loss": 1.0 / (i + 1), "val/a": 2}) + "\n" for i in range(3)
     )
-    return [(json.dumps(described, indent=2, sort_keys=True) + "\0" + metrics).encode()]
+    return [(json.dumps(described, indent=2, sort_keys=True) + "\0" + recorded).encode()]
 
 
 def run_run(content: bytes, folder: Path) -> None:
-    config, _, metrics = content.partition(b"\0")
+    config, _, recorded = content.partition(b"\0")
     file(folder, "config.json", config)
-    lines = metrics.MetricsFile(file(folder, "metrics.jsonl", metrics), 2)
+    lines = metrics.MetricsFile(file(folder, "metrics.jsonl", recorded), 2)
     check(
         all(
             isinstance(json.loads(line), dict)
@@ -1068,7 +1069,7 @@ def run_run(content: bytes, folder: Path) -> None:
         "seed": 0,
         "data": {"sources": {"a": {"sha256": "0" * 64}}},
     }
-    checkpoints.claim(folder, json.loads(json.dumps(described)))
+    checkpoints.claim(folder, json.loads(json.dumps(described)), VAEConfig)
 
 
 # The server
@@ -1255,7 +1256,7 @@ def run_drawing(content: bytes, folder: Path) -> None:
     polylines = [np.clip(c, -1e4, 1e4) if np.isfinite(c).all() else c for c in cut if len(c)]
     text = drawing_to_svg(polylines, character=word, animate=bool(len(content) % 2))
     harmless(text.replace(f'element="{word}"', ""))
-    check(kanjivg.parse_xml(text.encode(), "x") is not None)
+    check(markup.parse(text.encode(), "x") is not None)
 
 
 TARGETS = {

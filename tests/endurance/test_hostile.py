@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from transfer.data import raster, strokes
-from transfer.data.formats import convert, quickdraw, sketch_npz, svg
+from transfer.data.formats import convert, pickled_arrays, quickdraw, sketch_npz, svg
 from transfer.data.published import catalogue, kanjivg, kkanji, kmnist
 from transfer.inference import images
 from transfer.system.errors import DataError
@@ -204,7 +204,7 @@ def test_pickles_that_grow_when_they_are_looked_at(tmp_path, pickled):
 
 
 def test_pickles_of_too_many_steps(tmp_path, monkeypatch):
-    monkeypatch.setattr(sketch_npz, "_MAX_STEPS", 1000)
+    monkeypatch.setattr(pickled_arrays, "_MAX_STEPS", 1000)
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr(
             "train.npy",

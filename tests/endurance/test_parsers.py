@@ -136,7 +136,7 @@ def test_a_fault_is_counted_and_kept(tmp_path):
         [sys.executable, "-c", program, tmp_path],
         capture_output=True,
         text=True,
-        cwd=ROOT,
+        cwd=Path(__file__).parent,
         timeout=300,
     )
     assert done.returncode == 1, done.stderr

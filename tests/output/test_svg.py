@@ -10,8 +10,9 @@ import pytest
 from lxml import etree
 from PIL import Image
 
+from transfer.data.curves import flatten, parse_path
 from transfer.data.published import kanjivg
-from transfer.output.bezier import evaluate, fit
+from transfer.output.bezier import evaluate, fit_curves
 from transfer.output.svg import STYLE, drawing_to_svg, number_places, path_data
 
 SVG, KVG = "{http://www.w3.org/2000/svg}", "{http://kanjivg.tagaini.net}"
@@ -63,7 +64,7 @@ def test_curves_stay_within_half_a_unit(shape):
     rng = np.random.default_rng(1)
     for _ in range(30):
         polyline = shape(rng)
-        curves = fit(polyline)
+        curves = fit_curves(polyline)
         assert deviation(curves, polyline) <= 0.5
         assert np.array_equal(curves[1:, 0], curves[:-1, 3])
         assert np.allclose(curves[0, 0], polyline[0]) and np.allclose(curves[-1, 3], polyline[-1])
@@ -71,12 +72,12 @@ def test_curves_stay_within_half_a_unit(shape):
 
 def test_tighter_tolerance_is_kept():
     polyline = smooth(np.random.default_rng(2))
-    assert deviation(fit(polyline, 0.1), polyline) <= 0.12
+    assert deviation(fit_curves(polyline, 0.1), polyline) <= 0.12
 
 
 def test_a_smooth_stroke_needs_few_curves_and_has_no_kinks():
     angle = np.linspace(0, 1.5 * np.pi, 14)
-    curves = fit(np.stack([54 + 30 * np.cos(angle), 54 + 30 * np.sin(angle)], 1))
+    curves = fit_curves(np.stack([54 + 30 * np.cos(angle), 54 + 30 * np.sin(angle)], 1))
     assert len(curves) <= 5
     inward, onward = curves[:-1, 3] - curves[:-1, 2], curves[1:, 1] - curves[1:, 0]
     cosine = (inward * onward).sum(1) / np.hypot(*inward.T) / np.hypot(*onward.T)
@@ -84,22 +85,24 @@ def test_a_smooth_stroke_needs_few_curves_and_has_no_kinks():
 
 
 def test_a_corner_stays_a_corner():
-    curves = fit(np.array([(10, 10), (80, 10), (80, 90)]))
+    curves = fit_curves(np.array([(10, 10), (80, 10), (80, 90)]))
     assert len(curves) == 2
     assert curves[0, 3].tolist() == [80, 10]
 
 
 def test_straight_and_degenerate_strokes():
-    line = fit(np.array([(10.0, 10), (90, 50)]))
+    line = fit_curves(np.array([(10.0, 10), (90, 50)]))
     assert len(line) == 1 and deviation(line, np.array([(10.0, 10), (90, 50)])) < 1e-6
     for points in ([(5, 6)], [(5, 6), (5, 6)], [(5, 6)] * 4):
-        assert fit(np.array(points, float)).tolist() == [[[5, 6]] * 4]
+        assert fit_curves(np.array(points, float)).tolist() == [[[5, 6]] * 4]
     assert (
-        deviation(fit(np.array([(1, 1), (1, 1), (9, 1), (9, 1)])), np.array([(1.0, 1), (9, 1)]))
+        deviation(
+            fit_curves(np.array([(1, 1), (1, 1), (9, 1), (9, 1)])), np.array([(1.0, 1), (9, 1)])
+        )
         < 1e-6
     )
-    assert np.isfinite(fit(np.array([(0, 0), (1e-7, 0), (0, 1e-7)]))).all()
-    assert np.isfinite(fit(np.array([(0, 0), (1e6, 3e5), (-1e6, 0)]))).all()
+    assert np.isfinite(fit_curves(np.array([(0, 0), (1e-7, 0), (0, 1e-7)]))).all()
+    assert np.isfinite(fit_curves(np.array([(0, 0), (1e6, 3e5), (-1e6, 0)]))).all()
 
 
 def test_structure_is_kanjivgs():
@@ -130,7 +133,7 @@ def test_our_own_reader_takes_it(tmp_path):
     (glyph,) = kanjivg.read(tmp_path)
     assert glyph.code_point == 0x82B1 and len(glyph.strokes) == len(FLOWER)
     for stroke, polyline in zip(glyph.strokes, FLOWER):
-        assert deviation(kanjivg.parse_path(stroke.path), polyline.astype(float)) <= 0.5
+        assert deviation(parse_path(stroke.path), polyline.astype(float)) <= 0.5
     assert len(kanjivg.polylines(glyph)) == len(FLOWER)
 
 
@@ -194,7 +197,7 @@ def published(real_data, name: str):
 @pytest.mark.parametrize("code_point", [0x4E00, 0x82B1, 0x795E])
 def test_same_structure_as_a_published_file(real_data, code_point):
     theirs = published(real_data, f"{code_point:05x}")
-    drawn = [kanjivg.flatten(path.get("d")) for path in theirs.iter(SVG + "path")]
+    drawn = [flatten(path.get("d")) for path in theirs.iter(SVG + "path")]
     ours = etree.fromstring(drawing_to_svg(drawn, code_point))
     # What KanjiVG knows beside the strokes, and a drawing does not: components and stroke types.
     for group in list(theirs.iter(SVG + "g"))[::-1]:
@@ -210,7 +213,7 @@ def test_numbers_stand_where_kanjivg_would_put_them(real_data):
     far, covered = [], []
     for name in ("082b1", "0795e", "09053", "056fd", "06625", "09b31"):
         theirs = published(real_data, name)
-        drawn = [kanjivg.flatten(path.get("d")) for path in theirs.iter(SVG + "path")]
+        drawn = [flatten(path.get("d")) for path in theirs.iter(SVG + "path")]
         places = np.array(
             [
                 [float(v) for v in t.get("transform")[7:-1].split()[4:]]

@@ -27,7 +27,7 @@ from transfer.inference.images import read_image
 from transfer.web import app
 from transfer.web.answer import answer, encode
 from transfer.web.guard import HEADERS
-from transfer.web.queue import Busy, Line
+from transfer.web.queue import Busy, Queue
 
 HERE = "http://127.0.0.1:8000"
 
@@ -496,15 +496,15 @@ def test_one_at_a_time_and_503_when_the_line_is_full(model, examples, serving):
 
 
 def test_uploads_that_are_held_are_bounded_in_bytes():
-    line = Line(longest=5, room=100)
-    with line.place(500):  # alone, anything that the limit on uploads lets through
-        with pytest.raises(Busy, match="try again in 1 s"), line.place(1):
+    queue = Queue(longest=5, room=100)
+    with queue.place(500):  # alone, anything that the limit on uploads lets through
+        with pytest.raises(Busy, match="try again in 1 s"), queue.place(1):
             pass
-    with line.place(60), line.place(40):
-        assert (line.waiting, line.held) == (2, 100)
-        with pytest.raises(Busy), line.place(1):
+    with queue.place(60), queue.place(40):
+        assert (queue.waiting, queue.held) == (2, 100)
+        with pytest.raises(Busy), queue.place(1):
             pass
-    assert (line.waiting, line.held) == (0, 0)
+    assert (queue.waiting, queue.held) == (0, 0)
 
 
 def test_a_reader_who_left_costs_no_work(model, examples, serving):

@@ -50,17 +50,17 @@ def load(name: str, data=None, split: str = "") -> Labelled:
         and kmnist.present("kmnist", "test", data)
     ):
         kana = kmnist.load("kmnist", "test", data)
-        chosen, asked = kmnist.divided(len(kana.images))
+        chosen, held_out = kmnist.divided(len(kana.images))
         return _kana(
             name,
             kana.images[chosen],
             kana.labels[chosen],
-            kana.images[asked],
-            kana.labels[asked],
+            kana.images[held_out],
+            kana.labels[held_out],
             kana.characters,
             "**not the published split**: the training images are not in the data folder, so"
             f" {len(chosen):,} of the published test images (by index, numpy's default_rng(0)) are"
-            f" learned from and the other {len(asked):,} asked",
+            f" learned from and the other {len(held_out):,} asked",
         )
     read = mnist.load if name == "mnist" else lambda split, data: kmnist.load(name, split, data)
     train, test = read("train", data), read("test", data)
@@ -104,11 +104,11 @@ def _kanji(corpus: corpora.Corpus, split: str) -> Labelled:
     out."""
     chosen, points = old_examples(corpus, "train")
     classes, labels = np.unique(points, return_inverse=True)
-    asked, asked_points = old_examples(corpus, split)
-    known = np.isin(asked_points, classes)
+    queries, query_points = old_examples(corpus, split)
+    known = np.isin(query_points, classes)
     about = (
         f"this project's split {split}, {known.sum():,} images of"
-        f" {len(np.unique(asked_points[known])):,} of the {len(classes):,} classes of train"
+        f" {len(np.unique(query_points[known])):,} of the {len(classes):,} classes of train"
         + (" (the built-in sample corpus)" if corpus.is_sample else "")
     )
     if not known.any():
@@ -120,8 +120,8 @@ def _kanji(corpus: corpora.Corpus, split: str) -> Labelled:
         "kkanji",
         corpus.old.images[chosen],
         labels.astype(np.int32),
-        corpus.old.images[asked[known]],
-        np.searchsorted(classes, asked_points[known]).astype(np.int32),
+        corpus.old.images[queries[known]],
+        np.searchsorted(classes, query_points[known]).astype(np.int32),
         [chr(c) for c in classes],
         about,
         corpus_provenance(corpus),

@@ -43,8 +43,8 @@ def fit(features: np.ndarray, labels: np.ndarray, classes: int, dimensions: int)
     variance, axes = np.linalg.eigh(pooled)
     whiten = axes / np.sqrt(variance)
     apart = (means - middle) @ whiten
-    spread, directions = np.linalg.eigh(apart.T @ apart / classes)
-    chosen = np.argsort(-spread)[:dimensions]
-    scale = 1 / np.sqrt(1 + spread[chosen])
+    eigenvalues, directions = np.linalg.eigh(apart.T @ apart / classes)
+    chosen = np.argsort(-eigenvalues)[:dimensions]
+    scale = 1 / np.sqrt(1 + eigenvalues[chosen])
     kernel = whiten @ directions[:, chosen] * scale
     return Discriminant(kernel, -middle @ kernel, (means - middle) @ kernel)

@@ -407,13 +407,13 @@ def shifted(images: jax.Array, down: int, right: int) -> jax.Array:
 def in_parts(function, images: np.ndarray, batch: int = 256) -> np.ndarray:
     """`function` of images (B, S, S) uint8 as float32 in [0, 1], a batch at a time, the last one
     filled up: (N, ...)."""
-    asked = jax.jit(lambda part: function(augment.to_float(part)))
+    compiled = jax.jit(lambda part: function(augment.to_float(part)))
     parts = []
     for at in range(0, len(images), batch):
         part = np.asarray(images[at : at + batch])
         filled = np.zeros((batch, *part.shape[1:]), np.uint8)
         filled[: len(part)] = part
-        parts.append(np.asarray(asked(filled))[: len(part)])
+        parts.append(np.asarray(compiled(filled))[: len(part)])
     return np.concatenate(parts)
 
 

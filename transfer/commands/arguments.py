@@ -72,6 +72,20 @@ def top(parser) -> None:
     )
 
 
+def samples(parser) -> None:
+    parser.add_argument(
+        "--samples",
+        type=integer(1, 1000),
+        default=10,
+        metavar="N",
+        help="drawings an image [%(default)s]",
+    )
+
+
+def seed(parser, text: str = "[%(default)s]") -> None:
+    parser.add_argument("--seed", type=integer(0, 2**31 - 1), default=0, metavar="N", help=text)
+
+
 def jobs(parser) -> None:
     parser.add_argument(
         "--jobs",

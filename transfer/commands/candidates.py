@@ -104,7 +104,8 @@ def show(described: dict) -> None:
         table.add_column(name, justify=justify)
     for rank, c in enumerate(described["candidates"], 1):
         kanji, radical, components = (
-            told(c[name] or "", console.encoding) for name in ("character", "radical", "components")
+            printable(c[name] or "", console.encoding)
+            for name in ("character", "radical", "components")
         )
         table.add_row(
             *map(
@@ -131,6 +132,6 @@ def show(described: dict) -> None:
     print(shown.get(), end="")
 
 
-def told(text: str, encoding: str) -> str:
+def printable(text: str, encoding: str) -> str:
     """The text with what the terminal's encoding lacks by code point: 厂(白), or U+5382(U+767D)."""
     return "".join(c if c.encode(encoding, "ignore") else f"U+{ord(c):04X}" for c in text)

@@ -21,10 +21,11 @@ def add(commands) -> None:
         EXAMPLES,
         add_help=False,
     )
+    parser.add_argument("-h", "--help", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
 
 def run(chosen) -> int:
     from transfer.data.__main__ import main
 
-    return main(chosen.words)
+    return main(["--help"] if chosen.help else chosen.words)

@@ -58,20 +58,8 @@ def add(commands) -> None:
         help=f"of {','.join(FORMATS)}; none writes no files [svg,json,png]",
     )
     arguments.weights(parser)
-    parser.add_argument(
-        "--samples",
-        type=arguments.integer(1, 1000),
-        default=10,
-        metavar="N",
-        help="drawings an image [%(default)s]",
-    )
-    parser.add_argument(
-        "--seed",
-        type=arguments.integer(0, 2**31 - 1),
-        default=0,
-        metavar="N",
-        help="same seed, same drawings [%(default)s]",
-    )
+    arguments.samples(parser)
+    arguments.seed(parser, "same seed, same drawings [%(default)s]")
     parser.add_argument(
         "--temperature",
         type=arguments.temperature,

@@ -44,16 +44,8 @@ def add(commands) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the report [evaluation/SPLIT]"
     ).complete = shtab.DIRECTORY
-    parser.add_argument(
-        "--samples",
-        type=arguments.integer(1, 1000),
-        default=10,
-        metavar="N",
-        help="drawings an image [%(default)s]",
-    )
-    parser.add_argument(
-        "--seed", type=arguments.integer(0, 2**31 - 1), default=0, metavar="N", help="[%(default)s]"
-    )
+    arguments.samples(parser)
+    arguments.seed(parser)
     parser.add_argument(
         "--limit",
         type=arguments.integer(1, 10**9),

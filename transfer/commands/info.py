@@ -109,8 +109,11 @@ def describe(folder: Path | None = None) -> dict:
         }
         log = path.parent.parent / "metrics.jsonl"
         if path.parent.name == "weights" and log.is_file():
-            told = metrics.history(log)
-            models[name] |= {"minutes": round(told.seconds / 60, 2), "held_out": told.held_out}
+            history = metrics.history(log)
+            models[name] |= {
+                "minutes": round(history.seconds / 60, 2),
+                "held_out": history.held_out,
+            }
         data |= described.get("data", {}).get("sources", {})
         sample = sample or described.get("data", {}).get("sample", False)
         gallery = len(arrays["code_points"]) if "code_points" in arrays else gallery

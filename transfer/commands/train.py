@@ -45,9 +45,7 @@ def add(commands) -> None:
     parser.add_argument(
         "--runs", type=Path, metavar="DIR", help="folder for the runs [runs/PRESET]"
     ).complete = shtab.DIRECTORY
-    parser.add_argument(
-        "--seed", type=arguments.integer(0, 2**31 - 1), default=0, metavar="N", help="[%(default)s]"
-    )
+    arguments.seed(parser)
     parser.add_argument(
         "--steps",
         type=arguments.integer(1, 10**9),

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from transfer.data import corpus, splits
+from transfer.data.formats import command as conversion
 from transfer.data.prepare import prepare
 from transfer.data.published import catalogue, kanjivg
 from transfer.system import folders
@@ -122,15 +123,20 @@ def _prepare(args) -> None:
     print(describe(corpus.load(where.parent, quiet=True).manifest))
 
 
+def _published(folder: Path | None, command: str) -> corpus.Corpus:
+    loaded = corpus.load(folder)
+    if loaded.is_sample:
+        raise DataError(
+            f"{command}: there is only the built-in sample corpus; prepare the real data first and"
+            " name it with --data"
+        )
+    return loaded
+
+
 def _fonts(args) -> None:
     from transfer.data.writing import fonts
 
-    loaded = corpus.load(args.data)
-    if loaded.is_sample:
-        raise DataError(
-            "fonts: there is only the built-in sample corpus; prepare the real data first and name"
-            " it with --data"
-        )
+    loaded = _published(args.data, "fonts")
     where = fonts.prepare(loaded.folder, args.fonts, loaded.new.writable(), args.licence)
     found = fonts.load(loaded.folder)
     for number, record in enumerate(found.records):
@@ -145,12 +151,7 @@ def _fonts(args) -> None:
 def _hands(args) -> None:
     from transfer.data.writing import hands
 
-    loaded = corpus.load(args.data)
-    if loaded.is_sample:
-        raise DataError(
-            "hands: there is only the built-in sample corpus; prepare the real data first and name"
-            " it with --data"
-        )
+    loaded = _published(args.data, "hands")
     where = hands.prepare(loaded.folder, loaded.new, loaded.new.writable(), args.each, args.seed)
     written = hands.load(loaded.folder)
     print(f"{len(written.images):,} images of {written.source['characters']:,} characters: {where}")
@@ -412,9 +413,7 @@ def _parser() -> argparse.ArgumentParser:
         "--show", metavar="N", type=int, default=20, help="print the N best pairs (else 20)"
     )
 
-    from transfer.data.formats import convert
-
-    convert.add_parser(commands)
+    conversion.add_parser(commands)
     return parser
 
 

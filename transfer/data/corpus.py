@@ -180,10 +180,11 @@ def _is_current(folder: Path) -> bool:
     if not manifest or manifest.get("version") != VERSION:
         return False
     published = kkanji_source(folder), kanjivg_source(folder)
-    if None in published:
+    present = [path for path in published if path is not None]
+    if len(present) < len(published):
         return True
     sources = manifest.get("sources", {})
-    return all(p.name in sources and unchanged(p, sources[p.name]) for p in published)
+    return all(p.name in sources and unchanged(p, sources[p.name]) for p in present)
 
 
 def _open(folder: Path) -> Corpus:
@@ -215,7 +216,7 @@ def _open(folder: Path) -> Corpus:
             )
         )
     )
-    manifest = _manifest(folder)
+    manifest = _manifest(folder) or {}
     return Corpus(
         folder,
         _SAMPLE in manifest.get("sources", {}),

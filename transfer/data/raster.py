@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from transfer.data.published.kanjivg import BOX
+from transfer.data.strokes import BOX
 from transfer.system.errors import DataError
 
 _FAR = 1e4  # pixels

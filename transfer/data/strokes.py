@@ -8,10 +8,10 @@ import numpy as np
 
 from transfer.system.errors import DataError
 
-_EFFORT = (
-    16,
-    2_000_000,
-)  # distances that `simplify_many` measures: for a point, and beside that; KanjiVG takes 3 a point
+BOX = 109.0
+"""Side of the square in which KanjiVG draws, and of every drawing here."""
+# Distances that `simplify_many` measures: for a point, and beside that. KanjiVG takes 3 a point.
+_EFFORT = 16, 2_000_000
 
 
 def _points(polyline, what="polyline") -> np.ndarray:

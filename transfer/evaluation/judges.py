@@ -20,7 +20,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from transfer.data.corpus import Corpus
-from transfer.data.raster import BOX, rasterise
+from transfer.data.raster import rasterise
+from transfer.data.strokes import BOX
 from transfer.models import augment, classifier, distance_raster
 from transfer.models.classifier import ClassifierConfig
 from transfer.stages.encoding import corpus_provenance, new_examples, old_examples

@@ -58,8 +58,8 @@ def probe(
     """Multinomial logistic regression on standardised latents (M, D), Adam with cosine decay; the
     class of each query (N, D)."""
     known, label = np.unique(classes, return_inverse=True)
-    centre, spread = latents.mean(0), latents.std(0) + 1e-6
-    x, label = jnp.asarray((latents - centre) / spread), jnp.asarray(label)
+    centre, deviation = latents.mean(0), latents.std(0) + 1e-6
+    x, label = jnp.asarray((latents - centre) / deviation), jnp.asarray(label)
     optimizer = optax.adam(optax.cosine_decay_schedule(2e-2, steps))
     params = {"w": jnp.zeros((x.shape[1], len(known))), "b": jnp.zeros(len(known))}
 
@@ -76,4 +76,6 @@ def probe(
     (params, _), _ = jax.jit(lambda state: jax.lax.scan(step, state, keys))(
         (params, optimizer.init(params))
     )
-    return known[np.asarray((((queries - centre) / spread) @ params["w"] + params["b"]).argmax(1))]
+    return known[
+        np.asarray((((queries - centre) / deviation) @ params["w"] + params["b"]).argmax(1))
+    ]

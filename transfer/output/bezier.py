@@ -14,7 +14,7 @@ LEAN = np.cos(np.radians(35))  # an end may lean this far from its first chord
 PASSES = 6  # fits of one span, each with better parameters, before it is split
 
 
-def fit(polyline: np.ndarray, tolerance: float = 0.45) -> np.ndarray:
+def fit_curves(polyline: np.ndarray, tolerance: float = 0.45) -> np.ndarray:
     """(n, 2) polyline, n >= 1 -> (m, 4, 2) float64 cubic Béziers, each beginning where the last one
     ended.
 

@@ -1,4 +1,4 @@
-"""What is written, whoever made it."""
+"""What can be written, whoever made it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,50 @@ import numpy as np
 class Drawn(Protocol):
     """The fields of `transfer.inference.result.Result` that pictures and files show; see there."""
 
-    image: np.ndarray
-    strokes: list[list[np.ndarray]]
-    written: list[str]
-    scores: np.ndarray
-    pixels: np.ndarray
-    candidates: list[tuple[str, float]]
-    old_reconstruction: np.ndarray
-    new_reconstruction: np.ndarray
-    z_old: np.ndarray
-    z_new: np.ndarray
-    uncertainty: np.ndarray
-    order: np.ndarray
-    verdict: str
-    familiarity: float
-    note: str
+    @property
+    def image(self) -> np.ndarray: ...
+
+    @property
+    def strokes(self) -> list[list[np.ndarray]]: ...
+
+    @property
+    def written(self) -> list[str]: ...
+
+    @property
+    def scores(self) -> np.ndarray: ...
+
+    @property
+    def pixels(self) -> np.ndarray: ...
+
+    @property
+    def candidates(self) -> list[tuple[str, float]]: ...
+
+    @property
+    def old_reconstruction(self) -> np.ndarray: ...
+
+    @property
+    def new_reconstruction(self) -> np.ndarray: ...
+
+    @property
+    def z_old(self) -> np.ndarray: ...
+
+    @property
+    def z_new(self) -> np.ndarray: ...
+
+    @property
+    def uncertainty(self) -> np.ndarray: ...
+
+    @property
+    def order(self) -> np.ndarray: ...
+
+    @property
+    def verdict(self) -> str: ...
+
+    @property
+    def familiarity(self) -> float: ...
+
+    @property
+    def note(self) -> str: ...
 
     def svg(
         self, i: int = 0, animate: bool = False, uncertainty: bool = False, numbers: bool = True

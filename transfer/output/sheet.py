@@ -6,7 +6,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from transfer.data.raster import BOX, rasterise
+from transfer.data.raster import rasterise
+from transfer.data.strokes import BOX
 from transfer.output.drawn import Drawn
 from transfer.output.uncertainty import heatmap
 

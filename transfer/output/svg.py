@@ -10,7 +10,7 @@ from svgwrite.path import Path
 from svgwrite.text import Text, TSpan
 
 from transfer.output import animation
-from transfer.output.bezier import fit
+from transfer.output.bezier import fit_curves
 
 SVG = "http://www.w3.org/2000/svg"
 KVG = "http://kanjivg.tagaini.net"
@@ -41,7 +41,7 @@ def drawing_to_svg(
     *,
     numbers: bool = True,
     animate: bool = False,
-    opacity: Sequence[float] | None = None,
+    opacity: Sequence[float] | np.ndarray | None = None,
 ) -> str:
     """SVG text with KanjiVG's viewBox, groups, ids and order
     (https://kanjivg.tagaini.net/svg-format.html).
@@ -128,7 +128,7 @@ def curves_of(polyline: np.ndarray, where: str = "stroke") -> np.ndarray:
         raise ValueError(
             f"{where}: coordinates must be finite, but some are NaN or infinite; drop this drawing"
         )
-    return fit(points)
+    return fit_curves(points)
 
 
 def number_places(polylines: list[np.ndarray]) -> list[tuple[float, float]]:

@@ -4,7 +4,7 @@ number a stroke."""
 import numpy as np
 from PIL import Image
 
-from transfer.data.raster import BOX
+from transfer.data.strokes import BOX
 
 MOST = 0.5  # the greatest standard deviation of numbers in [0, 1]
 # White over amber to a dark red: lightness falls evenly, so that it reads without colour vision

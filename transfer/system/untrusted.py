@@ -71,11 +71,11 @@ def unpacked(path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def opened_zip(
-    path, most: int, whole: str = "this is not the published file"
+    path, most: int, remedy: str = "this is not the published file"
 ) -> Iterator[zipfile.ZipFile]:
     """A zip archive to read. Raises DataError where its members announce more than `most` bytes
     together, or are packed otherwise than stored or deflated, and for a web page: `zipfile` unpacks
-    bzip2 and LZMA a block at a time however much comes out, gigabytes from a few kB. `whole` says
+    bzip2 and LZMA a block at a time however much comes out, gigabytes from a few kB. `remedy` says
     what to do then. Damaged archives raise one of BROKEN."""
     if is_web_page(beginning(path)):
         raise DataError(
@@ -84,9 +84,9 @@ def opened_zip(
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if any(m.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for m in members):
-            raise DataError(f"{path}: is packed in another way than ordinary zip files; {whole}")
+            raise DataError(f"{path}: is packed in another way than ordinary zip files; {remedy}")
         if sum(m.file_size for m in members) > most:
-            raise DataError(f"{path}: unpacks to more than {most >> 20} MB; {whole}")
+            raise DataError(f"{path}: unpacks to more than {most >> 20} MB; {remedy}")
         yield archive
 
 

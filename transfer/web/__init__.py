@@ -73,7 +73,7 @@ def serve(
     port: 0 takes any free one.
     weights: runs or weights folder, None for the shipped ones. hosts: further names under which the
     page is opened (a proxy's, say).
-    max_bytes: largest upload. max_waiting: requests in line before the next is turned away.
+    max_bytes: largest upload. max_waiting: requests in the queue before the next is turned away.
     """
     from transfer.web.listen import listen
 

@@ -1,5 +1,5 @@
-"""Who may come in, and whose turn it is: one piece of work at a time in a thread, a bounded line
-before it."""
+"""Which requests are let in, and whose turn it is: one piece of work at a time in a thread, and a
+bounded queue before it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import anyio.to_thread
 
 
 class Busy(Exception):
-    """The line is full; `seconds` is when to come again."""
+    """The queue is full; `seconds` is when to come again."""
 
     def __init__(self, seconds: int):
         super().__init__(f"too many requests are waiting; try again in {seconds} s")
         self.seconds = seconds
 
 
-class Line:
+class Queue:
     """At most `longest` requests and `room` bytes of uploads are held at once; work is done first
     come, first served."""
 
@@ -32,7 +32,7 @@ class Line:
 
     @contextmanager
     def place(self, size: int) -> Iterator[None]:
-        """A place in the line for an upload of at most `size` bytes. Raises Busy."""
+        """A place in the queue for an upload of at most `size` bytes. Raises Busy."""
         if self.waiting >= self.longest or (self.waiting and self.held + size > self.room):
             raise Busy(max(1, math.ceil(self.waiting * self.seconds / 2)))
         self.waiting += 1

@@ -28,7 +28,7 @@ from starlette.staticfiles import StaticFiles
 from transfer.inference import images
 from transfer.web.answer import answer, encode
 from transfer.web.guard import HEADERS, Guard
-from transfer.web.queue import Busy, Line
+from transfer.web.queue import Busy, Queue
 
 STATIC = Path(__file__).parent / "static"
 UPLOAD_SECONDS = 60
@@ -55,7 +55,7 @@ def build(
     upload. max_waiting: requests that are held at once. max_samples: drawings that one request may
     ask for.
     """
-    line = Line(max_waiting, 8 * max_bytes)
+    queue = Queue(max_waiting, 8 * max_bytes)
     limits = {
         "bytes": max_bytes,
         "pixels": images.MAX_PIXELS,
@@ -65,15 +65,15 @@ def build(
     }
 
     async def transfer(request: Request) -> Response:
-        asked = question(request.query_params, max_samples)
+        query = question(request.query_params, max_samples)
         try:
             declared = int(request.headers.get("content-length", max_bytes))
         except ValueError:
             declared = max_bytes
-        with line.place(min(max(declared, 0), max_bytes)):
+        with queue.place(min(max(declared, 0), max_bytes)):
             content = await upload(request, max_bytes)
             start = time.monotonic()
-            found = await line.work(lambda: think(model, content, asked), request.is_disconnected)
+            found = await queue.work(lambda: think(model, content, query), request.is_disconnected)
         if found is None:
             raise ClientDisconnect()
         return Response(
@@ -87,7 +87,7 @@ def build(
             {
                 "status": "ready",
                 "version": version(),
-                "waiting": line.waiting,
+                "waiting": queue.waiting,
                 "limits": limits,
                 "temperature": model.temperature,
             }
@@ -133,10 +133,10 @@ def build(
     return application
 
 
-def think(model, content: bytes, asked: dict) -> bytes:
+def think(model, content: bytes, query: dict) -> bytes:
     """The answer's bytes. Raises HTTPException for pictures that cannot be used."""
-    asked = dict(asked)
-    if asked.pop("pixels"):
+    query = dict(query)
+    if query.pop("pixels"):
         if len(content) != 64 * 64:
             raise HTTPException(
                 400, f"pixels=1 takes 4096 bytes, the rows of a 64x64 image; {len(content)} came"
@@ -147,9 +147,9 @@ def think(model, content: bytes, asked: dict) -> bytes:
             read = images.read_image(content)
         except images.ImageError as error:
             raise HTTPException(status(content), str(error)) from None
-    [result] = model.transfer(read.image, **asked)
-    temperature = model.temperature if asked["temperature"] is None else asked["temperature"]
-    return encode(answer(result, read, asked["seed"], temperature))
+    [result] = model.transfer(read.image, **query)
+    temperature = model.temperature if query["temperature"] is None else query["temperature"]
+    return encode(answer(result, read, query["seed"], temperature))
 
 
 def status(content: bytes) -> int:
@@ -177,7 +177,7 @@ def status(content: bytes) -> int:
 
 def question(query, max_samples: int) -> dict:
     """Arguments of `transfer` and `pixels` from the query. Raises HTTPException 400."""
-    asked = {"samples": 10, "seed": 0, "temperature": None, "top": 10, "pixels": 0}
+    query = {"samples": 10, "seed": 0, "temperature": None, "top": 10, "pixels": 0}
     bounds = {
         "samples": (1, max_samples),
         "seed": (0, 2**31 - 1),
@@ -185,9 +185,9 @@ def question(query, max_samples: int) -> dict:
         "pixels": (0, 1),
     }
     for name, value in query.multi_items():
-        if name not in asked:
+        if name not in query:
             raise HTTPException(
-                400, f"there is no parameter {name[:40]!r}; there are {', '.join(asked)}"
+                400, f"there is no parameter {name[:40]!r}; there are {', '.join(query)}"
             )
         try:
             number = (
@@ -204,8 +204,8 @@ def question(query, max_samples: int) -> dict:
             raise HTTPException(
                 400, f"{name} is {value[:40]!r}; give {bounds[name][0]} to {bounds[name][1]}"
             )
-        asked[name] = number
-    return asked
+        query[name] = number
+    return query
 
 
 async def upload(request: Request, limit: int) -> bytes:

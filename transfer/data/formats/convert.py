@@ -12,7 +12,6 @@ whatever the format.
 import os
 import re
 import shutil
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -121,13 +120,13 @@ def write(
             raise DataError(
                 f"{path}: --scale and --dtype are for .npz and .ndjson; an SVG's page is 109x109"
             )
-    whole = dtype == "int16"
+    integers = dtype == "int16"
     if scale is None:
-        scale = {"npz": INT_SCALE if whole else 1.0, "ndjson": quickdraw.UNITS}.get(kind, 1.0)
+        scale = {"npz": INT_SCALE if integers else 1.0, "ndjson": quickdraw.UNITS}.get(kind, 1.0)
     if not (np.isfinite(scale) and scale > 0):
         raise DataError(f"--scale {scale}: give a number above 0")
     if kind == "npz":
-        rows = [_stroke3(d, scale, whole) for d in drawings]
+        rows = [_stroke3(d, scale, integers) for d in drawings]
         splits = split_of(drawings, split, seed)
         content = sketch_npz.Set(
             rows, splits, [d.word for d in drawings], [d.key for d in drawings], scale
@@ -138,7 +137,7 @@ def write(
         with _replacing(path) as part, open(part, "w", encoding="utf-8", errors=ESCAPED) as file:
             for d in drawings:
                 strokes = [np.asarray(s, np.float64) * scale for s in d.strokes]
-                file.write(quickdraw.line(d.word, d.key, strokes, None if whole else 2))
+                file.write(quickdraw.line(d.word, d.key, strokes, None if integers else 2))
     elif kind == "svg":
         if len(drawings) != 1:
             raise DataError(
@@ -252,7 +251,7 @@ def _read_npz(path: Path, scale: float | None) -> list[Drawing]:
                 strokes = from_stroke3(rows)
         except DataError as error:
             raise DataError(f"{path}: drawing {number}: {error}") from None
-        strokes = strokes if scale else svg.fit(strokes)
+        strokes = strokes if scale else svg.fit_to_box(strokes)
         drawings.append(Drawing(_sound(strokes, f"{path}: drawing {number}"), word, key, split))
     return drawings
 
@@ -262,7 +261,7 @@ def _read_ndjson(path: Path, scale: float | None, say: Callable[[str], None]) ->
     with open(path, "rb") as file:
         for number, (word, key, strokes, is_raw) in enumerate(quickdraw.read(file, path, say), 1):
             if is_raw and not scale:
-                strokes = svg.fit(strokes)
+                strokes = svg.fit_to_box(strokes)
             else:
                 strokes = [s / (scale or quickdraw.UNITS) for s in strokes]
             drawings.append(Drawing(_sound(strokes, f"{path}: drawing {number}"), word, key))
@@ -337,9 +336,9 @@ def _bounded(file: Path) -> bytes:
         return opened.read(svg.MAX_BYTES + 1)
 
 
-def _stroke3(drawing: Drawing, scale: float, whole: bool) -> np.ndarray:
+def _stroke3(drawing: Drawing, scale: float, integers: bool) -> np.ndarray:
     strokes = [np.asarray(s, np.float64) * scale for s in drawing.strokes]
-    if not whole:
+    if not integers:
         return to_stroke3(strokes)
     rows = to_stroke3(
         [np.rint(s) for s in strokes]
@@ -383,88 +382,3 @@ def _line(error) -> str:
     return " ".join(
         str(error.strerror if isinstance(error, OSError) and error.strerror else error).split()
     )[:150]
-
-
-# Command line -------------------------------------------------------------------------------------
-
-
-def add_parser(commands) -> None:
-    """Add the command `convert` to argparse's subparsers; its `run` takes the parsed arguments."""
-    parser = commands.add_parser(
-        "convert",
-        help="strokes between KanjiVG, SVG, stroke-3 .npz and QuickDraw .ndjson",
-        description=(__doc__ or "").partition("\n\n")[0],
-    )
-    parser.add_argument(
-        "input",
-        metavar="INPUT",
-        type=Path,
-        help="KanjiVG (.xml.gz, .zip), .svg, a folder or .zip of SVGs, .npz or .ndjson",
-    )
-    parser.add_argument(
-        "output",
-        metavar="OUTPUT",
-        type=Path,
-        help=".npz, .ndjson, .svg, .zip or the name of a new folder",
-    )
-    parser.add_argument(
-        "--epsilon",
-        type=float,
-        metavar="E",
-        help=f"simplify strokes, box units (else curves by {EPSILON}, polylines not at all)",
-    )
-    parser.add_argument(
-        "--split",
-        type=_shares,
-        metavar="A,B,C",
-        help=(
-            "shares of train, valid and test in an .npz (else the input's own, else 0.9,0.05,0.05)"
-        ),
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the split (0)")
-    parser.add_argument(
-        "--dtype",
-        choices=("float32", "int16"),
-        default="float32",
-        help="int16: whole numbers, as the published sets; off by up to 0.71 / scale box units",
-    )
-    parser.add_argument(
-        "--scale",
-        type=float,
-        metavar="S",
-        help=f"units written for one box unit (.npz 1, with int16 {INT_SCALE:g}; .ndjson 255/109)",
-    )
-    parser.add_argument(
-        "--input-scale",
-        type=float,
-        metavar="S",
-        help="the same of the input, where it does not say",
-    )
-    parser.add_argument(
-        "--layout",
-        choices=("sketch-rnn", "flat"),
-        default="sketch-rnn",
-        help="of an .npz: as Sketch-RNN programs load it, or without pickles",
-    )
-    parser.set_defaults(run=run)
-
-
-def run(args) -> None:
-    """Carry out the command; one line of report on standard output. Raises DataError."""
-    count = convert(
-        args.input,
-        args.output,
-        args.epsilon,
-        args.input_scale,
-        lambda text: print(text, file=sys.stderr),
-        scale=args.scale,
-        dtype=args.dtype,
-        layout=args.layout,
-        split=args.split,
-        seed=args.seed,
-    )
-    print(f"{args.output}: {count:,} drawings")
-
-
-def _shares(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))

@@ -17,19 +17,16 @@ from dataclasses import dataclass
 import numpy as np
 from lxml import etree
 
-from transfer.data.published import kanjivg
-from transfer.data.published.kanjivg import BOX
+from transfer.data.curves import flatten
+from transfer.data.formats.svg_shapes import SHAPES, Shapes
+from transfer.data.strokes import BOX
+from transfer.system import markup
 from transfer.system.errors import DataError
 
 TOLERANCE = 0.01  # box units, of flattened curves
 MARGIN = 3.0  # box units round a drawing that says nothing of its page
 MAX_BYTES = 4 << 20
 _MAX_DEPTH, _MAX_ELEMENTS, _MAX_CURVES, _MAX_POINTS, _FAR = 250, 50_000, 200_000, 2_000_000, 1e5
-_MAX_PARTS = 50_000  # numbers and letters of path data that takes the library to read: a second
-# Possessive: what fits nowhere must not be tried in all ways.
-_NUMBER = re.compile(r"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?", re.ASCII)
-_LENGTH = re.compile(rf"\s*+({_NUMBER.pattern})\s*+(px|pt|pc|mm|cm|in|%)?+\s*+", re.ASCII)
-_UNITS = {None: 1, "px": 1, "pt": 96 / 72, "pc": 16, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96}
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _CLIP = re.compile(r"url\(\s*['\"]?#([^'\")\s]+)")
 _GROUPS = ("g", "a", "switch")
@@ -75,14 +72,14 @@ def read(content: bytes, where="SVG") -> Picture:
             f"{where}: draws nothing that is a line or a shape; text and images have no strokes"
         )
     if viewport is None:
-        drawing.curves = fit(drawing.curves)
+        drawing.curves = fit_to_box(drawing.curves)
     strokes, points = [], 0
     for curves in drawing.curves:
         if not (np.abs(curves) < _FAR).all():  # NaN included
             raise DataError(
                 f"{where}: a coordinate is not finite or lies far outside the page; mend the file"
             )
-        strokes.append(kanjivg.flatten(curves, TOLERANCE, where))
+        strokes.append(flatten(curves, TOLERANCE, where))
         points += len(strokes[-1])
         if points > _MAX_POINTS:
             raise DataError(f"{where}: more than {_MAX_POINTS:,} points; simplify the drawing")
@@ -90,7 +87,7 @@ def read(content: bytes, where="SVG") -> Picture:
     return Picture(strokes, curved, _word(root, group))
 
 
-def fit(arrays: list[np.ndarray], margin: float = MARGIN) -> list[np.ndarray]:
+def fit_to_box(arrays: list[np.ndarray], margin: float = MARGIN) -> list[np.ndarray]:
     """Arrays (…, 2) of points scaled together, aspect kept, centred in the box with `margin` round
     them; float64."""
     if not arrays:
@@ -141,7 +138,7 @@ def to_svg(strokes, word: str = "", key: str = "") -> str:
 def parse(content: bytes, where) -> etree._Element:
     """The root <svg> of a file; nothing is fetched and no entity expanded. Raises DataError as
     `read` does."""
-    root = kanjivg.parse_xml(content, where, "save it again as plain SVG", encoding=None)
+    root = markup.parse(content, where, "save it again as plain SVG", encoding=None)
     if etree.QName(root).localname != "svg":
         raise DataError(
             f"{where}: its root is <{etree.QName(root).localname}>, not <svg>; give an SVG file"
@@ -169,18 +166,16 @@ def _path_data(points) -> str:
     return "".join(text)
 
 
-class _Drawing:
+class _Drawing(Shapes):
     """A walk through the elements of one file that gathers `curves`: a (n, 4, 2) array of cubics
     for each stroke."""
 
     def __init__(self, root, where):
-        self.root, self.where, self.curves = root, where, []
-        self.elements = self.count = self.parts = self.characters = 0
+        super().__init__(where)
+        self.root, self.curves = root, []
+        self.elements = self.count = self.characters = 0
         self.ids = {e.get("id"): e for e in root.iter(etree.Element) if e.get("id")}
         self.only: set | None = None  # elements that are strokes, where not all shapes are
-
-    def fail(self, text: str):
-        raise DataError(f"{self.where}: {text}")
 
     def medians(self) -> None:
         """Where shapes are clipped by outlines that are drawn, too, only the clipped ones are
@@ -213,32 +208,6 @@ class _Drawing:
                 )
             if child is not None and child.get("d"):
                 yield "".join(child.get("d").split())
-
-    def length(
-        self, element, name: str, whole: float = math.nan, missing: float | None = 0.0
-    ) -> float | None:
-        """An attribute in user units; per cents are of `whole`, a page side."""
-        text = element.get(name)
-        if text is None or text.strip() in ("", "auto"):
-            return missing
-        match = _LENGTH.fullmatch(text)
-        value = math.nan
-        if match:
-            value = float(match[1]) * (whole / 100 if match[2] == "%" else _UNITS[match[2]])
-        if not math.isfinite(value):
-            self.fail(
-                f"{name}={text[:40]!r} of <{etree.QName(element).localname}> is no finite length;"
-                " mend the file"
-            )
-        return value
-
-    def numbers(self, text: str, what: str) -> list[float]:
-        values = [float(n) for n in _NUMBER.findall(text)]
-        if re.sub(r"[\s,]+", "", _NUMBER.sub("", text)) or not all(map(math.isfinite, values)):
-            self.fail(
-                f"{what} {text[:40]!r} holds something that is no finite number; mend the file"
-            )
-        return values
 
     def view_box(self, element) -> list[float] | None:
         text = element.get("viewBox")
@@ -307,7 +276,7 @@ class _Drawing:
             return matrix @ parse_transform(text, strict=True)
         except (ValueError, TypeError) as error:
             self.fail(
-                f"transform {text[:40]!r} cannot be read ({kanjivg._line(error)}); mend the file"
+                f"transform {text[:40]!r} cannot be read ({markup.one_line(error)}); mend the file"
             )
 
     def draw(self, element, matrix, viewport, depth: int) -> None:
@@ -334,8 +303,8 @@ class _Drawing:
             self.nested(element, element, self.transformed(element, matrix), viewport, depth)
         elif name == "use":
             self.use(element, self.transformed(element, matrix), viewport, depth)
-        elif name in _SHAPES and (self.only is None or element in self.only):
-            for curves in _SHAPES[name](self, element, viewport or (math.nan, math.nan)):
+        elif name in SHAPES and (self.only is None or element in self.only):
+            for curves in SHAPES[name](self, element, viewport or (math.nan, math.nan)):
                 self.count += len(curves)
                 if self.count > _MAX_CURVES:
                     self.fail(f"more than {_MAX_CURVES:,} curves; simplify the drawing")
@@ -385,129 +354,6 @@ class _Drawing:
         else:
             self.draw(target, matrix, viewport, depth + 1)
 
-    # Shapes: element, viewport -> list of (n, 4, 2) cubics in the element's own units
-
-    def path(self, element, viewport) -> list[np.ndarray]:
-        return self.subpaths(element.get("d") or "")
-
-    def subpaths(self, d: str) -> list[np.ndarray]:
-        try:
-            return [kanjivg.parse_path(d)]  # most strokes; strict, and many times quicker
-        except DataError:
-            pass
-        left, numbers = _NUMBER.subn("", d)
-        self.parts += numbers + len(re.sub(r"[\s,]+", "", left))
-        if self.parts > _MAX_PARTS:
-            self.fail(
-                f"more than {_MAX_PARTS:,} numbers and letters of path data beside plain M, C and"
-                " S; simplify the drawing"
-            )
-        if odd := re.search(r"[^\s,MmZzLlHhVvCcSsQqTtAa]", left):
-            self.fail(
-                f"path data holds {odd[0]!r}, which is no path command and no number; mend the file"
-            )
-        d = re.sub(r"(\d)\.(?!\d)", r"\1", d.strip())  # the library does not know "1.e3"
-        if d and d[0] not in "Mm":
-            self.fail(f"path data starts with {d[:10]!r}; it must start with M")
-        from svgpathtools import parse_path
-
-        strokes, position, start = [], 0j, 0j
-        for piece in re.split(
-            r"(?=[Mm])|(?<=[Zz])", d
-        ):  # the library itself joins subpaths that touch
-            if not piece.strip(" \t\r\n\f,"):
-                continue
-            if moved := re.match(
-                rf"([Mm])[\s,]*({_NUMBER.pattern})[\s,]*({_NUMBER.pattern})", piece
-            ):
-                start = complex(float(moved[2]), float(moved[3])) + (
-                    position if moved[1] == "m" else 0
-                )
-            elif piece.lstrip()[0] in "Mm":
-                self.fail(f"path data {piece[:20]!r}: M takes two numbers; mend the file")
-            else:
-                piece = f"M{start.real!r},{start.imag!r}{piece}"
-            try:
-                segments = list(parse_path(piece, position))
-                curves = [c for segment in segments for c in _cubics(segment)]
-            except (ValueError, IndexError, TypeError, AssertionError, ArithmeticError) as error:
-                self.fail(
-                    f"path data {piece[:20]!r}… cannot be read ({kanjivg._line(error)[:80]}); mend"
-                    " the file"
-                )
-            position = segments[-1].end if segments else start
-            if piece.rstrip()[-1] in "Zz":
-                position = start
-            if curves:
-                strokes.append(np.stack([np.real(curves), np.imag(curves)], -1).astype(np.float64))
-        return strokes
-
-    def line(self, element, viewport) -> list[np.ndarray]:
-        x1, x2 = (self.length(element, n, viewport[0]) for n in ("x1", "x2"))
-        y1, y2 = (self.length(element, n, viewport[1]) for n in ("y1", "y2"))
-        return [_lines([(x1, y1), (x2, y2)])]
-
-    def polyline(self, element, viewport, closed=False) -> list[np.ndarray]:
-        values = self.numbers(element.get("points") or "", "points")
-        if len(values) % 2:
-            self.fail("points of a polyline or polygon are not pairs; mend the file")
-        points = list(zip(values[::2], values[1::2]))
-        return [_lines(points + points[:closed])] if len(points) > 1 else []
-
-    def polygon(self, element, viewport) -> list[np.ndarray]:
-        return self.polyline(element, viewport, closed=True)
-
-    def rect(self, element, viewport) -> list[np.ndarray]:
-        x, y = self.length(element, "x", viewport[0]), self.length(element, "y", viewport[1])
-        w, h = (
-            self.length(element, "width", viewport[0]),
-            self.length(element, "height", viewport[1]),
-        )
-        rx, ry = (
-            self.length(element, n, side, None)
-            for n, side in (("rx", viewport[0]), ("ry", viewport[1]))
-        )
-        rx, ry = (rx if rx is not None else ry or 0.0), (ry if ry is not None else rx or 0.0)
-        if w <= 0 or h <= 0:
-            return []  # as the standard has it
-        rx, ry = min(rx, w / 2), min(ry, h / 2)
-        if rx <= 0 or ry <= 0:
-            return [_lines([(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)])]
-        arc = f"A{rx!r},{ry!r} 0 0 1 "
-        d = (
-            f"M{x + rx!r},{y!r}L{x + w - rx!r},{y!r}{arc}{x + w!r},{y + ry!r}"
-            f"L{x + w!r},{y + h - ry!r}{arc}{x + w - rx!r},{y + h!r}"
-            f"L{x + rx!r},{y + h!r}{arc}{x!r},{y + h - ry!r}L{x!r},{y + ry!r}"
-            f"{arc}{x + rx!r},{y!r}"
-        )
-        return self.subpaths(d)
-
-    def ellipse(self, element, viewport) -> list[np.ndarray]:
-        cx, cy = self.length(element, "cx", viewport[0]), self.length(element, "cy", viewport[1])
-        if etree.QName(element).localname == "circle":
-            rx = ry = self.length(element, "r", math.hypot(*viewport) / math.sqrt(2))
-        else:
-            rx, ry = (
-                self.length(element, "rx", viewport[0]),
-                self.length(element, "ry", viewport[1]),
-            )
-        if rx <= 0 or ry <= 0:
-            return []
-        turn = np.arange(0, 2 * np.pi, np.pi / 4)
-        quarters = [_arc(complex(rx, ry), 0.0, t, np.pi / 4) + complex(cx, cy) for t in turn]
-        return [np.stack([np.real(quarters), np.imag(quarters)], -1)]
-
-
-_SHAPES = {
-    "path": _Drawing.path,
-    "line": _Drawing.line,
-    "polyline": _Drawing.polyline,
-    "polygon": _Drawing.polygon,
-    "rect": _Drawing.rect,
-    "circle": _Drawing.ellipse,
-    "ellipse": _Drawing.ellipse,
-}
-
 
 def _move(x: float, y: float) -> np.ndarray:
     return np.array([[1.0, 0, x], [0, 1, y], [0, 0, 1]])
@@ -526,41 +372,3 @@ def _place(box, x: float, y: float, width: float, height: float, aspect: str = "
     tx = x - box[0] * sx + (right * (width - box[2] * sx) if align != "none" else 0)
     ty = y - box[1] * sy + (below * (height - box[3] * sy) if align != "none" else 0)
     return np.array([[sx, 0, tx], [0, sy, ty], [0, 0, 1]])
-
-
-def _lines(points) -> np.ndarray:
-    """Points into straight cubics (n, 4, 2)."""
-    points = np.asarray(points, np.float64)
-    a, b = points[:-1, None], points[1:, None]
-    return a + (b - a) * np.array([0, 1 / 3, 2 / 3, 1])[:, None]
-
-
-def _arc(radius: complex, rotation: float, start: float, turn: float) -> np.ndarray:
-    """An arc of an ellipse round 0, at most an eighth of it, as one cubic (4,) complex; angles in
-    radians."""
-    kappa = 4 / 3 * math.tan(turn / 4)
-    angles = np.array([start, start + turn])
-    on = radius.real * np.cos(angles) + 1j * radius.imag * np.sin(angles)
-    along = -radius.real * np.sin(angles) + 1j * radius.imag * np.cos(angles)
-    cubic = np.array([on[0], on[0] + kappa * along[0], on[1] - kappa * along[1], on[1]])
-    return cubic * complex(math.cos(rotation), math.sin(rotation))
-
-
-def _cubics(segment) -> list[np.ndarray]:
-    """A svgpathtools segment as cubics, each (4,) complex."""
-    kind = type(segment).__name__
-    if kind == "Arc":
-        pieces = max(1, math.ceil(abs(segment.delta) / 45))
-        turn = math.radians(segment.delta) / pieces
-        start, rotation = math.radians(segment.theta), math.radians(segment.rotation)
-        return [
-            segment.center + _arc(segment.radius, rotation, start + i * turn, turn)
-            for i in range(pieces)
-        ]
-    points = np.array(segment.bpoints(), complex)
-    if kind == "Line":
-        points = points[0] + (points[1] - points[0]) * np.array([0, 1 / 3, 2 / 3, 1])
-    elif kind == "QuadraticBezier":
-        a, b, c = points
-        points = np.array([a, a + (b - a) * 2 / 3, c + (b - c) * 2 / 3, c])
-    return [points]

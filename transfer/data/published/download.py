@@ -170,29 +170,29 @@ def _from_address(
 ) -> Path:
     part = _Part(target, bool(file.hash))
     # pooch never replaces a file without a checksum, so it gets a name of its own
-    whole = target.with_name(f".{file.name}.checked")
+    checked = target.with_name(f".{file.name}.checked")
     downloader = _Ranged(part, file, progress, timeout, pause)
     try:
         while True:
-            whole.unlink(missing_ok=True)
+            checked.unlink(missing_ok=True)
             part.begin(url)
             resumed = part.size() > 0
             try:
                 pooch.retrieve(
-                    url, file.hash, fname=whole.name, path=target.parent, downloader=downloader
+                    url, file.hash, fname=checked.name, path=target.parent, downloader=downloader
                 )
-                right = file.hash or looks_right(whole, file.name)
+                right = file.hash or looks_right(checked, file.name)
                 wrong = None if right else "what came is no such file, or not all of it"
             except ValueError:  # pooch's word for a wrong checksum
                 wrong = "what came has not the published checksum"
             part.clear()
             if wrong is None:
-                os.replace(whole, target)
+                os.replace(checked, target)
                 return target
             if not resumed:  # else the beginning may have come from elsewhere: once more, all of it
                 raise _Elsewhere(wrong)
     finally:
-        whole.unlink(missing_ok=True)
+        checked.unlink(missing_ok=True)
 
 
 class _Part:

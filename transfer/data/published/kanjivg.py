@@ -5,16 +5,17 @@ Format: https://kanjivg.tagaini.net/files.html and SVG 1.1, section 8.3 (path da
 KanjiVG uses the path commands M m C c S s only; anything else is an error here.
 """
 
-import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from lxml import etree
 
-from transfer.data.strokes import simplify_many
+from transfer.data.curves import flatten_many, parse_path
+from transfer.data.strokes import BOX, simplify_many
+from transfer.system import markup
 from transfer.system.errors import DataError
 from transfer.system.folders import is_leftover
 from transfer.system.untrusted import (
@@ -27,24 +28,16 @@ from transfer.system.untrusted import (
     unpacked,
 )
 
-BOX = 109.0
 _MAX_SVG = 1 << 20  # bytes; the largest published one has 40 kB
 _MAX_XML = 1 << 27  # unpacked; the published zip has 53 MB, the published XML 14
 _MAX_MARKUP = 4_000_000  # elements and attributes of the single file; the published one has 580,000
 _MAX_STROKES = 1_000_000  # of all glyphs; the published ones have 140,000
-_MAX_POINTS = 2_000_000  # of what is flattened at once, before it is simplified
 # Box units; squares of larger numbers, and what relative ones add up to, need not be finite.
 _FAR = 1e5
 _TOGETHER = 1000  # glyphs; published ones have 400,000 points then
 _MAX_ATTRIBUTE = 64
 _NAMESPACE = "{http://kanjivg.tagaini.net}"
-_NUMBER_TEXT = r"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?"
-_NUMBER = re.compile(_NUMBER_TEXT, re.ASCII)
-# Possessive: a path that fits nowhere must not be tried in all ways.
-_RUN = re.compile(rf"[ \t\r\n\f]*+((?:{_NUMBER_TEXT}[ \t\r\n\f]*+,?+[ \t\r\n\f]*+)*+)", re.ASCII)
-_WHITE = " \t\r\n\f"
 _STEM = re.compile(r"([0-9a-f]{5,6})(?:-([A-Za-z0-9]+))?", re.ASCII)
-_ARGUMENTS = {"M": 2, "C": 6, "S": 4}
 
 
 @dataclass(frozen=True)
@@ -96,115 +89,6 @@ def is_kanji(code_point: int) -> bool:
     )
 
 
-def _commands(d: str, where: str) -> Iterator[tuple[str, list[float]]]:
-    """Split path data into (letter, numbers); raises DataError at the first thing that is
-    neither."""
-    at = len(d) - len(d.lstrip(_WHITE))
-    while at < len(d):
-        letter = d[at]
-        if letter.upper() not in _ARGUMENTS:
-            raise DataError(
-                f"{where}: path command {letter!r} at character {at + 1} is not one of M m C c S s;"
-                " KanjiVG uses no other"
-            )
-        run = _RUN.match(d, at + 1)
-        at = run.end()
-        if run[1].rstrip(_WHITE).endswith(",") and (at == len(d) or d[at].isalpha()):
-            raise DataError(
-                f"{where}: path command {letter!r} ends in a comma at character {at}; mend the path"
-            )
-        numbers = [float(number) for number in _NUMBER.findall(run[1])]
-        if not all(map(math.isfinite, numbers)):
-            raise DataError(
-                f"{where}: path command {letter!r} holds an infinite number; mend the path"
-            )
-        yield letter, numbers
-
-
-def parse_path(d: str, where: str = "path") -> np.ndarray:
-    """Path data of one continuous stroke into its cubic Béziers, (n, 4, 2) float64, n >= 1,
-    absolute points.
-
-    `where` names file and glyph in errors. Raises DataError for commands other than M m C c S s,
-    wrong argument counts, numbers that are not finite, a missing or second M and a path that draws
-    nothing. Source: SVG 1.1, 8.3.
-    """
-    curves = []
-    current = control = None
-    for letter, numbers in _commands(d, where):
-        count = _ARGUMENTS[letter.upper()]
-        if letter in "Mm":
-            if current is not None:
-                raise DataError(
-                    f"{where}: a second path command {letter!r}; a stroke is one continuous line"
-                )
-            if len(numbers) != 2:
-                raise DataError(
-                    f"{where}: path command {letter!r} has {len(numbers)} numbers; it takes 2"
-                )
-            current = control = (numbers[0], numbers[1])  # a leading m is absolute too
-            continue
-        if current is None:
-            raise DataError(
-                f"{where}: the path starts with command {letter!r}; it must start with M"
-            )
-        if not numbers or len(numbers) % count:
-            raise DataError(
-                f"{where}: path command {letter!r} has {len(numbers)} numbers; it takes groups of"
-                f" {count}"
-            )
-        for i in range(0, len(numbers), count):
-            x0, y0 = current if letter.islower() else (0.0, 0.0)
-            group = [(numbers[j] + x0, numbers[j + 1] + y0) for j in range(i, i + count, 2)]
-            if count == 4:  # S: the first control point mirrors the last one of the curve before
-                group.insert(0, (2 * current[0] - control[0], 2 * current[1] - control[1]))
-            curves.append((current, *group))
-            control, current = group[1], group[2]
-    if not curves:
-        raise DataError(
-            f"{where}: the path draws nothing (no C, c, S or s command); mend or remove it"
-        )
-    return np.array(curves, np.float64)
-
-
-def flatten(d: str | np.ndarray, tolerance: float = 0.02, where: str = "path") -> np.ndarray:
-    """Path data (or its (n, 4, 2) curves) into a polyline (k, 2) float64, k >= 2, never further off
-    than `tolerance`.
-
-    Each cubic is cut into equal parameter steps, as many as |B''| <= 6 max|second difference| asks
-    for. Raises DataError where that makes millions of points.
-    """
-    curves = parse_path(d, where) if isinstance(d, str) else d
-    return _flatten_many(curves, np.array([len(curves)]), tolerance, where)[0]
-
-
-def _flatten_many(
-    curves: np.ndarray, count: np.ndarray, tolerance: float, where: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """`flatten` for many strokes: curves (N, 4, 2), `count` (S,) of them a stroke -> points (P, 2)
-    and bounds (S + 1,)."""
-    bend = curves[:, :-2] - 2 * curves[:, 1:-1] + curves[:, 2:]
-    steps = np.sqrt(0.75 * np.hypot(bend[..., 0], bend[..., 1]).max(axis=1) / tolerance)
-    steps = np.clip(np.ceil(steps), 1, 1000).astype(int)
-    if steps.sum() > _MAX_POINTS:
-        raise DataError(f"{where}: more than {_MAX_POINTS:,} points; simplify the drawing")
-    curve = np.repeat(np.arange(len(curves)), steps)
-    t = ((np.arange(len(curve)) - (np.cumsum(steps) - steps)[curve] + 1) / steps[curve])[:, None]
-    s, control = 1 - t, curves[curve]
-    bounds = np.concatenate([[0], np.cumsum(np.add.reduceat(steps, np.cumsum(count) - count) + 1)])
-    points = np.empty((bounds[-1], 2))
-    begin = np.zeros(len(points), bool)
-    begin[bounds[:-1]] = True
-    points[begin] = curves[np.cumsum(count) - count, 0]
-    points[~begin] = (
-        s**3 * control[:, 0]
-        + 3 * s * s * t * control[:, 1]
-        + 3 * s * t * t * control[:, 2]
-        + t**3 * control[:, 3]
-    )
-    return points, bounds
-
-
 def polylines(glyph: Glyph, epsilon: float = 0.25, where: str = "") -> list[np.ndarray]:
     """The glyph's strokes as a list of (n, 2) float32, n >= 2, in box units, simplified with
     `epsilon`."""
@@ -238,9 +122,7 @@ def polylines_many(
             raise DataError(
                 f"{before}{key} stroke {i} leads far outside the {BOX:g}x{BOX:g} box; mend the path"
             )
-        points, bounds = _flatten_many(
-            together, count, tolerance, f"{before}{some[0].id} and after"
-        )
+        points, bounds = flatten_many(together, count, tolerance, f"{before}{some[0].id} and after")
         keep = simplify_many(points, bounds, epsilon)
         pieces.append(points[keep].astype(np.float32))
         lengths.append(np.diff(np.concatenate([[0], np.cumsum(keep)])[bounds]))
@@ -275,7 +157,7 @@ def read(path, progress: Callable[[int, int], None] | None = None) -> list[Glyph
         ) from None
     except BROKEN as error:
         raise DataError(
-            f"{path}: cut short or damaged ({_line(error)}); download it again from "
+            f"{path}: cut short or damaged ({markup.one_line(error)}); download it again from "
             "https://github.com/KanjiVG/kanjivg/releases"
         ) from None
     if not glyphs:
@@ -285,58 +167,6 @@ def read(path, progress: Callable[[int, int], None] | None = None) -> list[Glyph
         if a.id == b.id:
             raise DataError(f"{path}: {a.id} is there twice; keep one")
     return glyphs
-
-
-def _line(error) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-def parse_xml(
-    content: bytes, where, mend: str = "download it again", encoding: str | None = "utf-8"
-) -> etree._Element:
-    """The root element of a file; nothing is fetched, entities are refused. encoding: None believes
-    the file's own declaration.
-
-    Prefixes that nobody declares, as those of KanjiVG's XML before 2015-06-15 and of SVGs that lost
-    their DTD, stay parts of the names. Raises DataError, with `mend` as what to do, for what is not
-    well-formed, nested deeper than 256 or declares or uses entities.
-    """
-    if is_web_page(content):
-        raise DataError(f"{where}: is a web page, not the file; {mend}")
-    settings = dict(
-        resolve_entities=False,
-        no_network=True,
-        huge_tree=False,
-        load_dtd=False,
-        remove_comments=True,
-        remove_pis=True,
-        encoding=encoding,
-    )
-    parser = etree.XMLParser(**settings)
-    try:
-        try:
-            root = etree.fromstring(content, parser)
-        except etree.XMLSyntaxError:
-            if wrong := [
-                entry for entry in parser.error_log if entry.domain != etree.ErrorDomains.NAMESPACE
-            ]:
-                raise ValueError(
-                    f"{wrong[0].message}, line {wrong[0].line}, column {wrong[0].column}"
-                ) from None
-            root = etree.fromstring(content, etree.XMLParser(recover=True, **settings))
-    except (etree.XMLSyntaxError, ValueError, LookupError) as error:
-        raise DataError(f"{where}: not well-formed XML ({_line(error)}); {mend}") from None
-    if root is None:
-        raise DataError(f"{where}: not well-formed XML; {mend}")
-    declared = root.getroottree().docinfo.internalDTD
-    # They are expanded in attributes whatever the parser is told.
-    if (
-        declared is not None
-        and any(declared.iterentities())
-        or next(root.iter(etree.Entity), None) is not None
-    ):
-        raise DataError(f"{where}: declares or uses XML entities; {mend}")
-    return root
 
 
 def _attribute(element, name: str, where) -> str:
@@ -414,7 +244,7 @@ def _read_single(path: Path) -> list[Glyph]:
             " release"
         )
     glyphs = []
-    for kanji in parse_xml(bytes(content), path).iter("kanji"):
+    for kanji in markup.parse(bytes(content), path).iter("kanji"):
         name = kanji.get("id", "")
         glyphs.append(
             _glyph(
@@ -448,7 +278,7 @@ def _read_svgs(path: Path, members, get, progress) -> list[Glyph]:
     glyphs, strokes = [], 0
     for done, (name, member) in enumerate(members):
         where = f"{path}: {name}"
-        root = parse_xml(get(member), where)
+        root = markup.parse(get(member), where)
         group = next(
             (g for g in root.iter("{*}g") if g.get("id", "").startswith("kvg:StrokePaths_")), root
         )

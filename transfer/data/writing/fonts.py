@@ -20,9 +20,7 @@ from __future__ import annotations
 import glob
 import io
 import json
-import os
 import re
-import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -34,6 +32,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from transfer.data.prepare import fingerprint
+from transfer.data.writing import stored
 from transfer.system.errors import DataError
 
 SIZE = 64
@@ -84,7 +83,7 @@ class Fonts:
 class Source:
     """A font as it is published. name: its file or package; files: the bytes of its parts, which
     together have its characters; ranges: of each part the (first, last) code points that it is for,
-    None where that is not told."""
+    None where it does not say."""
 
     name: str
     files: list[bytes]
@@ -219,13 +218,13 @@ def _package(path: Path) -> Source:
                 f" `npm pack {name}`"
             ) from None
         files.append(content)
-        told = re.search(r"unicode-range:([^;]*)", face)
+        stated = re.search(r"unicode-range:([^;]*)", face)
         ranges.append(
             [
                 (int(a, 16), int(b or a, 16))
-                for a, b in re.findall(r"U\+([0-9a-fA-F]+)(?:-([0-9a-fA-F]+))?", told[1])
+                for a, b in re.findall(r"U\+([0-9a-fA-F]+)(?:-([0-9a-fA-F]+))?", stated[1])
             ]
-            if told
+            if stated
             else None
         )
     return Source(
@@ -332,48 +331,25 @@ def prepare(
                 "role": source.role,
             }
         )
-    part = folder / f"fonts.tmp-{os.getpid()}"
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
+    with stored.written(folder, "fonts", "the fonts' images") as part:
         np.save(part / "images.npy", np.stack(images))
         np.save(part / "code_points.npy", np.array(points, np.int32))
         np.save(part / "font.npy", np.array(number, np.uint8))
-        (part / "manifest.json").write_text(
-            json.dumps({"fonts": records}, indent=1) + "\n", encoding="utf-8"
-        )
-        shutil.rmtree(folder / "fonts", ignore_errors=True)
-        os.rename(part, folder / "fonts")
-    except OSError as error:
-        raise DataError(
-            f"{folder}: the fonts' images cannot be written ({error.strerror or error}); free space"
-            " there"
-        ) from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        stored.write_manifest(part, {"fonts": records})
     return folder / "fonts"
 
 
 def load(folder: Path) -> Fonts | None:
     """What `prepare` left in <folder>/fonts, memory-mapped; None where there is nothing. Raises
     DataError where it is damaged."""
-    where = Path(folder) / "fonts"
-    if not (where / "manifest.json").is_file():
-        return None
-    try:
-        records = json.loads((where / "manifest.json").read_text("utf-8"))["fonts"]
-        names = [r["name"] for r in records]
-        if not all({"sha256", "bytes", "role"} <= set(r) for r in records):
-            raise ValueError("its manifest lacks a font's checksum, size or role")
-        images, code_points, font = (
-            np.load(where / f"{n}.npy", mmap_mode="r", allow_pickle=False)
-            for n in ("images", "code_points", "font")
-        )
-        if not len(images) == len(code_points) == len(font):
-            raise ValueError("its arrays differ in length")
-        return Fonts(images, code_points, font, names, records)
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise DataError(
-            f"{where}: cannot be read ({error}); run `python -m transfer.data fonts FONT… --data"
-            f" {folder}` again"
-        ) from None
+    return stored.opened(
+        folder, "fonts", ("images", "code_points", "font"), _described, "fonts FONT…"
+    )
+
+
+def _described(manifest, images, code_points, font) -> Fonts:
+    records = manifest["fonts"]
+    names = [record["name"] for record in records]
+    if not all({"sha256", "bytes", "role"} <= set(record) for record in records):
+        raise ValueError("its manifest lacks a font's checksum, size or role")
+    return Fonts(images, code_points, font, names, records)

@@ -13,10 +13,8 @@ become round, strokes short, and the moves visible.
 from __future__ import annotations
 
 import dataclasses
-import json
 import multiprocessing
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from tqdm import tqdm
 
+from transfer.data.writing import stored
 from transfer.system.errors import DataError
 
 SIZE = 64
@@ -339,10 +338,7 @@ def prepare(
         raise DataError(f"--each {each}: give 1 or more images a character")
     glyphs = glyphs_of(new, code_points)
     points = sorted(glyphs)
-    part = folder / f"hands.tmp-{os.getpid()}"
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
+    with stored.written(folder, "hands", "the made hands") as part:
         images = np.lib.format.open_memmap(
             part / "images.npy", "w+", np.uint8, (len(points) * each, SIZE, SIZE)
         )
@@ -357,36 +353,12 @@ def prepare(
         images.flush()
         np.save(part / "code_points.npy", np.repeat(np.array(points, np.int32), each))
         source = {"version": VERSION, "seed": seed, "each": each, "characters": len(points)}
-        (part / "manifest.json").write_text(json.dumps(source, indent=1) + "\n", encoding="utf-8")
-        shutil.rmtree(folder / "hands", ignore_errors=True)
-        os.rename(part, folder / "hands")
-    except OSError as error:
-        raise DataError(
-            f"{folder}: the made hands cannot be written ({error.strerror or error}); free space"
-            " there"
-        ) from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        stored.write_manifest(part, source)
     return folder / "hands"
 
 
 def load(folder: Path) -> Hands | None:
     """What `prepare` left in <folder>/hands, memory-mapped; None where there is nothing. Raises
     DataError where it is damaged."""
-    where = Path(folder) / "hands"
-    if not (where / "manifest.json").is_file():
-        return None
-    try:
-        source = json.loads((where / "manifest.json").read_text("utf-8"))
-        images, code_points = (
-            np.load(where / f"{n}.npy", mmap_mode="r", allow_pickle=False)
-            for n in ("images", "code_points")
-        )
-        if len(images) != len(code_points):
-            raise ValueError("its arrays differ in length")
-        return Hands(images, code_points, dict(source))
-    except (OSError, ValueError, TypeError, EOFError) as error:
-        raise DataError(
-            f"{where}: cannot be read ({error}); run `python -m transfer.data hands --data"
-            f" {folder}` again"
-        ) from None
+    build = lambda manifest, images, code_points: Hands(images, code_points, dict(manifest))
+    return stored.opened(folder, "hands", ("images", "code_points"), build, "hands")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from transfer.data.raster import rasterise
-from transfer.evaluation.strokes import (
+from transfer.evaluation.stroke_quality import (
     METRICS,
     WORST,
     _warp,
@@ -14,12 +14,12 @@ from transfer.evaluation.strokes import (
     count_error,
     coverage,
     direction,
-    fit,
     ldtw,
     match,
     order,
     resample,
     resample_each,
+    to_unit_box,
 )
 
 
@@ -50,9 +50,9 @@ def plain_dtw(a, b):
 
 
 def test_fit_centres_and_scales_by_the_larger_side():
-    a, b = fit([np.float32([(10, 20), (30, 20)]), np.float32([(20, 20), (20, 60)])])
+    a, b = to_unit_box([np.float32([(10, 20), (30, 20)]), np.float32([(20, 20), (20, 60)])])
     assert a.tolist() == [[-0.25, -0.5], [0.25, -0.5]] and b.tolist() == [[0, -0.5], [0, 0.5]]
-    assert fit([np.full((2, 2), 7.0)])[0].tolist() == [[0, 0], [0, 0]]
+    assert to_unit_box([np.full((2, 2), 7.0)])[0].tolist() == [[0, 0], [0, 0]]
 
 
 def test_resampling_follows_the_ink_and_skips_pen_lifts():
@@ -150,7 +150,7 @@ def test_warp_is_plain_dtw(n, m):
 
 def test_ldtw_is_plain_dtw_of_the_ink_per_pair():
     a, b = kanji(0), kanji(1)[::-1]
-    total, pairs = plain_dtw(resample(fit(a), 128), resample(fit(b), 128))
+    total, pairs = plain_dtw(resample(to_unit_box(a), 128), resample(to_unit_box(b), 128))
     assert ldtw(a, b) == pytest.approx(total / pairs)
     assert ldtw(a, b) > 2 * ldtw(a, b[::-1])  # order counts
 
@@ -165,7 +165,7 @@ def test_aiou_is_that_of_the_projects_raster_over_pens():
     a, b = kanji(0), [s + np.float32((0, 2 * (i % 3))) for i, s in enumerate(kanji(1))]
 
     def pictures(strokes, pens):
-        placed = [(s * 7 / 8 + 0.5) * 109 for s in fit(strokes)]
+        placed = [(s * 7 / 8 + 0.5) * 109 for s in to_unit_box(strokes)]
         return [rasterise(placed, 64, pen * 109 / 64) / 255 for pen in pens]
 
     (truth,), drawn = pictures(b, [3]), pictures(a, 1.5 * 4 ** np.linspace(0, 1, 9))

@@ -1,0 +1,93 @@
+"""The command `convert`: its options, and its line of report."""
+
+import sys
+from pathlib import Path
+
+from transfer.data.formats import convert
+
+
+def add_parser(commands) -> None:
+    """Add the command `convert` to argparse's subparsers; its `run` takes the parsed arguments."""
+    parser = commands.add_parser(
+        "convert",
+        help="strokes between KanjiVG, SVG, stroke-3 .npz and QuickDraw .ndjson",
+        description=(convert.__doc__ or "").partition("\n\n")[0],
+    )
+    parser.add_argument(
+        "input",
+        metavar="INPUT",
+        type=Path,
+        help="KanjiVG (.xml.gz, .zip), .svg, a folder or .zip of SVGs, .npz or .ndjson",
+    )
+    parser.add_argument(
+        "output",
+        metavar="OUTPUT",
+        type=Path,
+        help=".npz, .ndjson, .svg, .zip or the name of a new folder",
+    )
+    parser.add_argument(
+        "--epsilon",
+        type=float,
+        metavar="E",
+        help=(
+            f"simplify strokes, box units (else curves by {convert.EPSILON}, polylines not at all)"
+        ),
+    )
+    parser.add_argument(
+        "--split",
+        type=_shares,
+        metavar="A,B,C",
+        help=(
+            "shares of train, valid and test in an .npz (else the input's own, else 0.9,0.05,0.05)"
+        ),
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the split (0)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "int16"),
+        default="float32",
+        help="int16: whole numbers, as the published sets; off by up to 0.71 / scale box units",
+    )
+    parser.add_argument(
+        "--scale",
+        type=float,
+        metavar="S",
+        help=(
+            f"units written for one box unit (.npz 1, with int16 {convert.INT_SCALE:g}; .ndjson"
+            " 255/109)"
+        ),
+    )
+    parser.add_argument(
+        "--input-scale",
+        type=float,
+        metavar="S",
+        help="the same of the input, where it does not say",
+    )
+    parser.add_argument(
+        "--layout",
+        choices=("sketch-rnn", "flat"),
+        default="sketch-rnn",
+        help="of an .npz: as Sketch-RNN programs load it, or without pickles",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args) -> None:
+    """Carry out the command; one line of report on standard output. Raises DataError."""
+    count = convert.convert(
+        args.input,
+        args.output,
+        args.epsilon,
+        args.input_scale,
+        lambda text: print(text, file=sys.stderr),
+        scale=args.scale,
+        dtype=args.dtype,
+        layout=args.layout,
+        split=args.split,
+        seed=args.seed,
+    )
+    print(f"{args.output}: {count:,} drawings")
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
