@@ -65,7 +65,7 @@ def build(
     }
 
     async def transfer(request: Request) -> Response:
-        query = question(request.query_params, max_samples)
+        parameters = question(request.query_params, max_samples)
         try:
             declared = int(request.headers.get("content-length", max_bytes))
         except ValueError:
@@ -73,7 +73,9 @@ def build(
         with queue.place(min(max(declared, 0), max_bytes)):
             content = await upload(request, max_bytes)
             start = time.monotonic()
-            found = await queue.work(lambda: think(model, content, query), request.is_disconnected)
+            found = await queue.work(
+                lambda: think(model, content, parameters), request.is_disconnected
+            )
         if found is None:
             raise ClientDisconnect()
         return Response(
@@ -133,10 +135,10 @@ def build(
     return application
 
 
-def think(model, content: bytes, query: dict) -> bytes:
+def think(model, content: bytes, parameters: dict) -> bytes:
     """The answer's bytes. Raises HTTPException for pictures that cannot be used."""
-    query = dict(query)
-    if query.pop("pixels"):
+    parameters = dict(parameters)
+    if parameters.pop("pixels"):
         if len(content) != 64 * 64:
             raise HTTPException(
                 400, f"pixels=1 takes 4096 bytes, the rows of a 64x64 image; {len(content)} came"
@@ -147,9 +149,11 @@ def think(model, content: bytes, query: dict) -> bytes:
             read = images.read_image(content)
         except images.ImageError as error:
             raise HTTPException(status(content), str(error)) from None
-    [result] = model.transfer(read.image, **query)
-    temperature = model.temperature if query["temperature"] is None else query["temperature"]
-    return encode(answer(result, read, query["seed"], temperature))
+    [result] = model.transfer(read.image, **parameters)
+    temperature = (
+        model.temperature if parameters["temperature"] is None else parameters["temperature"]
+    )
+    return encode(answer(result, read, parameters["seed"], temperature))
 
 
 def status(content: bytes) -> int:
@@ -177,7 +181,7 @@ def status(content: bytes) -> int:
 
 def question(query, max_samples: int) -> dict:
     """Arguments of `transfer` and `pixels` from the query. Raises HTTPException 400."""
-    query = {"samples": 10, "seed": 0, "temperature": None, "top": 10, "pixels": 0}
+    parameters = {"samples": 10, "seed": 0, "temperature": None, "top": 10, "pixels": 0}
     bounds = {
         "samples": (1, max_samples),
         "seed": (0, 2**31 - 1),
@@ -185,9 +189,9 @@ def question(query, max_samples: int) -> dict:
         "pixels": (0, 1),
     }
     for name, value in query.multi_items():
-        if name not in query:
+        if name not in parameters:
             raise HTTPException(
-                400, f"there is no parameter {name[:40]!r}; there are {', '.join(query)}"
+                400, f"there is no parameter {name[:40]!r}; there are {', '.join(parameters)}"
             )
         try:
             number = (
@@ -204,8 +208,8 @@ def question(query, max_samples: int) -> dict:
             raise HTTPException(
                 400, f"{name} is {value[:40]!r}; give {bounds[name][0]} to {bounds[name][1]}"
             )
-        query[name] = number
-    return query
+        parameters[name] = number
+    return parameters
 
 
 async def upload(request: Request, limit: int) -> bytes:

@@ -170,7 +170,8 @@ def check_copy(path=PUBLISHED) -> dict[str, list[str]]:
         missing = [f"{s}.txt.gz" for s, p in paths.items() if p is None]
         if missing:
             raise DataError(
-                f"{path}: {' and '.join(missing)} missing; copy all the lists of transfer/data/splits"
+                f"{path}: {' and '.join(missing)} missing; copy all the lists of"
+                " transfer/data/splits"
             )
     else:
         split = next((s for s in SPLITS if path.name.startswith(s)), None)
