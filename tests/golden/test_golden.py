@@ -290,7 +290,7 @@ def with_density(sample, vaes, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("density")
     for path in vaes.glob("*.safetensors"):
         (folder / path.name).write_bytes(path.read_bytes())
-    keep(mdn_task(dataclasses.replace(MDNConfig.tiny(), together=False), sample, folder), folder)
+    keep(mdn_task(MDNConfig.tiny(), sample, folder), folder)
     return folder
 
 

@@ -88,7 +88,7 @@ def run(chosen) -> int:
     from transfer.data import corpus as corpora
     from transfer.system import devices
     from transfer.system.errors import DataError
-    from transfer.training import checkpoints, loop
+    from transfer.training import errors, loop
     from transfer.training.weights import WeightsError
 
     try:
@@ -115,9 +115,9 @@ def run(chosen) -> int:
                 bar.set_description_str(f"all stages, now {task.name}")
                 loop.train(task, runs / task.name, chosen.seed, chosen.checkpoint_seconds)
                 bar.update()
-    except (DataError, checkpoints.TrainingError, WeightsError, devices.ConnectionFailed) as error:
+    except (DataError, errors.TrainingError, WeightsError, devices.ConnectionFailed) as error:
         return fail(str(error))
-    except checkpoints.Interrupted as stopped:
+    except errors.Interrupted as stopped:
         print(stopped, file=sys.stderr)
         return 130
     if devices.first():
