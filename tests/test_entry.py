@@ -128,7 +128,7 @@ def test_commands_in_other_encodings(encoding, tmp_path):
     )
     shutil.copy(ROOT / "examples" / "hana_U+82B1.png", tmp_path / "花.png")
     told = run(
-        "data",
+        "transfer.data",
         "convert",
         tmp_path / "o" / "hana_U+82B1.svg",
         tmp_path / "山.npz",
@@ -140,7 +140,7 @@ def test_commands_in_other_encodings(encoding, tmp_path):
 
 
 def test_what_the_user_chose_for_such_characters_is_kept():
-    done = run("data", "list", PYTHONIOENCODING="ascii:replace")
+    done = run("transfer.data", "list", PYTHONIOENCODING="ascii:replace")
     assert done.returncode == 0
     program = "from transfer.system.entry import guarded\nguarded(lambda: print('尤'))()"
     said = subprocess.run(
@@ -160,8 +160,8 @@ def test_what_the_user_chose_for_such_characters_is_kept():
 @pytest.mark.parametrize(
     "words",
     [
-        ("data", "list"),
-        ("data", "--help"),
+        ("transfer.data", "list"),
+        ("transfer.data", "--help"),
         ("transfer", "completion", "bash"),
         ("transfer", "info"),
         ("transfer", "candidates", EXAMPLE, "--top", 1),
@@ -178,9 +178,9 @@ def test_a_reader_who_leaves_ends_it_quietly(words, unbuffered):
 @pytest.mark.parametrize(
     "words",
     [
-        ("data", "list"),
-        ("data", "split"),
-        ("data", "--help"),
+        ("transfer.data", "list"),
+        ("transfer.data", "split"),
+        ("transfer.data", "--help"),
         ("transfer", "completion", "bash"),
         ("transfer", "info", "--json"),
     ],
@@ -211,7 +211,10 @@ def test_closed_streams_are_nobodys_file(tmp_path):
         assert done.returncode == 0 and done.stderr == b"", closed
         assert json.loads((tmp_path / "hana_U+82B1.json").read_text("utf-8"))["candidates"]
     assert "empty" in one_line(run("transfer", "candidates", "-", shell="<&-"))
-    assert run("data", "info", "--data", tmp_path / "none", shell="2> /dev/full").returncode == 2
+    assert (
+        run("transfer.data", "info", "--data", tmp_path / "none", shell="2> /dev/full").returncode
+        == 2
+    )
 
 
 # No home, no accelerator
@@ -240,15 +243,19 @@ def test_a_user_without_a_home(tmp_path):
         done.returncode == 0 and done.stderr == b"" and sorted(os.listdir(tmp_path)) == ["drawings"]
     )
     for words in (
-        ("data", "--help"),
-        ("data", "list", "--data", tmp_path),
+        ("transfer.data", "--help"),
+        ("transfer.data", "list", "--data", tmp_path),
         ("transfer", "train", "--help"),
     ):
         assert nobody(*words).returncode == 0, words
-    for words in (("data", "list"), ("data", "download", "kanjivg"), ("transfer", "train")):
+    for words in (
+        ("transfer.data", "list"),
+        ("transfer.data", "download", "kanjivg"),
+        ("transfer", "train"),
+    ):
         assert "no home folder" in one_line(nobody(*words)), words
-    assert "~" in one_line(nobody("data", "info", "--data", "~/x"))
-    assert nobody("data", "list", XDG_CACHE_HOME=str(tmp_path / "cache")).returncode == 0
+    assert "~" in one_line(nobody("transfer.data", "info", "--data", "~/x"))
+    assert nobody("transfer.data", "list", XDG_CACHE_HOME=str(tmp_path / "cache")).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["cuda", "nonsense"])
