@@ -2,7 +2,8 @@
 memory, and whether the answers are the same.
 
     pip install . scikit-learn
-    python benchmarks/neighbours.py  # 232,365 learned from, 4,096 of the 38,547 looked up: some minutes
+    # 232,365 learned from, 4,096 of the 38,547 looked up: some minutes
+    python benchmarks/neighbours.py
     # all: twenty minutes, nearly all of them scikit-learn's
     python benchmarks/neighbours.py --queries 38547
 

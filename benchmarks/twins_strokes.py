@@ -254,7 +254,7 @@ class StrokeRNN(nn.Module):
 
     @torch.no_grad()
     def draw(self, z, picture, temperature: float) -> list:
-        """z (B, 64), picture (B, 64, 64) -> B drawings, (strokes, P, 2) each: the best of `attempts`
+        """z (B, 64), picture (B, 64, 64) -> B drawings, (strokes, P, 2) each: best of `attempts`
         written, fitted to the picture."""
         attempts = self.config.attempts
         strokes, count = self.write(

@@ -15,7 +15,8 @@ from transfer.baselines.datasets import Labelled
 from transfer.baselines.networks import Mix, mixed
 from transfer.baselines.order import shuffled
 from transfer.baselines.task import BaselineConfig
-from transfer.models import augment, convolution
+from transfer.models import augment
+from transfer.models.layers import convolution
 from transfer.training import loop, weights
 
 

@@ -383,7 +383,7 @@ def test_train_keeps_the_presets(run, trained, tmp_path):
 
 
 def test_train_stops_at_the_stage_that_was_interrupted_or_failed(run, trained, monkeypatch):
-    from transfer.training import checkpoints, loop
+    from transfer.training import errors, loop
 
     def raises(error):
         def train(task, *rest):
@@ -394,12 +394,12 @@ def test_train_stops_at_the_stage_that_was_interrupted_or_failed(run, trained, m
         return train
 
     monkeypatch.setattr(
-        loop, "train", raises(checkpoints.Interrupted("vae_new: stopped at step 3, saved"))
+        loop, "train", raises(errors.Interrupted("vae_new: stopped at step 3, saved"))
     )
     done = run("train")
     assert done.code == 130 and "stopped at step 3" in done.err and trained == ["vae_old"]
     monkeypatch.setattr(
-        loop, "train", raises(checkpoints.TrainingError("runs/tiny/vae_new: cannot write"))
+        loop, "train", raises(errors.TrainingError("runs/tiny/vae_new: cannot write"))
     )
     assert "error: runs/tiny/vae_new: cannot write" in run("train").err
     assert "no such folder" in one_line(run("train", "--data", "missing"))

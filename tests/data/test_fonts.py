@@ -60,7 +60,10 @@ def package(folder, name="@fontsource/two", family="Two"):
     about = {"name": name, "version": "5.3.0", "license": "OFL-1.1"}
     (folder / "package.json").write_text(json.dumps(about))
     (folder / "LICENSE").write_text("SIL Open Font License, Version 1.1\n")
-    face = "@font-face {{ src: url(./files/two-{0}-400-normal.woff2) format('woff2'), url(./files/two-{0}-400-normal.woff) format('woff'); unicode-range: {1}; }}\n"
+    face = (
+        "@font-face {{ src: url(./files/two-{0}-400-normal.woff2) format('woff2'), "
+        "url(./files/two-{0}-400-normal.woff) format('woff'); unicode-range: {1}; }}\n"
+    )
     (folder / "400.css").write_text(face.format(0, "U+4E00-4E0F,U+3042") + face.format(1, "U+53E3"))
     return folder
 

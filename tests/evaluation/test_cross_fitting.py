@@ -11,7 +11,7 @@ from transfer.evaluation.judges import PRETRAINED
 from transfer.inference.pipeline import PRETRAINED as MODEL
 from transfer.inference.pipeline import KuzushijiTransfer
 from transfer.models import mdn
-from transfer.stages import density, encoding
+from transfer.stages import encoding
 
 
 class Drawer:
@@ -68,14 +68,14 @@ def test_what_was_chosen_where_is_told_by_the_weights(sample_corpus, monkeypatch
 def test_a_refitted_model_says_what_is_right_of_its_images_and_the_shipped_one_stays(
     sample_corpus, monkeypatch
 ):
-    model, fits, calibrate = KuzushijiTransfer.load(), [], density.calibrate
+    model, fits, calibrate = KuzushijiTransfer.load(), [], cross_fitting.calibrate
     chosen, points = encoding.old_examples(sample_corpus, "train")
     known = np.flatnonzero(np.isin(points, [ord(c) for c in model.characters]))[:32]
     images, points = np.array(sample_corpus.old.images[chosen[known]]), points[known]
     before, exponents = model.calibration, np.array(model.mdn_params["exponents"])
     model.__dict__["_read"] = None  # what is compiled has the calibration in it
     monkeypatch.setattr(
-        density, "calibrate", lambda *given: fits.append(calibrate(*given)) or fits[-1]
+        cross_fitting, "calibrate", lambda *given: fits.append(calibrate(*given)) or fits[-1]
     )
     new = cross_fitting.refitted(model, images, points)
     assert [new.calibration] == [fit[0] for fit in fits]

@@ -87,7 +87,7 @@ def test_majority_takes_the_first_of_equals():
 
 def test_rank_and_hits():
     scores = np.array([[0.1, 0.5, 0.4], [0.3, 0.3, 0.4]])
-    assert rank(scores, np.array([2, 0])).tolist() == [1, 1] and rank(scores, 1).tolist() == [0, 1]
+    assert rank(scores, np.array([2, 0])).tolist() == [1, 2] and rank(scores, 1).tolist() == [0, 2]
     assert rank(np.array([[0.2, 0.2, 0.1], [0.0, 0.0, 0.0]]), 0).tolist() == [
         1,
         2,

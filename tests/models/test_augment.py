@@ -131,7 +131,7 @@ def test_each_disturbance_meets_about_its_share_of_the_images(disturbed):
 
 
 def test_a_neighbour_is_another_image_of_the_batch_and_comes_from_one_side():
-    """A white and a black image take turns: what is black in a white one comes from its neighbour."""
+    """White and black images take turns: what is black in a white one is its neighbour's."""
     clean = np.zeros((1000, 64, 64), np.float32)
     clean[::2] = 1
     got = np.asarray(DISTURB(jnp.asarray(clean), jax.random.key(1)))[1::2]

@@ -17,15 +17,19 @@ def add(commands) -> None:
         "data",
         run,
         "list, download, prepare and convert data sets",
-        "The commands of `python -m transfer.data`; `kuzushiji-transfer data --help` lists them.",
+        "The commands of `python -m transfer.data`, by another name.",
         EXAMPLES,
-        add_help=False,
     )
-    parser.add_argument("-h", "--help", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "words",
+        metavar="COMMAND ...",
+        nargs=argparse.REMAINDER,
+        help="list, download, prepare, fonts, hands, info, split, leaks or convert, and its "
+        "arguments; COMMAND --help tells them",
+    )
 
 
 def run(chosen) -> int:
     from transfer.data.__main__ import main
 
-    return main(["--help"] if chosen.help else chosen.words)
+    return main(chosen.words)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 
 def in_batches(function: Callable, rows: Any, sizes: tuple[int, ...], progress: str = "") -> Any:
-    """What `function` makes of rows, batch by batch: arrays (n, …) in the structure that it returns.
+    """What `function` makes of rows, batch by batch: arrays (n, …) in the structure it returns.
 
     function: a batch of rows -> an array or a pytree of arrays, whose first axis is the rows'. No
     row may depend on another: the last batch is filled up with zeros.

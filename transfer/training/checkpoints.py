@@ -81,7 +81,7 @@ def claim(folder: Path, described: dict, kind: type) -> None:
                 differing = []
                 if devices.first():
                     with atomic_write(path) as part:
-                        part.write_text(text)
+                        part.write_text(text, "utf-8")
             if differing:
                 key = differing[0]
                 was, now = (repr(values.get(key))[:80] for values in (there, mine))

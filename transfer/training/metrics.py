@@ -30,7 +30,7 @@ def history(path: Path) -> History:
     """
     seconds = last = 0.0
     held_out = {}
-    for line in path.read_text(errors="replace").splitlines():
+    for line in path.read_text("utf-8", errors="replace").splitlines():
         try:
             found = json.loads(line)
             now = float(found["seconds"])

@@ -148,10 +148,10 @@ def _licence_beside(path: Path) -> str | None:
     for debian in sorted(
         Path("/usr/share/doc").glob(f"fonts-{glob.escape(path.parent.name)}*/copyright")
     ):
-        text = debian.read_text(errors="replace")
+        text = debian.read_text("utf-8", errors="replace")
         named = re.search(r"^License: *(\S.*)$", text, re.M)
         return named[1].strip() if named else licence_name(text)
-    return licence_name(beside[0].read_text(errors="replace")) if beside else None
+    return licence_name(beside[0].read_text("utf-8", errors="replace")) if beside else None
 
 
 def licence_name(text: str) -> str:
