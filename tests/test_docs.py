@@ -17,7 +17,7 @@ def test_docs_of_all_modules_are_made_without_a_warning(tmp_path):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"needs {package}")
     done = subprocess.run(
-        [sys.executable, "-m", "pdoc", "transfer", "data", "-o", tmp_path],
+        [sys.executable, "-m", "pdoc", "transfer", "-o", tmp_path],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,

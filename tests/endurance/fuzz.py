@@ -56,7 +56,7 @@ from transfer.models.vae import VAEConfig
 from transfer.system import markup
 from transfer.system.entry import ESCAPED, guarded
 from transfer.system.errors import DataError
-from transfer.training import checkpoints, metrics, weights
+from transfer.training import checkpoints, errors, metrics, weights
 
 SECONDS, MEGABYTES = 2.0, 1000.0
 STUCK = 60.0  # seconds without an answer, after which an execution is ended by force
@@ -1360,7 +1360,7 @@ TARGETS = {
     "run": Target(
         make_run,
         run_run,
-        (checkpoints.TrainingError,),
+        (errors.TrainingError,),
         words=(
             b'"',
             b"{",

@@ -111,7 +111,8 @@ def test_a_lost_file_is_noticed(tmp_path):
         [sys.executable, "-c", program, tmp_path],
         capture_output=True,
         text=True,
-        cwd=ROOT,
+        cwd=ROOT / "tests" / "endurance",
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         timeout=120,
     )
     assert done.returncode == 0, done.stderr

@@ -35,7 +35,7 @@ def worker(
     from transfer.models import vae
     from transfer.stages import autoencoders
     from transfer.system import devices
-    from transfer.training import checkpoints, loop
+    from transfer.training import errors, loop
 
     devices.connect(coordinator, processes and int(processes), process and int(process))
     if coordinator:
@@ -62,7 +62,7 @@ def worker(
     task = dataclasses.replace(task, variant=variant, picture=None)
     try:
         loop.train(task, folder, checkpoint_seconds=-1.0)
-    except checkpoints.Interrupted:
+    except errors.Interrupted:
         pass
 
 
