@@ -8,8 +8,6 @@ empty drawing or reference gets the worst finite value of a distance or overlap,
 is nothing to measure.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
