@@ -33,9 +33,9 @@ from tqdm import tqdm
 
 from transfer.data.prepare import fingerprint
 from transfer.data.writing import stored
+from transfer.data.writing.framing import framed
 from transfer.system.errors import DataError
 
-SIZE = 64
 ROLES = ("train", "choose", "unseen")
 UNSEEN = ("zhimangxing", "yuji")
 """Families, by the beginning of their names, that are never trained on and nothing is chosen by."""
@@ -252,13 +252,7 @@ def draw(font: ImageFont.FreeTypeFont, character: str) -> np.ndarray | None:
     """(64, 64) uint8, ink 255, the longer side filling the picture as in the published crops; None
     for a blank glyph."""
     sheet = ink(font, character)
-    if sheet is None:
-        return None
-    scale = SIZE / max(sheet.size)
-    small = sheet.resize(tuple(max(1, round(s * scale)) for s in sheet.size), Image.Resampling.BOX)
-    out = Image.new("L", (SIZE, SIZE))
-    out.paste(small, ((SIZE - small.width) // 2, (SIZE - small.height) // 2))
-    return np.asarray(out)
+    return None if sheet is None else np.asarray(framed(sheet))
 
 
 def drawn(source: Source, code_points: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -25,9 +25,9 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from tqdm import tqdm
 
 from transfer.data.writing import stored
+from transfer.data.writing.framing import SIZE, framed
 from transfer.system.errors import DataError
 
-SIZE = 64
 VERSION = 1
 """Of the simulation: raise it when the same seed draws other images."""
 LARGE = 256
@@ -250,11 +250,7 @@ def paint(
     box = image.getbbox()
     if box is None:
         return np.zeros((SIZE, SIZE), np.uint8)
-    image = image.crop(box)
-    shrink = SIZE / max(image.size)
-    small = image.resize(tuple(max(1, round(s * shrink)) for s in image.size), Image.Resampling.BOX)
-    out = Image.new("L", (SIZE, SIZE))
-    out.paste(small, ((SIZE - small.width) // 2, (SIZE - small.height) // 2))
+    out = framed(image.crop(box))
     return np.asarray(out.filter(ImageFilter.GaussianBlur(hand.soft)) if hand.soft > 0.2 else out)
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image
 
 from transfer.data.published import kmnist
+from transfer.data.writing.framing import SIZE
+from transfer.data.writing.framing import framed as crop
 
-SIZE = 64
 INK = 48  # of 255: less is the haze around published ink
 
 
@@ -35,12 +36,7 @@ def framed(images: np.ndarray) -> np.ndarray:
         ink = Image.fromarray(np.where(source > INK, source, 0))
         if (box := ink.getbbox()) is None:
             continue
-        scale = SIZE / max(box[2] - box[0], box[3] - box[1])
-        width, height = (max(1, round(s * scale)) for s in (box[2] - box[0], box[3] - box[1]))
-        x, y = (SIZE - width) // 2, (SIZE - height) // 2
-        target[y : y + height, x : x + width] = ink.resize(
-            (width, height), Image.Resampling.BICUBIC, box
-        )
+        target[:] = crop(ink, box, Image.Resampling.BICUBIC)
     return out
 
 

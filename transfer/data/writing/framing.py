@@ -1,0 +1,25 @@
+"""How every hand is framed: as Kuzushiji-Kanji frames its characters."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+SIZE = 64
+
+
+def framed(
+    ink: Image.Image,
+    box: tuple[int, int, int, int] | None = None,
+    resampling: Image.Resampling = Image.Resampling.BOX,
+) -> Image.Image:
+    """Grey ink -> 64x64: its longer side fills the picture, the shorter one is centred on paper.
+
+    box: (left, top, right, bottom) of the ink in its picture, right and bottom exclusive [all].
+    """
+    left, top, right, bottom = box or (0, 0, *ink.size)
+    scale = SIZE / max(right - left, bottom - top)
+    size = tuple(max(1, round(s * scale)) for s in (right - left, bottom - top))
+    small = ink.resize(size, resampling, box)
+    out = Image.new("L", (SIZE, SIZE))
+    out.paste(small, ((SIZE - small.width) // 2, (SIZE - small.height) // 2))
+    return out
