@@ -2,27 +2,32 @@
 
     python experiments/stage1_vae.py                       # both domains
     python experiments/stage1_vae.py --domain old --preset paper --steps 1000
+    python experiments/stage1_vae.py --domain old --preset long --start transfer/pretrained
 
-Settings that are given hold for both domains, all others are each domain's own preset.
+Settings that are given hold for both domains, all others are each domain's own preset. `--start`
+names a weights or runs folder whose VAEs are trained on, with a new optimiser and a new schedule.
 """
 
 import sys
+from pathlib import Path
 from typing import Literal
 
 from transfer.models import vae
 from transfer.models.vae import VAEConfig
 from transfer.stages import autoencoders
-from transfer.training import loop, options
+from transfer.stages.encoding import VAE_NAMES
+from transfer.training import loop, options, weights
 
 
-def main(opts, given, corpus, domain):
+def main(opts, given, corpus, domain, start):
     domains = ("old", "new") if domain == "both" else (domain,)
     configs = [options.overridden(getattr(VAEConfig, opts.preset)(each), given) for each in domains]
     options.refuse_unused(
         given, *(vae.unused(config, each) for each, config in zip(domains, configs))
     )
     for each, config in zip(domains, configs):
-        task = autoencoders.vae_task(config, corpus, each)
+        earlier = weights.find(start, VAE_NAMES[each]) if start else None
+        task = autoencoders.vae_task(config, corpus, each, earlier)
         loop.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
 
 
@@ -33,5 +38,6 @@ if __name__ == "__main__":
             __doc__,
             {"small": VAEConfig.small()},
             domain=(Literal["both", "old", "new"], "both"),
+            start=(Path | None, None),
         )
     )

@@ -153,7 +153,7 @@ class VAEConfig:
                 encoder=(32, 64, 128, 256),
                 encoder_blocks=(0, 1, 2, 1),
                 norm="batch",
-                hidden=512,
+                hidden=384,
                 decoder=(160, 96, 48),
                 decoder_blocks=(1, 1, 0),
                 decode_every=2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,8 @@ from transfer.stages.encoding import (
     shares,
 )
 from transfer.system.batches import in_batches
+from transfer.training import weights
+from transfer.training.errors import TrainingError
 from transfer.training.examples import (
     Pool,
     attributes,
@@ -37,8 +40,12 @@ MEASURED = 2048
 """Training images whose statistics a network that normalises by batches is left with."""
 
 
-def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
+def vae_task(
+    config: vae.VAEConfig, corpus: Corpus, domain: str, start: Path | None = None
+) -> Task:
     """The VAE of one domain ("old" or "new").
+
+    start: a weights file of the domain whose parameters it begins with (`begun`).
 
     Held out: of the old domain the val split; of the new, where every kanji must be in the gallery,
     KanjiVG's variant forms (Kaisho and others), which `residual` never trains on. The paper's
@@ -87,8 +94,11 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
     graph, _, statistics = nnx.split(build(jax.random.key(0)), nnx.Param, ...)
     statistics = nnx.to_pure_dict(statistics)
 
+    earlier = weights.load(start)[:2] if start else None
+
     def init(key):
-        return nnx.to_pure_dict(nnx.split(build(key), nnx.Param, ...)[1])
+        params = nnx.to_pure_dict(nnx.split(build(key), nnx.Param, ...)[1])
+        return begun(params, classes, *earlier) if earlier else params
 
     def met(data, key):
         draw_key, augment_key = jax.random.split(key)
@@ -174,6 +184,8 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
         image_grid([shown / 255.0, np.asarray(reconstruct(params, jnp.asarray(shown)))], path)
 
     provenance = corpus_provenance(corpus, shares(config) if domain == "old" else None)
+    if start:
+        provenance["start"] = weights.checksum(start)
     return Task(
         VAE_NAMES[domain],
         config,
@@ -187,6 +199,36 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str) -> Task:
         optimizer=adamw(config, config.cooldown),
         finalize=finalize,
     )
+
+
+def begun(params: dict, classes: np.ndarray, earlier: dict, arrays: dict) -> dict:
+    """Parameters of which those are replaced that a trained VAE has in the same shape.
+
+    The classifier's are taken character by character: a character that is new keeps its own.
+
+    classes: (C,) code points of the classifier's columns.
+    earlier, arrays: of the trained VAE, as `weights.load` gives them.
+
+    Raises TrainingError where its encoder is another one.
+    """
+    found = weights.flatten(earlier, "params")
+    place = labels_of(classes, arrays["classes"])
+
+    def begin(path, leaf):
+        name = weights.name_of(path)
+        value = found.get(name)
+        if value is not None and name.startswith("params/classifier/"):
+            return jnp.where(place >= 0, value[..., place], leaf)
+        if value is not None and value.shape == leaf.shape:
+            return jnp.asarray(value, leaf.dtype)
+        if name.startswith("params/encoder/"):
+            raise TrainingError(
+                "--start: that VAE's encoder has another shape than the one to be trained; "
+                "give the settings that it was trained with, or leave --start out"
+            )
+        return leaf
+
+    return jax.tree_util.tree_map_with_path(begin, params)
 
 
 def augmented(

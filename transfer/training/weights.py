@@ -55,10 +55,12 @@ class WeightsError(Exception):
 def flatten(tree, prefix: str) -> dict[str, np.ndarray]:
     """A nested dict of arrays as {"prefix/a/b": array}."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {
-        prefix + "/" + "/".join(str(getattr(k, "key", k)) for k in path): np.asarray(leaf)
-        for path, leaf in leaves
-    }
+    return {name_of(path, prefix): np.asarray(leaf) for path, leaf in leaves}
+
+
+def name_of(path: tuple, prefix: str = "params") -> str:
+    """What `flatten` calls the leaf at a path of `jax.tree_util`."""
+    return prefix + "/" + "/".join(str(getattr(k, "key", k)) for k in path)
 
 
 def save(path: Path, params, arrays: dict, described: dict, dtype=np.float32) -> None:
