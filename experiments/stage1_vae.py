@@ -15,8 +15,7 @@ from typing import Literal
 from transfer.models import vae
 from transfer.models.vae import VAEConfig
 from transfer.stages import autoencoders
-from transfer.stages.encoding import VAE_NAMES
-from transfer.training import loop, options, weights
+from transfer.training import loop, options
 
 
 def main(opts, given, corpus, domain, start):
@@ -26,8 +25,7 @@ def main(opts, given, corpus, domain, start):
         given, *(vae.unused(config, each) for each, config in zip(domains, configs))
     )
     for each, config in zip(domains, configs):
-        earlier = weights.find(start, VAE_NAMES[each]) if start else None
-        task = autoencoders.vae_task(config, corpus, each, earlier)
+        task = autoencoders.vae_task(config, corpus, each, start)
         loop.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)
 
 

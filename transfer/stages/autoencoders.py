@@ -21,6 +21,7 @@ from transfer.stages.encoding import (
     old_examples,
     old_pool,
     shares,
+    upstream,
 )
 from transfer.system.batches import in_batches
 from transfer.training import weights
@@ -40,12 +41,10 @@ MEASURED = 2048
 """Training images whose statistics a network that normalises by batches is left with."""
 
 
-def vae_task(
-    config: vae.VAEConfig, corpus: Corpus, domain: str, start: Path | None = None
-) -> Task:
+def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, start: Path | None = None) -> Task:
     """The VAE of one domain ("old" or "new").
 
-    start: a weights file of the domain whose parameters it begins with (`begun`).
+    start: a weights or runs folder whose VAE of the domain it begins with (`earlier`).
 
     Held out: of the old domain the val split; of the new, where every kanji must be in the gallery,
     KanjiVG's variant forms (Kaisho and others), which `residual` never trains on. The paper's
@@ -94,11 +93,11 @@ def vae_task(
     graph, _, statistics = nnx.split(build(jax.random.key(0)), nnx.Param, ...)
     statistics = nnx.to_pure_dict(statistics)
 
-    earlier = weights.load(start)[:2] if start else None
+    begin_with = earlier(start, domain) if start else None
 
     def init(key):
         params = nnx.to_pure_dict(nnx.split(build(key), nnx.Param, ...)[1])
-        return begun(params, classes, *earlier) if earlier else params
+        return begun(params, classes, *begin_with) if begin_with else params
 
     def met(data, key):
         draw_key, augment_key = jax.random.split(key)
@@ -185,7 +184,7 @@ def vae_task(
 
     provenance = corpus_provenance(corpus, shares(config) if domain == "old" else None)
     if start:
-        provenance["start"] = weights.checksum(start)
+        provenance["start"] = upstream(start, VAE_NAMES[domain])
     return Task(
         VAE_NAMES[domain],
         config,
@@ -201,18 +200,36 @@ def vae_task(
     )
 
 
-def begun(params: dict, classes: np.ndarray, earlier: dict, arrays: dict) -> dict:
+def earlier(folder: Path, domain: str) -> tuple[dict, np.ndarray]:
+    """Parameters of a trained VAE, and the code points (C,) of its classifier's columns.
+
+    Weights that are shipped leave the old VAE's classifier out: the density keeps its columns.
+    Raises WeightsError.
+    """
+    params, arrays, _ = weights.load(weights.find(folder, VAE_NAMES[domain]))
+    if "classifier" in params or domain == "new" or not weights.exists(folder, "mdn"):
+        return params, arrays["classes"]
+    density, arrays, _ = weights.load(weights.find(folder, "mdn"))
+    density, points = density["mdn"], arrays["code_points"]
+    if "direct" not in density:
+        return params, points
+    known = density["known"] > 0
+    kept = {"kernel": density["direct"]["kernel"][:, known], "bias": density["direct"]["bias"]}
+    return params | {"classifier": kept | {"bias": kept["bias"][known]}}, points[known]
+
+
+def begun(params: dict, classes: np.ndarray, trained: dict, points: np.ndarray) -> dict:
     """Parameters of which those are replaced that a trained VAE has in the same shape.
 
     The classifier's are taken character by character: a character that is new keeps its own.
 
     classes: (C,) code points of the classifier's columns.
-    earlier, arrays: of the trained VAE, as `weights.load` gives them.
+    trained, points: as `earlier` gives them.
 
     Raises TrainingError where its encoder is another one.
     """
-    found = weights.flatten(earlier, "params")
-    place = labels_of(classes, arrays["classes"])
+    found = weights.flatten(trained, "params")
+    place = labels_of(classes, points)
 
     def begin(path, leaf):
         name = weights.name_of(path)
