@@ -76,7 +76,7 @@ FITTED = (
     "photographs, some",
 )
 """Kinds that the rule is fitted on; all others are for the report alone."""
-APART = ("cursive kana", "printed kana", "printed kanji")
+APART = ("printed kana", "printed kanji")
 """Kinds that are near enough to be taken for Kuzushiji kanji with some right: told apart, no part
 of the rate."""
 
@@ -141,9 +141,8 @@ def sources() -> str:
     )
 
 
-def kinds(kmnist: Path | None = None) -> dict:
-    """Kind -> function (generator, count) -> list of (H, W) uint8. kmnist: a folder with
-    Kuzushiji-MNIST, for cursive kana."""
+def kinds() -> dict:
+    """Kind -> function (generator, count) -> list of (H, W) uint8."""
     made = {
         "white noise": white_noise,
         "cloudy noise": cloudy_noise,
@@ -176,8 +175,6 @@ def kinds(kmnist: Path | None = None) -> dict:
         made["handwritten digits"] = digits
     if find_spec("matplotlib"):
         made["icons"] = icons
-    if kmnist is not None:
-        made["cursive kana"] = lambda rng, count: kana(rng, count, kmnist)
     return made
 
 
@@ -397,17 +394,6 @@ def icons(rng, count):
             np.asarray(page.crop((left, top, left + 96, top + 96)) if rng.random() < 0.5 else page)
         )
     return made
-
-
-def kana(rng, count, folder):
-    """Cursive kana of Kuzushiji-MNIST's test split, 28x28, enlarged."""
-    from transfer.data.published import kmnist
-
-    images = kmnist.load("kmnist", "test", folder).images
-    return [
-        enlarged(255 - images[i], 112, Image.Resampling.BICUBIC)
-        for i in rng.integers(len(images), size=count)
-    ]
 
 
 def enlarged(picture, side, how):

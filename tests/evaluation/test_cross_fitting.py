@@ -8,6 +8,7 @@ import pytest
 
 from transfer.evaluation import cases, cross_fitting
 from transfer.evaluation.judges import PRETRAINED
+from transfer.inference.acceptance import Acceptance
 from transfer.inference.pipeline import PRETRAINED as MODEL
 from transfer.inference.pipeline import KuzushijiTransfer
 from transfer.models import mdn
@@ -20,7 +21,7 @@ class Drawer:
     def __init__(self, characters, taught=frozenset()):
         self.characters, self.taught = characters, taught
 
-    def transfer(self, images, samples, seed):
+    def transfer(self, images, samples, seed, top):
         return [SimpleNamespace(image=image, taught=self.taught) for image in images]
 
 
@@ -35,7 +36,7 @@ def test_each_half_of_val_is_drawn_by_what_the_other_half_taught(
     monkeypatch.setattr(
         cross_fitting,
         "refitted",
-        lambda model, images, points: Drawer(characters, {i.tobytes() for i in images}),
+        lambda model, corpus, images, points: Drawer(characters, {i.tobytes() for i in images}),
     )
     found = cases.gather(PRETRAINED, PRETRAINED, sample_corpus, "val", 2, limit=limit)
     assert (
@@ -72,22 +73,21 @@ def test_a_refitted_model_says_what_is_right_of_its_images_and_the_shipped_one_s
     chosen, points = encoding.old_examples(sample_corpus, "train")
     known = np.flatnonzero(np.isin(points, [ord(c) for c in model.characters]))[:32]
     images, points = np.array(sample_corpus.old.images[chosen[known]]), points[known]
-    before, exponents = model.calibration, np.array(model.mdn_params["exponents"])
-    model.__dict__["_read"] = None  # what is compiled has the calibration in it
+    model.acceptance = Acceptance()
+    before, exponents = dict(model.confidence), np.array(model.mdn_params["exponents"])
     monkeypatch.setattr(
         cross_fitting, "calibrate", lambda *given: fits.append(calibrate(*given)) or fits[-1]
     )
-    new = cross_fitting.refitted(model, images, points)
-    assert [new.calibration] == [fit[0] for fit in fits]
-    assert "_read" not in new.__dict__ and "_read" in model.__dict__
-    assert model.calibration == before and np.array_equal(model.mdn_params["exponents"], exponents)
+    new = cross_fitting.refitted(model, sample_corpus, images, points)
+    assert [np.exp(new.confidence["bias"])] == pytest.approx([fit[0] for fit in fits])
+    assert model.confidence == before and np.array_equal(model.mdn_params["exponents"], exponents)
     assert not np.allclose(new.mdn_params["exponents"], exponents, atol=1e-3)
 
     # z_old as the encoder gives it, without warped forms: quicker, and the order holds for it too.
     z_old, _ = encoding.encode_images(MODEL, "old", images)
 
     def likelihood(of):
-        scored = lambda *given: (of.calibration * mdn.candidate_scores(*given),)
+        scored = lambda *given: (np.exp(of.confidence["bias"]) * mdn.candidate_scores(*given),)
         [scores] = cross_fitting.in_parts(of, scored, z_old)
         label = np.searchsorted([ord(c) for c in of.characters], points)
         return float((scores[np.arange(len(label)), label] - np.logaddexp.reduce(scores, 1)).mean())

@@ -198,10 +198,10 @@ def test_sure_level_is_the_lowest_that_keeps_the_precision(scripts):
     level = scripts("fit_acceptance").sure_level
     probability = np.linspace(0.01, 1, 100)
     right = probability > 0.45  # all above, none below: 55 of 61 is the last 90 %
-    found = level(probability, right)
+    found = level(probability, right, 0.9)
     assert found == pytest.approx(0.40, abs=0.011)
     assert right[probability >= found].mean() >= 0.9 > right[probability >= found - 0.02].mean()
-    assert level([0.9, 0.8], np.array([False, False])) == 1.0
+    assert level([0.9, 0.8], np.array([False, False]), 0.9) == 1.0
 
 
 def test_the_network_learns_what_tells_two_clouds_apart(scripts):

@@ -72,6 +72,15 @@ def top(parser) -> None:
     )
 
 
+def forms(parser) -> None:
+    parser.add_argument(
+        "--forms",
+        choices=("as-read", "modern", "old"),
+        default="as-read",
+        help="which form leads where a character has several, such as 国 and 國 [%(default)s]",
+    )
+
+
 def samples(parser) -> None:
     parser.add_argument(
         "--samples",
@@ -145,13 +154,10 @@ def judgement(result) -> str:
     """A Result in a few words: what it is read as, and how sure that is."""
     best = "  ".join(f"{character} {100 * p:.0f}%" for character, p in result.candidates[:5])
     note = f"   ({result.note})" if result.note else ""
-    return (
-        {"sure": "", "not sure": "not sure: ", "not a kanji": "not a kanji; at best: "}[
-            result.verdict
-        ]
-        + best
-        + note
-    )
+    begin = {"sure": "", "not sure": "not sure: ", "not a kanji": "not a kanji; at best: "}
+    if result.verdict == "kana":
+        begin["kana"] = f"kana, perhaps {result.kana[0]}; as a kanji at best: "
+    return begin[result.verdict] + best + note
 
 
 def make_folder(path: Path) -> str:

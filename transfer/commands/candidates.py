@@ -30,13 +30,14 @@ def add(commands) -> None:
     arguments.images(parser)
     arguments.weights(parser)
     arguments.top(parser)
+    arguments.forms(parser)
     arguments.jobs(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document instead of tables")
 
 
 def run(chosen) -> int:
     from transfer.inference import batch
-    from transfer.output.formats import candidates
+    from transfer.output.formats import candidates, kana
     from transfer.reading_aids import aid
     from transfer.training.weights import WeightsError
 
@@ -50,7 +51,8 @@ def run(chosen) -> int:
             except WeightsError as error:
                 return fail(str(error))
         for picture, result in zip(
-            pictures, batch.transfer_pictures(model, pictures, samples=0, top=chosen.top)
+            pictures,
+            batch.transfer_pictures(model, pictures, samples=0, top=chosen.top, forms=chosen.forms),
         ):
             if picture.error is not None:
                 fail(str(picture.error))
@@ -71,6 +73,7 @@ def run(chosen) -> int:
                 "verdict": result.verdict,
                 "note": result.note,
                 "candidates": listed,
+                "kana": kana(result),
             }
             images.append(described)
             if not chosen.json:
@@ -91,6 +94,8 @@ def show(described: dict) -> None:
     if not console.is_terminal:
         console = Console(width=120)
     note = f" ({described['note']})" if described["note"] else ""
+    if described["verdict"] == "kana":
+        note = f", perhaps {printable(described['kana']['character'], console.encoding)}{note}"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, justify in (
         ("rank", "right"),
@@ -100,6 +105,7 @@ def show(described: dict) -> None:
         ("strokes", "right"),
         ("radical", "left"),
         ("components", "left"),
+        ("other forms", "left"),
     ):
         table.add_column(name, justify=justify)
     for rank, c in enumerate(described["candidates"], 1):
@@ -107,6 +113,7 @@ def show(described: dict) -> None:
             printable(c[name] or "", console.encoding)
             for name in ("character", "radical", "components")
         )
+        others = (f"{f['character']} {100 * f['probability']:.1f} %" for f in c["forms"])
         table.add_row(
             *map(
                 Text,
@@ -118,6 +125,7 @@ def show(described: dict) -> None:
                     str(c["strokes"] or ""),
                     radical,
                     components,
+                    printable("  ".join(others), console.encoding),
                 ),
             )
         )

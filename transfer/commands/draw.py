@@ -67,6 +67,7 @@ def add(commands) -> None:
         help="of the pen, above 0 to 1 [the model's own]",
     )
     arguments.top(parser)
+    arguments.forms(parser)
     parser.add_argument(
         "--animate", action="store_true", help="SVGs write themselves in stroke order"
     )
@@ -124,7 +125,7 @@ def work(chosen, bar) -> tuple[list[dict], list[dict]]:
     from transfer.inference import batch
 
     started, model, lines, images, errors = time.monotonic(), None, None, [], []
-    names, counts = Names(), dict.fromkeys(("sure", "not sure", "not a kanji"), 0)
+    names, counts = Names(), dict.fromkeys(("sure", "not sure", "kana", "not a kanji"), 0)
     with ExitStack() as stack:
         writers = stack.enter_context(ThreadPoolExecutor(chosen.jobs))
         for pictures in batch.read_all(counted(chosen.images, bar), chosen.jobs):
@@ -146,7 +147,13 @@ def work(chosen, bar) -> tuple[list[dict], list[dict]]:
                     part = stack.enter_context(atomic_write(chosen.out / "drawings.ndjson"))
                     lines = stack.enter_context(part.open("w", encoding="utf-8", errors=ESCAPED))
             results = batch.transfer_pictures(
-                model, pictures, chosen.samples, chosen.seed, chosen.temperature, chosen.top
+                model,
+                pictures,
+                chosen.samples,
+                chosen.seed,
+                chosen.temperature,
+                chosen.top,
+                chosen.forms,
             )
             about = {"seed": chosen.seed, "temperature": chosen.temperature or model.temperature}
             bases = [chosen.out / names.new(Path(picture.source).stem) for picture in pictures]

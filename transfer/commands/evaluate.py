@@ -40,7 +40,12 @@ def add(commands) -> None:
         help="weights or runs folder of recogniser and baseline [shipped]",
     ).complete = shtab.DIRECTORY
     arguments.data(parser)
-    parser.add_argument("--split", choices=SPLITS, default="val", help="[%(default)s]")
+    parser.add_argument(
+        "--split",
+        choices=(*SPLITS, "hands"),
+        default="val",
+        help="hands: fonts and a letter that no model is trained on [%(default)s]",
+    )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the report [evaluation/SPLIT]"
     ).complete = shtab.DIRECTORY

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from transfer import reading_aids
 from transfer.data.corpus import Corpus
-from transfer.evaluation import cross_fitting
+from transfer.evaluation import cross_fitting, unseen_hands
 from transfer.evaluation.hog import HogJudge
 from transfer.evaluation.judges import PRETRAINED, Judge, clean_images, strokes_image
 from transfer.inference.pipeline import CHUNK, KuzushijiTransfer
@@ -22,6 +23,9 @@ from transfer.inference.result import Result
 from transfer.stages import encoding
 from transfer.system.errors import DataError
 from transfer.training import weights
+
+LISTED = 50
+"""Candidates of an image that the model lists."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Cases:
     cross_fitted: bool = False
     """Whether `results` are of models whose exponents and calibration were fitted on other images
     (see `cross_fitting`)."""
+    sources: np.ndarray | None = None
+    """(N,) str, where each image comes from; None for one source."""
 
     @cached_property
     def readings(self) -> DrawingReadings:
@@ -143,13 +149,14 @@ def gather(
     folder: weights or runs of the model; judges: of recogniser and baseline; the package's own
     folder may lack them. Raises DataError for a split without images, WeightsError.
     """
-    chosen, points = encoding.old_examples(corpus, split)
-    if not len(chosen):
+    gallery = corpus.new.gallery()
+    every = images_of(corpus, split)
+    images, points, sources = every.images, every.code_points, every.sources
+    if not len(images):
         raise DataError(
             f"{corpus.folder}: holds no images of the split {split!r}; choose another, or get the"
             " files that are missing"
         )
-    gallery = corpus.new.gallery()
     if weights.exists(judges, "recogniser") or judges != PRETRAINED:
         recogniser = Judge(judges, "recogniser")
     else:
@@ -158,19 +165,18 @@ def gather(
         )
     baseline = Judge(judges, "baseline") if weights.exists(judges, "baseline") else None
     known = np.isin(points, corpus.new.code_points[gallery]) & np.isin(points, recogniser.classes)
-    left_out, chosen, points = int((~known).sum()), chosen[known], points[known]
-    kept = np.arange(len(chosen))
-    if limit is not None and limit < len(chosen):
-        kept = np.sort(np.random.default_rng(seed).permutation(len(chosen))[:limit])
+    left_out, images = int((~known).sum()), images[np.flatnonzero(known)]
+    points, sources = points[known], sources[known]
+    kept = np.arange(len(images))
+    if limit is not None and limit < len(images):
+        kept = np.sort(np.random.default_rng(seed).permutation(len(images))[:limit])
     model = KuzushijiTransfer.load(folder)
     parts = [(model, kept)]
     if cross_fitted := cross_fitting.chosen_on(model, corpus, split):
         known_to_model = np.isin(points, [ord(c) for c in model.characters])
-        halves = encoding.two_halves(len(chosen))
+        halves = encoding.two_halves(len(images))
         learn = [half[known_to_model[half]] for half in halves[::-1]]
-        refit = lambda index: cross_fitting.refitted(
-            model, np.array(corpus.old.images[chosen[index]]), points[index]
-        )
+        refit = lambda index: cross_fitting.refitted(model, corpus, images[index], points[index])
         parts = [
             (refit(others) if len(others) else model, np.intersect1d(half, kept))
             for half, others in zip(halves, learn)
@@ -182,12 +188,10 @@ def gather(
                 part = index[at : at + CHUNK]
                 drawn |= zip(
                     part.tolist(),
-                    drawer.transfer(
-                        np.array(corpus.old.images[chosen[part]]), samples=samples, seed=seed
-                    ),
+                    drawer.transfer(images[part], samples=samples, seed=seed, top=LISTED),
                 )
                 bar.update(len(part))
-    chosen, points, results = chosen[kept], points[kept], [drawn[i] for i in kept]
+    images, points, results = images[kept], points[kept], [drawn[i] for i in kept]
     glyphs = gallery[np.searchsorted(corpus.new.code_points[gallery], points)]
     trained = np.sort(encoding.old_examples(corpus, "train")[1])
     count = np.searchsorted(trained, points, "right") - np.searchsorted(trained, points, "left")
@@ -200,7 +204,7 @@ def gather(
         model,
         recogniser,
         baseline,
-        np.array(corpus.old.images[chosen]),
+        images,
         points,
         glyphs,
         count,
@@ -208,7 +212,38 @@ def gather(
         results,
         left_out,
         cross_fitted,
+        sources[kept],
     )
+
+
+def images_of(corpus: Corpus, split: str) -> unseen_hands.Selection:
+    """The images of a split of the books, or of the unseen hands. Raises DataError."""
+    if split == unseen_hands.NAME:
+        gallery = corpus.new.gallery()
+        return unseen_hands.select(corpus, np.asarray(corpus.new.code_points[gallery]))
+    chosen, points = encoding.old_examples(corpus, split)
+    images = np.array(corpus.old.images[chosen])
+    return unseen_hands.Selection(images, points, np.full(len(images), "books"))
+
+
+def places_of(result: Result, character: str) -> tuple[int, int]:
+    """Ranks of a character in a result's candidates, 0 best: as it is labelled, and in any form.
+
+    Labelled, it must stand there itself: a candidate's other forms come after the candidate, before
+    the next one. The number of all that are listed stands for one that is not.
+    """
+    forms = result.other_forms or [()] * len(result.candidates)
+    groups = [[c, *(o for o, _ in others)] for (c, _), others in zip(result.candidates, forms)]
+    flat = [c for group in groups for c in group]
+    labelled = flat.index(character) if character in flat else max(len(flat), LISTED)
+    return labelled, next(
+        (n for n, g in enumerate(groups) if character in g), max(len(flat), LISTED)
+    )
+
+
+def same_character(character: str) -> str:
+    """The form that stands for a character in all its forms: the modern Japanese one."""
+    return reading_aids.forms().get(character, (character,))[0]
 
 
 def rank(scores: np.ndarray, label) -> np.ndarray:
@@ -220,6 +255,8 @@ def rank(scores: np.ndarray, label) -> np.ndarray:
     return encoding.places(scores, np.broadcast_to(np.asarray(label).reshape(-1), len(scores)))
 
 
-def top_hits(name: str, ranks: np.ndarray) -> dict[str, np.ndarray]:
+def top_hits(
+    name: str, ranks: np.ndarray, places: tuple[int, ...] = (1, 5, 10)
+) -> dict[str, np.ndarray]:
     """`name`, top-1, -5 and -10: 1 where the rank is below, else 0."""
-    return {f"{name}, top-{k}": (ranks < k).astype(np.float64) for k in (1, 5, 10)}
+    return {f"{name}, top-{k}": (ranks < k).astype(np.float64) for k in places}

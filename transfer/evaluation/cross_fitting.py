@@ -1,4 +1,4 @@
-"""What weights choose on val (the density's exponents and its calibration) is not reported on the
+"""What weights choose on val (the density's exponents and its confidence) is not reported on the
 same images of val.
 
 For images of each half of val the model is the shipped one but for these numbers, which are fitted
@@ -14,9 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from transfer import reading_aids
 from transfer.data.corpus import Corpus
+from transfer.inference import confidence
 from transfer.inference.pipeline import IMAGES, KuzushijiTransfer
 from transfer.models import mdn, vae
+from transfer.stages import autoencoders, encoding
 from transfer.stages.density import calibrate, fit_exponents
 from transfer.system.batches import in_batches
 from transfer.training import weights
@@ -41,10 +44,10 @@ def chosen_on(model: KuzushijiTransfer, corpus: Corpus, split: str) -> bool:
 
 
 def refitted(
-    model: KuzushijiTransfer, images: np.ndarray, code_points: np.ndarray
+    model: KuzushijiTransfer, corpus: Corpus, images: np.ndarray, code_points: np.ndarray
 ) -> KuzushijiTransfer:
-    """The model with exponents and calibration fitted on images (N, 64, 64) uint8 of these kanji
-    (N,), all of its gallery."""
+    """The model with exponents and confidence fitted on images (N, 64, 64) uint8 of these kanji
+    (N,), all of its gallery; confidence also on what training left out of the corpus."""
     density = nnx.merge(model.mdn_graph, model.mdn_params)
     label = np.searchsorted([ord(c) for c in model.characters], code_points)
 
@@ -55,15 +58,54 @@ def refitted(
 
     z_old = in_batches(lambda part: read(model.old_params, part), images, IMAGES[-1:])
     new = copy.copy(model)
-    new.__dict__.pop("_read", None)  # compiled with the calibration in it
     if density.config.density == "anchored" and density.config.direct:
         both = in_parts(model, mdn.opinions, z_old)
         prior = np.where(model.gallery.seen, 0.0, density.config.unseen)
         exponents = fit_exponents(*both, np.asarray(density.known[...]), prior, label)
         new.mdn_params = model.mdn_params | {"exponents": exponents}
-    [scores] = in_parts(new, lambda *given: (mdn.candidate_scores(*given),), z_old)
-    new.calibration = float(calibrate(scores, label)[0])
+    if model.acceptance.confidence:
+        new.confidence = fit_confidence(
+            new, [(images, code_points), *left_out(model, corpus).values()]
+        )
+    else:
+        [scores] = in_parts(new, lambda *given: (mdn.candidate_scores(*given),), z_old)
+        new.confidence = confidence.plain(float(calibrate(scores, label)[0]))
     return new
+
+
+def left_out(model: KuzushijiTransfer, corpus: Corpus) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images (N, 64, 64) uint8 and code points (N,) of the "hands", and of the characters
+    ("aside"), that the training of the model's old VAE left out so that something can be fitted to
+    them."""
+    _, _, arrays, config = encoding.load_vae(model.folder, "old")
+    found = autoencoders.hard_examples(corpus, config.aside, arrays["classes"])
+    return {k: (images, arrays["classes"][labels]) for k, (images, labels) in found.items()}
+
+
+def fit_confidence(
+    model: KuzushijiTransfer, parts: list[tuple[np.ndarray, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Parameters of `confidence.confident`, fitted to images (N, 64, 64) uint8 and code points (N,)
+    of several sources, each of which weighs alike."""
+    place, groups = {c: n for n, c in enumerate(model.characters)}, reading_aids.forms()
+    forms = lambda c: [place[f] for f in groups.get(c, (c,)) if f in place]
+    most = 1 + model.mates.shape[1]
+    evidence, right, weight = [], [], []
+    for images, points in parts:
+        rows = [forms(chr(c)) for c in points]
+        known = np.flatnonzero([bool(row) for row in rows])
+        if len(known):
+            evidence.append(model.evidence(np.asarray(images)[known]))
+            right += [rows[i] + [-1] * (most - len(rows[i])) for i in known]
+            weight.append(np.full(len(known), 1 / len(known)))
+    plain, given = (np.concatenate([e[name] for e in evidence]) for name in ("plain", "given"))
+    return confidence.fit(
+        plain,
+        given,
+        np.array(right, np.int32),
+        np.asarray(model.gallery.seen),
+        np.concatenate(weight),
+    )
 
 
 def in_parts(model: KuzushijiTransfer, function, z_old: np.ndarray) -> list[np.ndarray]:

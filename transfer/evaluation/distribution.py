@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from transfer.evaluation.calibration import auroc, bootstrap, expected_calibration_error
-from transfer.evaluation.cases import Cases, Measures
+from transfer.evaluation.cases import Cases, Measures, places_of
 from transfer.evaluation.stroke_quality import derangement
 
 
@@ -16,6 +16,7 @@ def measure(cases: Cases) -> Measures:
     the best candidate's doubt and the pixels' mean uncertainty for wrong images, and of each
     pixel's for wrong pixels)."""
     confidence, hit = confidences(cases)
+    sure = np.array([r.verdict == "sure" for r in cases.results])
     doubt = np.array([r.uncertainty.mean() for r in cases.results])
     pixel_doubt, pixel_wrong = pixels(cases)
     unit = cases.model.decoder.unit
@@ -28,12 +29,18 @@ def measure(cases: Cases) -> Measures:
             [len(set(a)) for a in cases.readings.answers], float
         ),
         "confidence of the best candidate": confidence,
+        'called "sure"': sure.astype(float),
+        '"sure" readings right': np.where(sure, hit, np.nan),
+        '"sure" and wrong': (sure & ~hit).astype(float),
         "pixel uncertainty, right": np.where(hit, doubt, np.nan),
         "pixel uncertainty, wrong": np.where(hit, np.nan, doubt),
     }
     image = np.stack([confidence, hit, doubt], 1)
     interval = lambda statistic: bootstrap(image, statistic, seed=cases.seed)
     overall = {
+        "AURC, area under the risk-coverage curve": interval(
+            lambda x: float(risk_coverage(x[:, 0], x[:, 1] > 0)[1].mean())
+        ),
         "expected calibration error": interval(
             lambda x: expected_calibration_error(x[:, 0], x[:, 1] > 0)
         ),
@@ -52,9 +59,17 @@ def measure(cases: Cases) -> Measures:
 
 
 def confidences(cases: Cases) -> tuple[np.ndarray, np.ndarray]:
-    """The best candidate's probability (N,) and whether it is right (N,) bool."""
-    best = [r.candidates[0] for r in cases.results]
-    return np.array([p for _, p in best]), np.array([ord(c) for c, _ in best]) == cases.code_points
+    """The best candidate's probability (N,) and whether it is right, in any form, (N,) bool."""
+    hit = [places_of(r, chr(c))[1] == 0 for r, c in zip(cases.results, cases.code_points)]
+    return np.array([r.candidates[0][1] for r in cases.results]), np.array(hit, bool)
+
+
+def risk_coverage(confidence: np.ndarray, hit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coverage (N,) and risk (N,): of the n readings with the highest confidence, n / N and the
+    share that is wrong (El-Yaniv and Wiener 2010)."""
+    order = np.argsort(-confidence, kind="stable")
+    count = np.arange(1, len(order) + 1)
+    return count / len(order), np.cumsum(~hit[order]) / count
 
 
 def pixels(cases: Cases, limit: int = 200_000) -> tuple[np.ndarray, np.ndarray]:

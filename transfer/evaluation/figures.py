@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from transfer.evaluation.calibration import reliability
 from transfer.evaluation.cases import Cases
-from transfer.evaluation.distribution import confidences
+from transfer.evaluation.distribution import confidences, risk_coverage
 from transfer.output.pictures import image_grid
 from transfer.output.sheet import draw_strokes, grey
 from transfer.output.svg import path_data
@@ -65,11 +65,16 @@ def write(cases: Cases, out: Path, rows: int = 12) -> list[tuple[str, str]]:
                 )
             )
     reliability_plot(confidence, hit, out / "reliability.png")
+    risk_coverage_plot(confidence, hit, out / "risk_coverage.png")
     interpolation(cases, out / "interpolation.png")
     return figures + [
         (
             "reliability.png",
             "stated probability of the best candidate against how often it is right",
+        ),
+        (
+            "risk_coverage.png",
+            "share of wrong readings among those with the highest stated probabilities",
         ),
         (
             "interpolation.png",
@@ -189,6 +194,20 @@ def reliability_plot(confidence: np.ndarray, hit: np.ndarray, path: Path) -> Non
     upper.set(ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
     lower.hist(confidence, np.linspace(0, 1, len(count) + 1))
     lower.set(xlabel="stated probability of the best candidate", ylabel="images")
+    with atomic_write(path) as part:
+        figure.savefig(part, format="png")
+
+
+def risk_coverage_plot(confidence: np.ndarray, hit: np.ndarray, path: Path) -> None:
+    """The risk-coverage curve, as PNG."""
+    from matplotlib.figure import Figure
+
+    coverage, risk = risk_coverage(confidence, hit)
+    figure = Figure(figsize=(5, 3.5), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    axes.plot(coverage, risk)
+    axes.set(xlabel="share that is read", ylabel="share of these that is wrong", xlim=(0, 1))
+    axes.set_ylim(bottom=0)
     with atomic_write(path) as part:
         figure.savefig(part, format="png")
 

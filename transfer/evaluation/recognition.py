@@ -5,7 +5,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from transfer.evaluation.cases import Cases, Measures, rank, top_hits
+from transfer.evaluation.cases import (
+    Cases,
+    Measures,
+    places_of,
+    rank,
+    same_character,
+    top_hits,
+)
 from transfer.evaluation.hog import HogJudge
 from transfer.evaluation.judges import clean_images, fit_image, strokes_image
 from transfer.stages import encoding
@@ -17,8 +24,8 @@ def measure(cases: Cases) -> Measures:
     recogniser and HOG: the true glyph (their ceiling), the new VAE's reconstruction of it, the
     pixels predicted from the density, a drawing (the first sample), the drawing that the model
     ranks best; recogniser besides: best of k (oracle), majority and mean probability over k
-    drawings (by HOG where no recogniser was trained). candidates: the model's own list. look-up:
-    the glyph of the baseline classifier's answer, and of the training image that is nearest in
+    drawings (by HOG where no recogniser was trained). candidates: the model's own list, also with
+    any form of the character taken for right (國 for 国), as for drawings. look-up: the glyph of the baseline classifier's answer, and of the training image that is nearest in
     z_old, averaged as `transfer` reads it.
     """
     gallery = cases.corpus.new.gallery()
@@ -26,7 +33,8 @@ def measure(cases: Cases) -> Measures:
     place = np.searchsorted(
         gallery_points := np.asarray(cases.corpus.new.code_points[gallery]), cases.code_points
     )
-    first = [r.strokes[int(np.argmin(r.order))] for r in cases.results]
+    firsts = [int(np.argmin(r.order)) for r in cases.results]
+    first = [r.strokes[at] for r, at in zip(cases.results, firsts)]
     pictures = {
         "true glyph": glyph_images[place],
         "new VAE of the true glyph": np.stack([fit_image(p) for p in reconstructions(cases)]),
@@ -62,9 +70,18 @@ def measure(cases: Cases) -> Measures:
         ).astype(float)
     }
     found |= top_hits(f"{reader.name}: mean probability of {k}", read.mean_ranks)
-    listed = np.array([[ord(c) for c, _ in r.candidates[:10]] for r in cases.results])
-    right = listed == cases.code_points[:, None]
-    found |= top_hits("candidates", np.where(right.any(1), right.argmax(1), 10))
+    labelled, any_form = np.array(
+        [places_of(r, chr(c)) for r, c in zip(cases.results, cases.code_points)]
+    ).T
+    found |= top_hits("candidates", labelled, (1, 5, 10, 50))
+    found |= top_hits("candidates, any form", any_form, (1, 5, 10, 50))
+    group = lambda points: np.array([same_character(chr(c)) for c in points])
+    for name, answers in (
+        ("single", read.answers[np.arange(len(first)), firsts]),
+        ("best-ranked", read.answers[:, 0]),
+    ):
+        hits = group(np.maximum(answers, 0)) == group(cases.code_points)
+        found[f"{reader.name}: {name} drawing, any form, top-1"] = hits.astype(float)
     return Measures(found)
 
 

@@ -38,6 +38,10 @@ STROKES = ((1, 4), (5, 8), (9, 12), (13, 16), (17, None))
 GROUPED = (
     "candidates, top-1",
     "candidates, top-10",
+    "candidates, any form, top-1",
+    "candidates, any form, top-10",
+    'called "sure"',
+    '"sure" readings right',
     "recogniser: predicted pixels, top-1",
     "recogniser: single drawing, top-1",
     "recogniser: best-ranked drawing, top-1",
@@ -82,6 +86,12 @@ def summarise(cases: Cases, measures: list[Measures], about: dict) -> dict:
                 groups[kind][name] = {"n": int(inside.sum())} | {
                     m: _mean(per_image[m][inside]) for m in GROUPED if m in per_image
                 }
+    if cases.sources is not None and len(names := sorted(set(cases.sources.tolist()))) > 1:
+        groups["source"] = {
+            name: {"n": int((inside := cases.sources == name).sum())}
+            | {m: _mean(per_image[m][inside]) for m in GROUPED if m in per_image}
+            for name in names
+        }
     return {"about": about, "metrics": metrics, "overall": overall, "groups": groups}
 
 
@@ -145,6 +155,7 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
             )
     for name in (
         "candidates",
+        "candidates, any form",
         "classify, then look up: answer",
         "nearest in z_old as it is read, then look up: answer",
     ):
@@ -187,6 +198,9 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
                 "NLL per point, another image's z",
                 f"different kanji among {k} drawings",
                 "confidence of the best candidate",
+                'called "sure"',
+                '"sure" readings right',
+                '"sure" and wrong',
                 "pixel uncertainty, right",
                 "pixel uncertainty, wrong",
             ),
@@ -225,7 +239,9 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
                 else []
             )
             lines.append(f"| {name} | " + " | ".join([_cell(metrics[name]), *extra, theirs]) + " |")
-        prefix = {"Distribution": ("expected", "AUROC"), "Latents": ("active", "KL")}.get(title, ())
+        prefix = {"Distribution": ("expected", "AUROC", "AURC"), "Latents": ("active", "KL")}.get(
+            title, ()
+        )
         lines += [
             f"| {name} | {_cell(value) if isinstance(value, list) else _plain(value)} | – |"
             for name, value in summary["overall"].items()

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from scipy import ndimage
 
+from transfer.inference import confidence
 from transfer.models import vae
 from transfer.training import weights
 
@@ -29,6 +30,8 @@ there."""
 FAMILIAR = 0.5
 """Familiarity below which an image is "not a kanji"; the fitted network is shifted so that this is
 its border."""
+KANA = 0.5
+"""Probability of a hiragana from which an image is "kana"."""
 INK, FEWEST, MOST = 77, 16, 0.9
 """Less than FEWEST pixels of at least INK, or more than the share MOST of them, are no character
 whatever the models say."""
@@ -118,10 +121,12 @@ class Acceptance:
 
     arrays: see `describe` and `score`; empty where nothing was fitted.
     sure: probability of the best candidate from which a reading is "sure".
+    confidence: parameters of `confidence.confident`; empty where nothing was fitted.
     """
 
     arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     sure: float = SURE
+    confidence: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path, *params) -> Acceptance:
@@ -141,7 +146,9 @@ class Acceptance:
                 stacklevel=3,
             )
             return cls()
-        return cls(arrays, float(described["config"]["sure"]))
+        own = {k: v for k, v in arrays.items() if not k.startswith(confidence.PREFIX)}
+        theirs = {k.removeprefix(confidence.PREFIX): v for k, v in arrays.items() if k not in own}
+        return cls(own, float(described["config"]["sure"]), theirs)
 
     def save(self, path: Path, report: dict, *params) -> None:
         """Write the file, whole or not at all.
@@ -150,7 +157,8 @@ class Acceptance:
         params: those that the rule was fitted to.
         """
         described = {"config": {"sure": self.sure, "weights": digest(*params)}, "report": report}
-        weights.save(path, {}, self.arrays, described, np.float16)
+        theirs = {confidence.PREFIX + name: value for name, value in self.confidence.items()}
+        weights.save(path, {}, self.arrays | theirs, described, np.float16)
 
     def describe(self, images: np.ndarray, seen: dict[str, np.ndarray]) -> np.ndarray:
         """(N, 34 + axes) float32: `ink_numbers` of images (N, 64, 64) uint8, ten of how well the
@@ -203,16 +211,26 @@ class Acceptance:
         return 1 / (1 + np.exp(-np.clip(score(self.arrays, self.describe(images, seen)), -30, 30)))
 
     def verdict(
-        self, image: np.ndarray, familiarity: float, probability: float, sure: float | None = None
+        self,
+        image: np.ndarray,
+        familiarity: float,
+        probability: float,
+        sure: float | None = None,
+        kana: float = 0.0,
     ) -> str:
-        """One of "not a kanji", "not sure" and "sure".
+        """One of "not a kanji", "kana", "not sure" and "sure".
 
         image: (64, 64) uint8.
         probability: the best candidate's.
         sure: the level from which a reading is sure; None takes the fitted one.
+        kana: the probability of a hiragana.
         """
         dark = int((image >= INK).sum())
-        if dark < FEWEST or dark > MOST * image.size or familiarity < FAMILIAR:
+        if dark < FEWEST or dark > MOST * image.size:
+            return "not a kanji"
+        if kana >= KANA:
+            return "kana"
+        if familiarity < FAMILIAR:
             return "not a kanji"
         return "sure" if probability >= (self.sure if sure is None else sure) else "not sure"
 

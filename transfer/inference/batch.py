@@ -121,6 +121,7 @@ def transfer_pictures(
     seed: int = 0,
     temperature: float | None = None,
     top: int = 10,
+    forms: str = "as-read",
 ) -> list[Result | ImageError]:
     """What became of each of up to CHUNK pictures; those that could not be read keep their error.
     samples: 0 reads without drawing."""
@@ -129,9 +130,9 @@ def transfer_pictures(
     if good:
         images = np.stack(good)
         results = iter(
-            model.transfer(images, samples, seed, temperature, top)
+            model.transfer(images, samples, seed, temperature, top, forms=forms)
             if samples
-            else model.read(images, top)
+            else model.read(images, top, forms=forms)
         )
     return [p.error or (dataclasses.replace(next(results), note=p.note)) for p in pictures]
 
@@ -144,11 +145,12 @@ def transfer_files(
     temperature: float | None = None,
     top: int = 10,
     jobs: int | None = None,
+    forms: str = "as-read",
 ) -> Iterator[tuple[Path, Result | ImageError]]:
     """See `KuzushijiTransfer.transfer_files`."""
     names = [names] if isinstance(names, (str, os.PathLike)) else names
     for pictures in read_all(find(names), jobs):
         for picture, result in zip(
-            pictures, transfer_pictures(model, pictures, samples, seed, temperature, top)
+            pictures, transfer_pictures(model, pictures, samples, seed, temperature, top, forms)
         ):
             yield Path(picture.source), result

@@ -17,13 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from transfer.inference import acceptance, batch
+from transfer.inference import acceptance, batch, confidence
+from transfer.inference import forms as grouping
 from transfer.inference.images import ImageError
 from transfer.inference.result import Result
 from transfer.models import mdn, vae
 from transfer.stages.decoders import load_decoder
 from transfer.stages.drawings import DRAWINGS
-from transfer.stages.encoding import load_mdn, load_vae
+from transfer.stages.encoding import load_kana, load_mdn, load_vae
 from transfer.system.batches import in_batches
 from transfer.system.devices import float32
 
@@ -51,12 +52,13 @@ class KuzushijiTransfer:
         self.folder = Path(folder)
         self.old_graph, self.old_params, _, _ = load_vae(folder, "old")
         self.new_graph, self.new_params, _, _ = load_vae(folder, "new")
-        self.mdn_graph, self.mdn_params, self.gallery, code_points, self.calibration = load_mdn(
-            folder
-        )
+        self.mdn_graph, self.mdn_params, self.gallery, code_points, calibration = load_mdn(folder)
         self.characters = [chr(c) for c in code_points]
+        self.kana, self.kana_params = load_kana(folder)
         self.decoder = load_decoder(folder)
         self.acceptance = acceptance.Acceptance.load(folder, self.old_params, self.mdn_params)
+        self.confidence = self.acceptance.confidence or confidence.plain(calibration)
+        self.mates = grouping.mates(self.characters)
 
     @property
     def temperature(self) -> float:
@@ -71,34 +73,51 @@ class KuzushijiTransfer:
 
     @cached_property
     def _read(self):
-        """Compiled: images (B, 64, 64) uint8, keys (S,) -> everything about them but modern
-        pictures and strokes."""
-        calibration = self.calibration
+        """Compiled: parameters, images (B, 64, 64) uint8, which form is preferred (G,) and keys
+        (S,) -> everything about the images but modern pictures and strokes."""
 
-        def read(old_params, mdn_params, gallery, images, keys):
-            old = nnx.merge(self.old_graph, old_params)
-            density = nnx.merge(self.mdn_graph, mdn_params)
-            seen = acceptance.signals(old, images.astype(jnp.float32) / 255.0)
-            z_old = vae.averaged_z(old, images, density.config.averaged, seen["z_old"])
-            scores = jax.nn.log_softmax(calibration * mdn.candidate_scores(density, z_old, gallery))
-            anchored = density.config.density == "anchored"
-            temperature = density.config.temperature / (calibration if anchored else 1.0)
+        def read(params, gallery, images, preferred, keys):
+            old = nnx.merge(self.old_graph, params["old"])
+            density = nnx.merge(self.mdn_graph, params["mdn"])
+            x = images.astype(jnp.float32) / 255.0
+            seen = acceptance.signals(old, x)
+            views = vae.viewed_z(old, images, density.config.averaged, seen["z_old"])
+            z_old = views.mean(0)
+            plain = mdn.candidate_scores(density, z_old, gallery)
+            kana = kana_probabilities(density, params["kana"], z_old)
+            given = confidence.numbers(x, seen, views, plain, gallery.seen, kana.sum(-1))
+            forms = confidence.confident(params["confidence"], plain, given, gallery.seen)
+            forms += jnp.log1p(-jnp.minimum(kana.sum(-1, keepdims=True), 1 - 1e-6))
+            scores = grouping.leading(forms, jnp.asarray(self.mates), preferred)
             # Every image sees the same random numbers: what is drawn of it does not depend on its
             # neighbours.
-            one = lambda key: jax.vmap(
-                lambda z: mdn.sample(density, z[None], gallery, key, temperature)[0]
-            )(z_old)
-            likeliest = mdn.sample(density, z_old, gallery, keys[0], 1e-4)
-            z_new = jnp.concatenate([likeliest[None], jax.vmap(one)(keys[1:])]).transpose(
-                1, 0, 2
-            )  # (B, S, 64)
-            flat = z_new.reshape(-1, z_new.shape[-1])
-            # Which kanji a drawing sets out to be: the anchor it is nearest to, by the anchors' own
-            # deviations.
-            target = mdn.gallery_log_density(flat, gallery).argmax(-1).reshape(z_new.shape[:2])
+            if density.config.density == "anchored":
+                one = lambda key: jax.vmap(
+                    lambda row: jax.random.categorical(key, row / density.config.temperature)
+                )(scores)
+                target = jnp.concatenate([scores.argmax(-1)[None], jax.vmap(one)(keys[1:])]).T
+                z_new = gallery.mean[target]  # (B, S, 64)
+            else:
+                one = lambda key: jax.vmap(
+                    lambda z: mdn.sample(
+                        density, z[None], gallery, key, density.config.temperature
+                    )[0]
+                )(z_old)
+                likeliest = mdn.sample(density, z_old, gallery, keys[0], 1e-4)
+                z_new = jnp.concatenate([likeliest[None], jax.vmap(one)(keys[1:])])
+                z_new = z_new.transpose(1, 0, 2)
+                # Which kanji a drawing sets out to be: the anchor it is nearest to, by the anchors'
+                # own deviations.
+                flat = z_new.reshape(-1, z_new.shape[-1])
+                target = mdn.gallery_log_density(flat, gallery).argmax(-1)
+                target = target.reshape(z_new.shape[:2])
             first, best = jax.lax.top_k(scores, min(LIKELY, scores.shape[-1]))
             return seen | {
                 "query": z_old,
+                "plain": plain,
+                "given": given,
+                "kana": kana,
+                "forms": forms,
                 "scores": scores,
                 "z_new": z_new,
                 "target": target,
@@ -107,6 +126,15 @@ class KuzushijiTransfer:
             }
 
         return jax.jit(read)
+
+    @property
+    def _params(self) -> dict:
+        return {
+            "old": self.old_params,
+            "mdn": self.mdn_params,
+            "kana": self.kana_params,
+            "confidence": self.confidence,
+        }
 
     @cached_property
     def _paint(self):
@@ -145,6 +173,7 @@ class KuzushijiTransfer:
         temperature: float | None = None,
         top: int = 10,
         sure: float | None = None,
+        forms: grouping.Choice = "as-read",
     ) -> list[Result]:
         """Read and draw images.
 
@@ -156,24 +185,33 @@ class KuzushijiTransfer:
         top: how many candidates to list.
         sure: the best candidate's probability from which the verdict is "sure", above 0 and up to
         1; None takes the weights' own.
+        forms: which form of a character leads and is drawn, where there are several (国 and 國):
+        the likeliest ("as-read"), the one of today's Japanese ("modern") or the likeliest of the
+        others ("old").
 
-        Returns one `Result` an image. Raises ValueError for other arrays or numbers.
+        Returns one `Result` an image. Raises ValueError for other arrays, numbers or forms.
         """
         if samples < 1:
             raise ValueError(f"samples is {samples}; give 1 or more")
         temperature = self.temperature if temperature is None else temperature
         if not 0 < temperature <= 1:
             raise ValueError(f"temperature is {temperature}; give a number above 0 and up to 1")
-        return self._chunks(images, samples, seed, temperature, top, sure)
+        return self._chunks(images, samples, seed, temperature, top, sure, forms)
 
     @float32
-    def read(self, images: np.ndarray, top: int = 10, sure: float | None = None) -> list[Result]:
+    def read(
+        self,
+        images: np.ndarray,
+        top: int = 10,
+        sure: float | None = None,
+        forms: grouping.Choice = "as-read",
+    ) -> list[Result]:
         """Read images without drawing: candidates, pictures and verdict as from `transfer`, in a
         small part of its time.
 
         The results' strokes, written, scores and order are empty.
         """
-        return self._chunks(images, 0, 0, None, top, sure)
+        return self._chunks(images, 0, 0, None, top, sure, forms)
 
     @float32
     def write(
@@ -210,7 +248,7 @@ class KuzushijiTransfer:
             repeat(z_new), repeat(self._painted(z_new)), sample_keys(seed, samples), temperature
         )[0]
 
-    def _chunks(self, images, samples, seed, temperature, top, sure) -> list[Result]:
+    def _chunks(self, images, samples, seed, temperature, top, sure, forms) -> list[Result]:
         images = np.asarray(images)
         images = images[None] if images.ndim == 2 else images
         if images.ndim != 3 or images.shape[1:] != (64, 64) or images.dtype != np.uint8:
@@ -220,10 +258,26 @@ class KuzushijiTransfer:
             )
         if sure is not None and not 0 < sure <= 1:
             raise ValueError(f"sure is {sure}; give a probability above 0 and up to 1")
-        results = []
+        preferred, results = grouping.bonus(self.characters, forms), []
         for at in range(0, len(images), CHUNK):
-            results += self._chunk(images[at : at + CHUNK], samples, seed, temperature, top, sure)
+            results += self._chunk(
+                images[at : at + CHUNK], samples, seed, temperature, top, sure, preferred
+            )
         return results
+
+    def evidence(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """What the models say of images (N, 64, 64) uint8, before confidence and forms are fitted.
+
+        plain: (N, G) float32, the density's log probabilities.
+        given: (N, 10) float32, see `confidence.numbers`.
+        """
+        preferred, keys = grouping.bonus(self.characters, "as-read"), sample_keys(0, 1)
+
+        def look(part):
+            read = self._read(self._params, self.gallery, part, preferred, keys)
+            return {name: read[name] for name in ("plain", "given")}
+
+        return in_batches(look, images, IMAGES)
 
     def transfer_files(
         self,
@@ -233,24 +287,25 @@ class KuzushijiTransfer:
         temperature: float | None = None,
         top: int = 10,
         jobs: int | None = None,
+        forms: grouping.Choice = "as-read",
     ) -> Iterator[tuple[Path, Result | ImageError]]:
         """Read and draw picture files, one after another.
 
         names: a file, a folder (its pictures), a pattern such as "scans/**/*.png", or several of
         them.
-        samples, seed, temperature, top: as in `transfer`; what is drawn of a file is what it gets
-        alone.
+        samples, seed, temperature, top, forms: as in `transfer`; what is drawn of a file is what it
+        gets alone.
         jobs: threads that read files [one a core].
 
         Yields (path, Result), or (path, ImageError) for a file that cannot be used.
         """
-        return batch.transfer_files(self, names, samples, seed, temperature, top, jobs)
+        return batch.transfer_files(self, names, samples, seed, temperature, top, jobs, forms)
 
-    def _chunk(self, images, samples, seed, temperature, top, sure) -> list[Result]:
+    def _chunk(self, images, samples, seed, temperature, top, sure, preferred) -> list[Result]:
         keys = sample_keys(seed, samples)
         count = len(images)
         read = in_batches(
-            lambda part: self._read(self.old_params, self.mdn_params, self.gallery, part, keys),
+            lambda part: self._read(self._params, self.gallery, part, preferred, keys),
             images,
             IMAGES,
         )
@@ -271,6 +326,8 @@ class KuzushijiTransfer:
             ).astype(np.float32)
             order = np.argsort(-scores, kind="stable")
             ranked = np.argsort(-read["scores"][n], kind="stable")[:top]
+            ranked = ranked[np.isfinite(read["scores"][n, ranked])]
+            kana = read["kana"][n]
             results.append(
                 Result(
                     image=images[n],
@@ -281,12 +338,15 @@ class KuzushijiTransfer:
                     candidates=[
                         (self.characters[i], float(np.exp(read["scores"][n, i]))) for i in ranked
                     ],
+                    other_forms=[self._others(i, read["forms"][n]) for i in ranked],
+                    kana=(self.kana[kana.argmax()], float(kana.sum())) if len(kana) else None,
                     familiarity=float(familiarity[n]),
                     verdict=self.acceptance.verdict(
                         images[n],
                         float(familiarity[n]),
                         float(np.exp(read["scores"][n].max())),
                         sure,
+                        float(kana.sum()),
                     ),
                     old_reconstruction=read["old"][n],
                     new_reconstruction=likely[n, 0],
@@ -297,6 +357,11 @@ class KuzushijiTransfer:
                 )
             )
         return results
+
+    def _others(self, place: int, forms: np.ndarray) -> tuple[tuple[str, float], ...]:
+        """The other forms of a candidate, the likeliest first; forms: (G,), log probabilities."""
+        others = sorted((i for i in self.mates[place] if i >= 0), key=lambda i: -forms[i])
+        return tuple((self.characters[i], float(np.exp(forms[i]))) for i in others)
 
     def _draw(
         self, z_new, pictures, keys, temperature
@@ -339,6 +404,20 @@ class KuzushijiTransfer:
         return [drawings[n * samples : (n + 1) * samples] for n in range(number)], alike.reshape(
             number, samples
         )
+
+
+def kana_probabilities(density, kana: dict[str, jax.Array], z_old: jax.Array) -> jax.Array:
+    """Probability of every hiragana, (B, K), by the old VAE's classifier.
+
+    All kanji that it knows compete. density: with or without the classifier's columns, in which
+    case K is 0. kana: kernel (64, K) and bias (K,), see `load_kana`.
+    """
+    count = kana["bias"].shape[0]
+    if not count:
+        return jnp.zeros((len(z_old), 0))
+    kanji = density.direct(z_old)
+    logits = jnp.concatenate([kanji, z_old @ kana["kernel"] + kana["bias"]], 1)
+    return jax.nn.softmax(logits)[:, -count:]
 
 
 def sample_keys(seed: int, samples: int) -> jax.Array:

@@ -24,7 +24,9 @@ class Result:
     written: the kanji that each drawing set out to be.
     scores: (samples,) float32, of each drawing; higher is better.
     pixels: (64, 64) float32 in [0, 1], ink 1, the new VAE's picture of the likeliest z_new.
-    candidates: (character, probability), ranked.
+    candidates: (character, probability), ranked. Forms of one character (国 and 國) are one
+    candidate, whose probability is theirs together.
+    other_forms: of each candidate the other forms, (character, probability of that form alone).
     old_reconstruction: (64, 64) float32 in [0, 1], the old VAE's picture of z_old.
     new_reconstruction: (64, 64) float32 in [0, 1], the new VAE's of the best candidate's glyph.
     z_old: (64,) float32, averaged over warped forms of the image where the weights ask for it.
@@ -34,7 +36,9 @@ class Result:
     The drawings, their number and the seed play no part.
     order: (samples,), which sample each drawing is; 0 is the one of the likeliest z_new, and all
     there is with `samples=1`.
-    verdict: "sure", "not sure" or "not a kanji" (`inference.acceptance`).
+    verdict: "sure", "not sure", "kana" or "not a kanji" (`inference.acceptance`).
+    kana: the likeliest hiragana, and the probability that the image is one of them at all; None
+    where the weights know none.
     familiarity: in [0, 1], how much the image is like the Kuzushiji kanji that were trained on; NaN
     where the weights come without `acceptance.safetensors`.
     note: one line from reading the picture (`inference.images.read_image`), such as that only the
@@ -53,6 +57,8 @@ class Result:
     z_new: np.ndarray
     uncertainty: np.ndarray
     order: np.ndarray
+    other_forms: list[tuple[tuple[str, float], ...]] = dataclasses.field(default_factory=list)
+    kana: tuple[str, float] | None = None
     verdict: str = "not sure"
     familiarity: float = float("nan")
     note: str = ""

@@ -419,7 +419,12 @@ VIEW = 0.5
 def averaged_z(
     model: VAE, images: jax.Array, views: int, own: jax.Array | None = None
 ) -> jax.Array:
-    """The posterior's mean, averaged over images and warped forms of them: (B, latent).
+    """The mean of `viewed_z` over the views: (B, latent)."""
+    return viewed_z(model, images, views, own).mean(0)
+
+
+def viewed_z(model: VAE, images: jax.Array, views: int, own: jax.Array | None = None) -> jax.Array:
+    """The posterior's mean of images and of warped forms of them: (1 + views, B, latent).
 
     images: (B, 64, 64) uint8.
     views: number of warped forms, which are the same for every image.
@@ -427,12 +432,12 @@ def averaged_z(
     """
     own = model.encode(augment.to_float(images))[0] if own is None else own
     if not views:
-        return own
+        return own[None]
     # Each image is warped as if it were alone: what is read of it does not depend on its
     # neighbours.
     form = lambda key: jax.vmap(lambda image: augment.warp(image[None], key, VIEW)[0])(images)
     z, _ = model.encode(jnp.concatenate([form(key) for key in view_keys(views)]))
-    return (own + z.reshape(views, *own.shape).sum(0)) / (views + 1)
+    return jnp.concatenate([own[None], z.reshape(views, *own.shape)])
 
 
 def view_keys(views: int) -> jax.Array:

@@ -14,7 +14,7 @@ from transfer.output.drawn import Drawn
 from transfer.output.sheet import grey
 
 SIDE = 128  # pixels of a picture
-COLOURS = {"sure": "#1a6b33", "not sure": "#8a5300", "not a kanji": "#a3201d"}
+COLOURS = {"sure": "#1a6b33", "not sure": "#8a5300", "kana": "#4a4a8a", "not a kanji": "#a3201d"}
 
 
 def card(result: Drawn, top: int = 6) -> str:

@@ -214,8 +214,12 @@ def earlier(folder: Path, domain: str) -> tuple[dict, np.ndarray]:
     if "direct" not in density:
         return params, points
     known = density["known"] > 0
-    kept = {"kernel": density["direct"]["kernel"][:, known], "bias": density["direct"]["bias"]}
-    return params | {"classifier": kept | {"bias": kept["bias"][known]}}, points[known]
+    points, columns = points[known], {k: v[..., known] for k, v in density["direct"].items()}
+    if "kana_code_points" in arrays:
+        points = np.concatenate([points, arrays["kana_code_points"]])
+        columns = {k: np.concatenate([v, arrays[f"kana_{k}"]], -1) for k, v in columns.items()}
+    order = np.argsort(points)
+    return params | {"classifier": {k: v[..., order] for k, v in columns.items()}}, points[order]
 
 
 def begun(params: dict, classes: np.ndarray, trained: dict, points: np.ndarray) -> dict:

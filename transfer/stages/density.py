@@ -15,6 +15,7 @@ import optax
 from flax import nnx
 
 from transfer.data.corpus import Corpus
+from transfer.data.published.kanjivg import HIRAGANA
 from transfer.models import mdn, vae
 from transfer.stages.encoding import (
     corpus_provenance,
@@ -155,7 +156,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         }
 
     def export(params):
-        return {
+        return (kana_columns(old_params, old_arrays["classes"]) if direct else {}) | {
             "code_points": forms.code_points,
             "gallery_mean": gallery.mean,
             "gallery_log_variance": gallery.log_variance,
@@ -219,6 +220,17 @@ def classifier_rows(old_params: dict, classes: np.ndarray, code_points: np.ndarr
     )
     rows[:, known], offsets[known] = kernel[:, place], bias[place]
     return {"direct": {"kernel": rows, "bias": offsets}, "known": known.astype(np.float32)}
+
+
+def kana_columns(old_params: dict, classes: np.ndarray) -> dict[str, np.ndarray]:
+    """The hiragana among the classes (C,) of the old VAE's classifier, and their columns."""
+    place = np.flatnonzero(np.isin(classes, [ord(c) for c in HIRAGANA]))
+    kernel, bias = (np.asarray(old_params["classifier"][k]) for k in ("kernel", "bias"))
+    return {
+        "kana_code_points": classes[place].astype(np.int32),
+        "kana_kernel": kernel[:, place],
+        "kana_bias": bias[place],
+    }
 
 
 EXPONENTS = (0.4, 0.6)

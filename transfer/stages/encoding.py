@@ -269,6 +269,20 @@ def load_mdn(folder: Path):
     return graph, params, gallery, arrays["code_points"], float(arrays["calibration"][0])
 
 
+def load_kana(folder: Path) -> tuple[list[str], dict[str, jax.Array]]:
+    """The hiragana (K) that a trained density knows, and their columns in the old VAE's classifier:
+    kernel (64, K) and bias (K,); none of them where it was trained without.
+
+    Raises WeightsError.
+    """
+    _, arrays, described = weights.load(weights.find(folder, "mdn"))
+    latent = weights.config(mdn.MDNConfig, described).latent
+    empty = {"kernel": np.zeros((latent, 0)), "bias": np.zeros(0), "code_points": np.zeros(0)}
+    found = {k: arrays.get(f"kana_{k}", v) for k, v in empty.items()}
+    columns = {k: jnp.asarray(found[k], jnp.float32) for k in ("kernel", "bias")}
+    return [chr(int(c)) for c in found["code_points"]], columns
+
+
 def painter(folder: Path):
     """A function from z_new (n, 64) to the new VAE's pictures (n, 64, 64) float32 in [0, 1]."""
     graph, params, _, _ = load_vae(folder, "new")

@@ -21,7 +21,10 @@ The answer is JSON, and the same bytes for the same question:
 
 | name | value |
 |---|---|
-| `candidates` | `{character, code_point, probability}`, the likeliest first |
+| `candidates` | `{character, code_point, probability, forms}`, the likeliest first; `forms` are \
+the same of the character's other forms (國 for 国) |
+| `kana` | `{character, code_point, probability}`, the likeliest hiragana and the probability that \
+the picture is one at all; null where the weights know none |
 | `drawings` | `{character, score, sample, strokes, svg}`, the best first; `strokes` are \
 polylines `[[x, y], …]`, `box` = 109 units a side |
 | `image` | 64 rows of 64 integers, the picture as it was read, ink 255: send it back with \
@@ -29,7 +32,7 @@ polylines `[[x, y], …]`, `box` = 109 units a side |
 | `pixels` | 64 rows of 64 numbers in 0 to 1, the predicted picture of the kanji, ink 1 |
 | `uncertainty` | 64 rows of 64 numbers in 0 to 0.5, the standard deviation of that picture over \
 plausible readings |
-| `verdict` | `sure`, `not sure` or `not a kanji` |
+| `verdict` | `sure`, `not sure`, `kana` or `not a kanji` |
 | `familiarity` | 0 to 1, how much the picture is like Kuzushiji kanji (below 0.5: `not a kanji`); \
 null where the weights cannot tell |
 | `note` | what was done to the picture that a reader should know, or an empty text |

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from transfer.output.formats import candidates, rounded
+from transfer.output.formats import candidates, kana, rounded
 
 
 def answer(result, read, seed: int, temperature: float) -> dict:
@@ -18,6 +18,7 @@ def answer(result, read, seed: int, temperature: float) -> dict:
         "note": read.note,
         "used": list(read.box),
         "candidates": candidates(result),
+        "kana": kana(result),
         "drawings": [
             {
                 "character": character,

@@ -1,0 +1,60 @@
+"""Forms of one character (国 and 國) are one candidate: their probabilities add up, and one of them
+leads."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from transfer import reading_aids
+
+Choice = Literal["as-read", "modern", "old"]
+"""Which form leads: the likeliest, the one of today's Japanese, or the likeliest of the others."""
+CHOICES: tuple[str, ...] = get_args(Choice)
+FAR = 1e6
+"""Log odds that decide whatever an image says."""
+
+
+def mates(characters: list[str]) -> np.ndarray:
+    """(G, M) int32: of each of the characters (G) the places of its other forms, -1 for none."""
+    place = {c: n for n, c in enumerate(characters)}
+    groups = reading_aids.forms()
+    rows = [[place[o] for o in groups.get(c, ()) if o in place and o != c] for c in characters]
+    most = max((len(row) for row in rows), default=0)
+    return np.array([row + [-1] * (most - len(row)) for row in rows], np.int32).reshape(
+        len(characters), most
+    )
+
+
+def bonus(characters: list[str], choice: Choice) -> np.ndarray:
+    """(G,) float32: what is added to a form's log probability when the leading one is looked for.
+
+    Raises ValueError for a choice that is none of `CHOICES`.
+    """
+    if choice not in CHOICES:
+        raise ValueError(f"forms is {choice!r}; give one of {', '.join(CHOICES)}")
+    groups, sign = reading_aids.forms(), {"as-read": 0.0, "modern": FAR, "old": -FAR}[choice]
+    return np.array([sign * (groups.get(c, (c,))[0] == c) for c in characters], np.float32)
+
+
+def leading(scores: jax.Array, others: jax.Array, preferred: jax.Array) -> jax.Array:
+    """Log probabilities (B, G) of characters: each stands at its leading form, -inf at the others.
+
+    scores: (B, G), log probabilities of forms.
+    others: (G, M), see `mates`.
+    preferred: (G,), see `bonus`.
+    """
+    if not others.shape[1]:
+        return scores
+    there = others >= 0
+    theirs = jnp.where(there, scores[:, others], -jnp.inf)  # (B, G, M)
+    rivals = jnp.where(there, scores[:, others] + preferred[others], -jnp.inf)
+    own = (scores + preferred)[..., None]
+    # Of equally likely forms the first one leads.
+    place = jnp.arange(scores.shape[1])[:, None]
+    leads = ((own > rivals) | ((own == rivals) & (place < others))).all(-1, where=there)
+    total = jnp.logaddexp(scores, jax.nn.logsumexp(theirs, -1))
+    return jnp.where(leads, total, -jnp.inf)
