@@ -1,6 +1,7 @@
 """`kuzushiji-transfer` as a user runs it: in this process with the shipped weights loaded once, and
 at the end as a program."""
 
+import copy
 import dataclasses
 import errno
 import io
@@ -316,6 +317,34 @@ def test_candidates_as_a_table_and_as_json(run, tmp_path):
         assert str(aid.strokes) in row and (not aid.components or aid.components in row)
     assert all(image["verdict"] in table.out for image in document["images"])
     assert files(tmp_path) == {"broken.png"}
+
+
+def test_candidates_tell_kana_and_the_other_forms(run, model, monkeypatch):
+    certain = copy.copy(model)
+    certain.kana, certain.kana_params = (
+        ["の"],
+        {"kernel": np.zeros((64, 1)), "bias": np.ones(1) * 99},
+    )
+    monkeypatch.setattr(loading, "load_model", lambda folder: certain)
+    done = run("candidates", EXAMPLES[0], "--top", 60, "--forms", "old", "--json")
+    [described] = json.loads(done.out)["images"]
+    assert described["verdict"] == "kana" and described["kana"]["character"] == "の"
+    assert described["kana"]["code_point"] == "U+306E" and described["kana"]["probability"] > 0.9
+    several = [c for c in described["candidates"] if c["forms"]]
+    assert several and all(
+        c["forms"][0]["probability"] <= c["probability"]
+        and c["forms"][0]["character"] in reading_aids.forms()[c["character"]]
+        and reading_aids.forms()[c["character"]][0] != c["character"]
+        for c in several
+    )
+    table = run("candidates", EXAMPLES[0], "--top", 60, "--forms", "old").out
+    assert "kana, perhaps の" in table and "other forms" in table
+    assert f"  {several[0]['forms'][0]['character']} " in table
+    line = run("draw", EXAMPLES[0], "--format", "none", "--samples", 1).out
+    assert "kana, perhaps の; as a kanji at best" in line
+    assert "as-read, modern, old" in one_line(run("draw", EXAMPLES[0], "--forms", "new")).replace(
+        "'", ""
+    )
 
 
 def test_candidates_of_bad_input(run, tmp_path):
