@@ -8,10 +8,11 @@ and what has display none. Path data, arcs and transforms are parsed by svgpatht
 1.1 (second edition), sections 5, 7, 8 and 9.
 """
 
+import hashlib
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,12 +104,17 @@ def to_svg(strokes, word: str = "", key: str = "") -> str:
     """Strokes, a list of (n, 2), n >= 2, box units, into SVG text with KanjiVG's structure, one
     path a stroke.
 
-    A `word` of one character becomes kvg:element and the ids, any other a <title>; `key` adds the
-    variant to the ids ("04e00-Kaisho"). Coordinates have three decimals. Lines are written as M and
-    C: readers of KanjiVG know no L.
+    A `word` of one character becomes kvg:element and the ids, any other a <title>. `key` gives the
+    ids of a glyph of KanjiVG ("04e00", "04e00-Kaisho"); without one of this character, `variant`
+    tells drawings apart. Coordinates have three decimals. Lines are written as M and C: readers of
+    KanjiVG know no L.
     """
+    paths = [_path_data(np.asarray(stroke, np.float64)) for stroke in strokes]
     stem = f"{ord(word):05x}" if len(word) == 1 else ""
-    key = key if stem and re.fullmatch(rf"{stem}(-\w+)?", key, re.ASCII) else stem
+    if not stem:
+        key = ""
+    elif not re.fullmatch(rf"{stem}(-\w+)?", key, re.ASCII):
+        key = f"{stem}-{variant(paths)}"
     word = "".join(c for c in word if c.isprintable())
     kvg = "http://kanjivg.tagaini.net"
     root = etree.Element(
@@ -128,11 +134,21 @@ def to_svg(strokes, word: str = "", key: str = "") -> str:
         group.set("id", f"kvg:{key}")
         if word:
             group.set(f"{{{kvg}}}element", word)
-    for number, stroke in enumerate(strokes, 1):
-        path = etree.SubElement(group, "path", d=_path_data(np.asarray(stroke, np.float64)))
+    for number, data in enumerate(paths, 1):
+        path = etree.SubElement(group, "path", d=data)
         if key:
             path.set("id", f"kvg:{key}-s{number}")
     return etree.tostring(root, encoding="unicode", pretty_print=True)
+
+
+def variant(paths: Sequence[str]) -> str:
+    """What KanjiVG would call the variant of its kanji that a drawing is, such as
+    "Drawn0f3a9c25d1".
+
+    In ids ("kvg:05f71-Drawn0f3a9c25d1-s1") it keeps drawings of one kanji apart in one page; the
+    same drawing always has the same. paths: the data of its paths, in writing order.
+    """
+    return "Drawn" + hashlib.sha256("\n".join(paths).encode()).hexdigest()[:10]
 
 
 def parse(content: bytes, where) -> etree._Element:
