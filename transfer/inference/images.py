@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from transfer.data.writing.framing import SIZE, framed
 from transfer.inference import containers
 from transfer.inference.ink import find_ink, ink_box
 from transfer.system.errors import DataError
 
-SIZE = 64
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 30_000  # pixels; nothing written by hand is this long, and resizing such strips is slow
 MAX_WHOLE = (
@@ -120,22 +120,11 @@ def read_image(source: str | os.PathLike | bytes | np.ndarray | Image.Image) -> 
         )
         note = f"{several}; {note}" if note else several
     scale = size[0] / pixels.shape[1], size[1] / pixels.shape[0]
-    return Reading(frame(ink, box), note, tuple(round(v * scale[i % 2]) for i, v in enumerate(box)))
-
-
-def frame(ink: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-    """(H, W) ink strength in [0, 1], cropped to box -> (64, 64) uint8: long side 64 px, short side
-    centred on black."""
-    left, top, right, bottom = box
-    scale = SIZE / max(right - left, bottom - top)
-    width, height = (max(1, round(s * scale)) for s in (right - left, bottom - top))
-    crop = Image.fromarray(np.ascontiguousarray(ink, np.float32)).resize(
-        (width, height), Image.Resampling.BICUBIC, box
-    )
-    out = np.zeros((SIZE, SIZE), np.uint8)
-    x, y = (SIZE - width) // 2, (SIZE - height) // 2
-    out[y : y + height, x : x + width] = np.clip(np.rint(np.asarray(crop) * 255), 0, 255)
-    return out
+    strength = Image.fromarray(np.ascontiguousarray(ink, np.float32))
+    small = np.asarray(framed(strength, box, Image.Resampling.BICUBIC))
+    # The bicubic filter overshoots at edges.
+    image = np.clip(np.rint(small * 255), 0, 255).astype(np.uint8)
+    return Reading(image, note, tuple(round(v * scale[i % 2]) for i, v in enumerate(box)))
 
 
 def _read(path: Path, name: str) -> bytes:

@@ -55,9 +55,9 @@ def drawing_to_svg(
     opacity: one number in [0, 1] a stroke.
 
     Strokes become cubic Béziers (path commands M and C only, two decimals) at most 0.5 units from
-    the polyline. The ids name the drawing as a variant of its kanji ("kvg:05f71-Drawn0f3a9c25d1-s1"):
-    in one page only the same drawing has the same ids. Nothing in the file is active: no script, no
-    link, nothing loaded.
+    the polyline. The ids name the drawing as a variant of its kanji
+    ("kvg:05f71-Drawn0f3a9c25d1-s1"), so that in one page only the same drawing has the same ids.
+    Nothing in the file is active: no script, no link, nothing loaded.
 
     Raises ValueError on coordinates that are not finite and on strokes that are not (n, 2), naming
     the stroke.
