@@ -193,9 +193,9 @@ def _warp(a: np.ndarray, b: np.ndarray) -> tuple[float, int]:
 def ldtw(drawing, reference) -> float:
     """Length-independent dynamic time warping: the mean distance along the warping path.
 
-    0 is perfect, sqrt(2) the worst. It follows PEN-Net (Chen et al., "Complex Handwriting Trajectory
-    Recovery", 2022, arXiv 2210.15879): the DTW of the whole character's points in writing order is
-    divided by a length, so that long characters do not score worse for being long.
+    0 is perfect, sqrt(2) the worst. It follows PEN-Net (Chen et al., "Complex Handwriting
+    Trajectory Recovery", 2022, arXiv 2210.15879): the DTW of the whole character's points in
+    writing order is divided by a length, so that long characters do not score worse for being long.
 
     Three things are chosen here. The length is the number of pairs on the path (Sakoe and Chiba,
     1978), not of the reference's points. Each drawing is 128 points evenly along its ink, as ours
@@ -259,7 +259,7 @@ def aiou(drawing, reference, size: int = 64, width: float = 3.0) -> float:
 
 
 def chamfer(drawing, reference, count: int = 512) -> float:
-    """Mean distance of each drawing's points to the nearest of the other's, averaged over both ways.
+    """Mean distance of each drawing's points to the other's nearest, averaged over both ways.
 
     0 is perfect, sqrt(2) the worst. It is blind to order and direction, and little larger for a
     wrong kanji than for a poor one.
