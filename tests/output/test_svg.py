@@ -12,7 +12,7 @@ from PIL import Image
 
 from transfer.data.curves import flatten, parse_path
 from transfer.data.formats import svg
-from transfer.data.formats.svg import variant
+from transfer.data.formats.variants import variant
 from transfer.data.published import kanjivg
 from transfer.output.bezier import evaluate, fit_curves
 from transfer.output.svg import STYLE, drawing_to_svg, number_places, path_data

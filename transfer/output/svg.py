@@ -9,7 +9,7 @@ from svgwrite import container
 from svgwrite.path import Path
 from svgwrite.text import Text, TSpan
 
-from transfer.data.formats.svg import variant
+from transfer.data.formats.variants import variant
 from transfer.output import animation
 from transfer.output.bezier import fit_curves
 

@@ -8,11 +8,10 @@ and what has display none. Path data, arcs and transforms are parsed by svgpatht
 1.1 (second edition), sections 5, 7, 8 and 9.
 """
 
-import hashlib
 import math
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +19,7 @@ from lxml import etree
 
 from transfer.data.curves import flatten
 from transfer.data.formats.svg_shapes import SHAPES, Shapes
+from transfer.data.formats.variants import variant
 from transfer.data.strokes import BOX
 from transfer.system import markup
 from transfer.system.errors import DataError
@@ -139,16 +139,6 @@ def to_svg(strokes, word: str = "", key: str = "") -> str:
         if key:
             path.set("id", f"kvg:{key}-s{number}")
     return etree.tostring(root, encoding="unicode", pretty_print=True)
-
-
-def variant(paths: Sequence[str]) -> str:
-    """What KanjiVG would call the variant of its kanji that a drawing is, such as
-    "Drawn0f3a9c25d1".
-
-    In ids ("kvg:05f71-Drawn0f3a9c25d1-s1") it keeps drawings of one kanji apart in one page; the
-    same drawing always has the same. paths: the data of its paths, in writing order.
-    """
-    return "Drawn" + hashlib.sha256("\n".join(paths).encode()).hexdigest()[:10]
 
 
 def parse(content: bytes, where) -> etree._Element:
