@@ -1,4 +1,5 @@
 import io
+import re
 
 import numpy as np
 import pytest
@@ -245,7 +246,29 @@ def test_writing():
         assert (
             again.word == word.replace("\x00", "").replace("\ud800", "") and len(again.strokes) == 2
         )
-    assert 'id="kvg:StrokePaths_05b57"' in svg.to_svg(strokes, "字", "../../etc")
+    assert 'id="kvg:StrokePaths_05b57"' in svg.to_svg(strokes, "字", "05b57")
+
+
+def test_drawings_that_are_not_kanjivgs_have_ids_of_their_own():
+    strokes = [np.array([(1.23456, 2), (30, 40), (50, 0)]), np.array([(5, 5), (5, 5)])]
+    moved = [strokes[0] + 0.01, strokes[1]]
+    found = {}
+    for name, drawing, word, key in (
+        ("given", strokes, "字", ""),
+        ("again", strokes, "字", "5201136883597312"),
+        ("moved", moved, "字", "../../etc"),
+        ("swapped", strokes[::-1], "字", ""),
+        ("other kanji", strokes, "宇", "05b57-Kaisho"),
+    ):
+        text = svg.to_svg(drawing, word, key)
+        assert svg.read(text.encode()).word == word
+        found[name] = re.findall(r'\bid="([^"]+)"', text)
+        stem = re.fullmatch(
+            rf"kvg:StrokePaths_({ord(word):05x}-Drawn[0-9a-f]{{10}})", found[name][0]
+        )
+        assert found[name][1:] == [f"kvg:{stem[1]}", f"kvg:{stem[1]}-s1", f"kvg:{stem[1]}-s2"]
+    assert found.pop("again") == found["given"]
+    assert len(set(sum(found.values(), []))) == 4 * 4
 
 
 def test_the_same_ink_as_resvg():

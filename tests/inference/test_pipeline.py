@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import re
 from pathlib import Path
 
 import jax
@@ -202,8 +203,9 @@ def test_svg_has_one_path_a_stroke_in_kanjivg_structure(results):
     paths = root.findall(".//{http://www.w3.org/2000/svg}path")
     assert len(paths) == len(result.strokes[0])
     assert root.get("viewBox") == "0 0 109 109"
-    code = f"{ord(result.written[0]):05x}"
-    assert [p.get("id") for p in paths] == [f"kvg:{code}-s{n}" for n in range(1, len(paths) + 1)]
+    group = paths[0].getparent().get("id")
+    assert re.fullmatch(rf"kvg:{ord(result.written[0]):05x}-Drawn[0-9a-f]{{10}}", group)
+    assert [p.get("id") for p in paths] == [f"{group}-s{n}" for n in range(1, len(paths) + 1)]
 
 
 def test_same_seed_same_drawings_other_seed_others(model, images, results):

@@ -52,6 +52,14 @@ def test_card_without_drawings_or_candidates(made):
     assert not root.findall(".//path") and "not sure" in root.text_content()
 
 
+def test_cards_of_two_drawings_of_one_kanji_have_no_id_in_common(made):
+    """A notebook puts the cards of a cell's results into one page."""
+    other = dataclasses.replace(made, strokes=[[s + 1 for s in made.strokes[0]]])
+    assert made.written[0] == other.written[0]
+    ids = [set(html.fragment_fromstring(card(r)).xpath(".//@id")) for r in (made, other)]
+    assert len(ids[0]) == len(ids[1]) == 5 and ids[0].isdisjoint(ids[1])
+
+
 def test_repr_svg_is_the_drawing(made):
     assert (
         made._repr_svg_() == made.svg()

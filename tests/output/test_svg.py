@@ -11,6 +11,8 @@ from lxml import etree
 from PIL import Image
 
 from transfer.data.curves import flatten, parse_path
+from transfer.data.formats import svg
+from transfer.data.formats.variants import variant
 from transfer.data.published import kanjivg
 from transfer.output.bezier import evaluate, fit_curves
 from transfer.output.svg import STYLE, drawing_to_svg, number_places, path_data
@@ -110,15 +112,37 @@ def test_structure_is_kanjivgs():
     assert root.tag == SVG + "svg" and root.get("viewBox") == "0 0 109 109"
     assert root.nsmap["kvg"] == KVG[1:-1]
     outer = root.find(SVG + "g")
-    assert (outer.get("id"), outer.get("style")) == ("kvg:StrokePaths_082b1", STYLE)
+    stem = re.fullmatch(r"kvg:StrokePaths_(082b1-Drawn[0-9a-f]{10})", outer.get("id"))[1]
+    assert outer.get("style") == STYLE
     (inner,) = outer
     assert (inner.tag, inner.get("id"), inner.get(KVG + "element")) == (
         SVG + "g",
-        "kvg:082b1",
+        f"kvg:{stem}",
         "花",
     )
     assert [p.tag for p in inner] == [SVG + "path"] * 4
-    assert [p.get("id") for p in inner] == [f"kvg:082b1-s{i}" for i in (1, 2, 3, 4)]
+    assert [p.get("id") for p in inner] == [f"kvg:{stem}-s{i}" for i in (1, 2, 3, 4)]
+    assert root[1].get("id") == f"kvg:StrokeNumbers_{stem}"
+
+
+def test_only_the_same_drawing_has_the_same_ids():
+    """Two drawings of one kanji may stand in one page, as its candidates do."""
+    ids = lambda text: re.findall(r'\bid="([^"]+)"', text)
+    last = FLOWER[3].copy()
+    last[-1] += 0.02
+    given = ids(drawing_to_svg(FLOWER, 0x82B1))
+    assert given == ids(drawing_to_svg([s.copy() for s in FLOWER], character="花"))
+    assert given == ids(drawing_to_svg(FLOWER, 0x82B1, animate=True, opacity=[1, 0.5, 0.2, 1]))
+    others = (
+        drawing_to_svg([*FLOWER[:3], last], 0x82B1),
+        drawing_to_svg(FLOWER[:3], 0x82B1),
+        drawing_to_svg(FLOWER[::-1], 0x82B1),
+        drawing_to_svg(FLOWER, 0x8303),
+        drawing_to_svg(FLOWER),
+    )
+    every = [given, *map(ids, others)]
+    assert [len(found) for found in every] == [7, 7, 6, 7, 7, 7]
+    assert len(set(sum(every, []))) == sum(map(len, every))
 
 
 def test_paths_use_m_and_c_only_with_two_decimals():
@@ -137,11 +161,30 @@ def test_our_own_reader_takes_it(tmp_path):
     assert len(kanjivg.polylines(glyph)) == len(FLOWER)
 
 
+def test_a_folder_of_drawings_named_by_their_ids_is_read_as_variants(tmp_path):
+    for drawing in (FLOWER, FLOWER[::-1]):
+        text = drawing_to_svg(drawing, 0x82B1)
+        stem = re.search(r'"kvg:StrokePaths_([^"]+)"', text)[1]
+        (tmp_path / f"{stem}.svg").write_text(text, "utf-8")
+        assert svg.read(text.encode()).word == "花"
+    one, other = kanjivg.read(tmp_path)
+    assert one.code_point == other.code_point == 0x82B1 and one.id != other.id
+    assert {g.id for g in (one, other)} == {
+        f"kvg:082b1-{variant(path_data(s) for s in d)}" for d in (FLOWER, FLOWER[::-1])
+    }
+
+
 def test_code_points_beyond_four_digits_unknown_and_empty():
     root = etree.fromstring(drawing_to_svg(FLOWER, 0x2000B))
-    assert root.find(f".//{SVG}g/{SVG}g").attrib == {"id": "kvg:2000b", KVG + "element": "𠀋"}
-    root = etree.fromstring(drawing_to_svg(FLOWER))
-    assert dict(root.find(f".//{SVG}g/{SVG}g").attrib) == {"id": "kvg:00000"}
+    name = variant([path_data(stroke) for stroke in FLOWER])
+    assert root.find(f".//{SVG}g/{SVG}g").attrib == {
+        "id": f"kvg:2000b-{name}",
+        KVG + "element": "𠀋",
+    }
+    text = drawing_to_svg(FLOWER)
+    root = etree.fromstring(text)
+    assert dict(root.find(f".//{SVG}g/{SVG}g").attrib) == {"id": f"kvg:00000-{name}"}
+    assert svg.read(text.encode()).word == ""
     assert etree.fromstring(drawing_to_svg([], 0x4E00)).find(f".//{SVG}path") is None
 
 
@@ -168,7 +211,8 @@ def test_bad_strokes_are_named(stroke, says):
 
 
 def shape(root) -> list:
-    """An SVG's tree as far as KanjiVG's format fixes it: tags, ids, kinds of attributes, text."""
+    """An SVG's tree as far as KanjiVG's format fixes it: tags, ids but for the variant, kinds of
+    attributes, text."""
     kept = []
     for element in root.iter(etree.Element):
         fixed = {
@@ -176,6 +220,8 @@ def shape(root) -> list:
             for k, v in element.attrib.items()
             if k in ("id", "style", "width", "height", "viewBox") or k == KVG + "element"
         }
+        if "id" in fixed:
+            fixed["id"] = re.sub("-Drawn[0-9a-f]{10}", "", fixed["id"])
         if element.get("transform"):
             fixed["transform"] = re.sub(r"-?\d+\.\d\d", "N", element.get("transform"))
         kept.append((element.tag, fixed, (element.text or "").strip()))

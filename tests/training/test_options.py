@@ -39,7 +39,9 @@ def script(monkeypatch):
         )
 
     monkeypatch.setattr(
-        autoencoders, "vae_task", lambda config, corpus, domain: task(f"vae_{domain}")(config)
+        autoencoders,
+        "vae_task",
+        lambda config, corpus, domain, earlier: task(f"vae_{domain}")(config),
     )
     monkeypatch.setattr(density, "mdn_task", task("mdn"))
     monkeypatch.setattr(decoders, "decoder_task", task("sketch_rnn"))
@@ -55,7 +57,7 @@ def script(monkeypatch):
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
         trained.clear()
         choices = {
-            "stage1_vae": {"domain": (str, "both")},
+            "stage1_vae": {"domain": (str, "both"), "start": (Path | None, None)},
             "train_judges": {"which": (str, "both")},
         }.get(name, {})
         return options.run(module.main, "", SCRIPTS[name], **choices), dict(trained)
@@ -114,6 +116,10 @@ def test_the_preset_picks_all_that_is_not_given(script):
         (("stage1_vae", "--augment", "none", "--warp", 0.5), "--warp has no effect"),
         (("stage2_mdn", "--mixtures", 5), "--mixtures has no effect"),
         (("stage2_mdn", "--density", "joint", "--direct"), "--direct has no effect"),
+        (("stage1_vae", "--batch", 0), "--batch 0: give a whole number, 1 or more"),
+        (("stage2_mdn", "--fonts", 0.7, "--hands", 0.6), "--fonts 0.7, --hands 0.6: give shares"),
+        (("stage3_sketch_rnn", "--most", 41), "--most 41: give a whole number from 1 to 40"),
+        (("train_judges", "--encoder", 8, 16), "--encoder 8 16, --encoder-blocks 0 1 1: give 3"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_refused_in_one_line(script, capsys, arguments, said):

@@ -206,6 +206,14 @@ def test_a_setting_that_is_not_known_is_one_line():
     one_line(error)
 
 
+def test_a_setting_that_no_model_can_have_is_one_line():
+    with pytest.raises(
+        weights.WeightsError, match=r"VAEConfig cannot have \(--latent 0: give a whole number"
+    ) as error:
+        weights.config(VAEConfig, {"config": {"latent": 0}})
+    one_line(error)
+
+
 @pytest.mark.parametrize(
     "kind, off, on",
     [

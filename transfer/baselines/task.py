@@ -26,7 +26,10 @@ from transfer.baselines.networks import BLOCKS, Mix
 from transfer.baselines.order import shuffled
 from transfer.evaluation.calibration import balanced_accuracy
 from transfer.models import augment
+from transfer.system import settings
+from transfer.system.batches import in_batches
 from transfer.system.devices import shard
+from transfer.system.settings import Amount, BelowOne, Count, Natural, Positive
 from transfer.training import weights
 from transfer.training.loop import Task
 
@@ -40,83 +43,53 @@ class BaselineConfig:
 
     model: Literal["knn", "logistic", "mlp", "cnn", "preact_resnet18", "preact_resnet34"] = "cnn"
     regulariser: Literal["none", "input_mixup", "manifold_mixup"] = "none"
-    neighbours: int = 4
+    neighbours: Count = 4
     """Of `knn`, whose votes weigh 1 / distance."""
-    width: int = 32
+    width: Count = 32
     """Channels of the first stage (32 in the CNN, 64 in the residual networks), hidden units of the
     `mlp`."""
-    stem_stride: int = 1
+    stem_stride: Literal[1, 2] = 1
     """Of a residual network's first convolution."""
-    dropout: tuple[float, float] = (0.25, 0.5)
+    dropout: tuple[BelowOne, BelowOne] = (0.25, 0.5)
     """Of the `cnn`, behind pooling and behind the dense layer."""
     optimizer: Literal["lbfgs", "adadelta", "sgd", "adamw"] = "adadelta"
     """`lbfgs` takes all images in every step."""
     schedule: Literal["constant", "step", "cosine"] = "constant"
     """step: a tenth at half and again at three quarters of the steps. cosine: down to 0, behind a
     warm-up."""
-    epochs: float = 12.0
-    steps: int = 0
+    epochs: Amount = 12.0
+    steps: Natural = 0
     """Overrides epochs; 0: as many as the epochs take."""
-    batch: int = 128
-    learning_rate: float = 1.0
-    momentum: float = 0.9
+    batch: Count = 128
+    learning_rate: Positive = 1.0
+    momentum: BelowOne = 0.9
     """Nesterov's, of `sgd`."""
-    warmup: int = 0
-    weight_decay: float = 0.0
+    warmup: Natural = 0
+    weight_decay: Amount = 0.0
     """Of `sgd` and `adamw`, over all weights; `lbfgs`: squared weights, biases left out, in units
     of 1 / (2 n), scikit-learn's 1 / C."""
-    mix_alpha: float = 2.0
+    mix_alpha: Positive = 2.0
     """The share of a mixed image is drawn from Beta(alpha, alpha)."""
-    label_smoothing: float = 0.0
+    label_smoothing: BelowOne = 0.0
     objective: Literal["cross_entropy", "binary"] = "cross_entropy"
     """binary: the mean over classes of each one's own cross-entropy, as manifold mixup's program
     has it. Its gradient is smaller by about the number of classes, and the learning rate is meant
     for that: 0.1 with `cross_entropy` and no warm-up diverges, here and in PyTorch."""
-    warp: float = 0.0
+    warp: Amount = 0.0
     """Strength of the image augmentation (`transfer.models.augment.warp`)."""
-    cutout: int = 0
+    cutout: Natural = 0
     """Side in pixels of the square that is blanked in every training image."""
-    ema: float = 0.0
+    ema: BelowOne = 0.0
     """Decay of the averaged weights that are evaluated; 0 uses the raw ones."""
     views: Literal[1, 5, 9] = 1
     """Test-time augmentation: probabilities are means over so many views, shifted by up to a
     pixel."""
-    watched: int = 1000
+    watched: Count = 1000
     """Held-out images that the learning curve is measured on; the final figures are of all."""
 
     def __post_init__(self):
         """Raise ValueError for settings that cannot be meant."""
-        for name in (
-            "neighbours",
-            "width",
-            "stem_stride",
-            "batch",
-            "watched",
-            "steps",
-            "epochs",
-            "warmup",
-            "cutout",
-            "warp",
-            "weight_decay",
-        ):
-            low = 1 if name in ("neighbours", "width", "stem_stride", "batch", "watched") else 0
-            if getattr(self, name) < low:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} {getattr(self, name)}: give {low} or more"
-                )
-        below_one = {
-            "ema": self.ema,
-            "label-smoothing": self.label_smoothing,
-            "momentum": self.momentum,
-            "dropout": max(self.dropout),
-        }
-        for name, value in below_one.items():
-            if not 0 <= value < 1:
-                raise ValueError(f"--{name} {value}: give a number from 0 to below 1")
-        if self.stem_stride > 2:
-            raise ValueError(f"--stem-stride {self.stem_stride}: give 1 or 2")
-        if self.learning_rate <= 0 or self.mix_alpha <= 0:
-            raise ValueError("--learning-rate and --mix-alpha: give numbers above 0")
+        settings.check(self)
         if self.model == "knn" and self.regulariser != "none":
             raise ValueError("--regulariser: nearest neighbours have none")
 
@@ -404,17 +377,12 @@ def shifted(images: jax.Array, down: int, right: int) -> jax.Array:
     ]
 
 
-def in_parts(function, images: np.ndarray, batch: int = 256) -> np.ndarray:
-    """`function` of images (B, S, S) uint8 as float32 in [0, 1], a batch at a time, the last one
-    filled up: (N, ...)."""
-    compiled = jax.jit(lambda part: function(augment.to_float(part)))
-    parts = []
-    for at in range(0, len(images), batch):
-        part = np.asarray(images[at : at + batch])
-        filled = np.zeros((batch, *part.shape[1:]), np.uint8)
-        filled[: len(part)] = part
-        parts.append(np.asarray(compiled(filled))[: len(part)])
-    return np.concatenate(parts)
+def in_parts(function, images: np.ndarray) -> np.ndarray:
+    """`function`, compiled, of any number of images: (N, S, S) uint8 to (N, …).
+
+    function: images (B, S, S) float32 in [0, 1] -> (B, …).
+    """
+    return in_batches(jax.jit(lambda part: function(augment.to_float(part))), images, (256,))
 
 
 def log_probabilities(

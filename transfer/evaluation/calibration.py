@@ -1,5 +1,7 @@
-"""Stated probabilities and scores against what came true: calibration error, reliability, AUROC,
-bootstrap intervals."""
+"""How stated probabilities and scores compare with what came true.
+
+Here are reliability and calibration error, balanced accuracy, AUROC and bootstrap intervals.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,8 +12,12 @@ _CHUNK = 1 << 20  # resampled indices at a time
 
 
 class Reliability(NamedTuple):
-    """Per bin, (bins,) each: mean confidence and hit rate, NaN where the bin is empty, and the
-    number of answers."""
+    """Answers in bins; each array is (bins,).
+
+    confidence: the mean of each bin, NaN if it is empty.
+    hit_rate: the share of right answers, NaN if the bin is empty.
+    count: the number of answers.
+    """
 
     confidence: np.ndarray
     hit_rate: np.ndarray
@@ -19,6 +25,8 @@ class Reliability(NamedTuple):
 
 
 class Interval(NamedTuple):
+    """A number and the ends of its confidence interval."""
+
     estimate: float
     low: float
     high: float
@@ -27,9 +35,13 @@ class Interval(NamedTuple):
 def reliability(confidence, hit, bins: int = 15, adaptive: bool = False) -> Reliability:
     """Answers binned by confidence, for a reliability plot.
 
-    confidence: (N,) in [0, 1]. hit: (N,) bool, whether the answer was right. Bins are (a, b], of
-    equal width, the first one with 0; with `adaptive` of equal count, except that equal confidences
-    stay together. Raises ValueError on wrong shapes and on confidences outside [0, 1].
+    confidence: (N,) in [0, 1].
+    hit: (N,) bool, whether the answer was right.
+    bins: their number. A bin is (a, b]; the first one holds 0 too.
+    adaptive: whether bins hold equally many answers, where equal confidences stay together;
+    otherwise they are equally wide.
+
+    Raises ValueError if the shapes differ or a confidence lies outside [0, 1].
     """
     confidence, hit = np.asarray(confidence, np.float64), np.asarray(hit, np.float64)
     if confidence.ndim != 1 or confidence.shape != hit.shape:
@@ -47,12 +59,11 @@ def reliability(confidence, hit, bins: int = 15, adaptive: bool = False) -> Reli
 
 
 def expected_calibration_error(confidence, hit, bins: int = 15, adaptive: bool = False) -> float:
-    """Mean over answers of |hit rate - mean confidence| of their bin, in [0, 1]; NaN without
-    answers.
+    """Mean over answers of |hit rate - mean confidence| of their bin, in [0, 1].
 
-    Guo et al., "On Calibration of Modern Neural Networks" (2017), equation 3; arguments and errors
-    as in `reliability`. With `adaptive`, bins of equal count, which do not lump nearly all answers
-    of a sure model together.
+    This is equation 3 of Guo et al., "On Calibration of Modern Neural Networks" (2017). It is NaN
+    without answers. Arguments and errors are those of `reliability`. Bins of equal width lump
+    nearly all answers of a sure model together; `adaptive` ones do not.
     """
     mean, rate, count = reliability(confidence, hit, bins, adaptive)
     full = count > 0
@@ -64,8 +75,12 @@ def expected_calibration_error(confidence, hit, bins: int = 15, adaptive: bool =
 
 
 def balanced_accuracy(labels, answers) -> float:
-    """Mean over the classes that occur of the share of their examples answered right, in [0, 1];
-    NaN without examples. (N,) int each."""
+    """The share of each class's examples that are answered right, averaged over classes.
+
+    labels, answers: (N,) int. Classes that do not occur among the labels do not count.
+
+    Returns a number in [0, 1], NaN without examples.
+    """
     labels, answers = np.asarray(labels), np.asarray(answers)
     _, which, count = np.unique(labels, return_inverse=True, return_counts=True)
     return (
@@ -76,11 +91,14 @@ def balanced_accuracy(labels, answers) -> float:
 
 
 def auroc(score, positive) -> float:
-    """Chance that a positive scores higher than a negative, ties counting half; NaN where either is
-    missing.
+    """The chance that a positive scores higher than a negative, where ties count half.
 
-    score: numbers, positive: bool, of one shape. The Mann–Whitney U over the number of pairs.
-    Raises ValueError on different shapes and on NaN.
+    It is the Mann–Whitney U over the number of pairs, and NaN without positives or negatives.
+
+    score: numbers of any shape.
+    positive: bool of the same shape.
+
+    Raises ValueError if the shapes differ or a score is NaN.
     """
     score, positive = np.asarray(score), np.asarray(positive, bool)
     if score.shape != positive.shape:
@@ -106,14 +124,18 @@ def bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """A statistic of the values and its percentile bootstrap interval, resampling rows (Efron,
-    1979).
+    """A statistic and its percentile bootstrap interval over resampled rows (Efron, 1979).
 
-    values: (N,) or (N, k), a row an image, so that the k drawings of an image stay together.
-    statistic: of an array (n,) or (n, k); `np.nanmean` runs vectorised, all others once a draw. NaN
-    rows are resampled like others and left to the statistic; draws that come out NaN are left out.
-    The interval is NaN where fewer than two rows hold a number, the estimate where none does. The
-    same seed gives the same interval.
+    values: (N,) or (N, k). A row is an image, so that its k drawings stay together.
+    statistic: a function of an array (n,) or (n, k). `np.nanmean` is vectorised; any other runs
+    once a draw.
+    draws: how often rows are resampled.
+    seed: the same one gives the same interval.
+    level: the share of draws inside the interval.
+
+    Rows of NaN are resampled like others, and the statistic deals with them. Draws whose statistic
+    is NaN are left out. The interval is NaN if fewer than two rows hold a number, and the estimate
+    if none does.
     """
     values = np.asarray(values, np.float64)
     rows = values.reshape(len(values), int(np.prod(values.shape[1:])))

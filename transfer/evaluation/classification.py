@@ -1,5 +1,4 @@
-"""Evaluator of classifiers: accuracy, balanced over classes, as classes occur, and by how many
-images of the class were learned from."""
+"""Evaluator of classifiers: how often are they right, also of rare classes?"""
 
 from __future__ import annotations
 
@@ -15,8 +14,13 @@ from transfer.stages.encoding import places
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """What a classifier says of held-out images. log_probabilities (N, C); labels (N,) int;
-    train_count (C,) training images of each class."""
+    """What a classifier says of held-out images.
+
+    log_probabilities: (N, C), natural logarithms.
+    labels: (N,) int, the true classes.
+    train_count: (C,) int, how many training images each class has.
+    seed: of the bootstrap.
+    """
 
     log_probabilities: np.ndarray
     labels: np.ndarray
@@ -25,14 +29,17 @@ class Answers:
 
     @property
     def chosen(self) -> np.ndarray:
-        """(N,) the class answered; of equally probable ones the first."""
+        """The class that is answered, (N,) int; of equally probable ones the first."""
         return self.log_probabilities.argmax(1)
 
 
 def measure(cases: Answers) -> Measures:
-    """accuracy, top-5 and top-10 (1 or 0 an image), cross-entropy (nats); overall: balanced
-    accuracy, accuracy weighted by training images (what is right of text as it is written, where
-    the held-out images are not drawn that way), expected calibration error."""
+    """Measures of each image, and of all.
+
+    Of each image: accuracy, top-5 and top-10 (1 or 0), and cross-entropy in nats. Of all: balanced
+    accuracy; "accuracy as classes occur", where a class weighs as many as it has training images,
+    as it would in a text; and the expected calibration error.
+    """
     labels, chosen, log = cases.labels, cases.chosen, cases.log_probabilities
     right, own = (chosen == labels).astype(np.float64), log[np.arange(len(labels)), labels]
     ranks = places(log, labels)  # of nearest neighbours most classes have no vote at all
@@ -64,8 +71,11 @@ def measure(cases: Answers) -> Measures:
 
 
 def by_frequency(cases: Answers) -> dict[str, dict]:
-    """Band of training images of the class -> images, classes, accuracy, balanced accuracy; bands
-    without images are left out."""
+    """Accuracy by how many training images a class has.
+
+    Returns band ("5–9") -> number of images and classes, accuracy, balanced accuracy. Bands without
+    images are left out.
+    """
     count, out = cases.train_count[cases.labels], {}
     for low, high in FREQUENCY:
         inside = (count >= low) & (count <= (high if high is not None else count.max(initial=0)))
@@ -81,8 +91,10 @@ def by_frequency(cases: Answers) -> dict[str, dict]:
 
 
 def confused(cases: Answers) -> list[tuple[int, int, np.ndarray]]:
-    """(true class, answered class, the images' indices) of every mistake, the most frequent
-    first."""
+    """The kinds of mistakes, the most frequent first.
+
+    Returns tuples of the true class, the answered class and the images' indices (n,) int.
+    """
     wrong = np.flatnonzero(cases.chosen != cases.labels)
     pairs = np.stack([cases.labels[wrong], cases.chosen[wrong]], 1).reshape(-1, 2)
     kinds, which, count = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)

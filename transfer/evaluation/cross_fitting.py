@@ -1,8 +1,7 @@
-"""What weights choose on val (the density's exponents and its confidence) is not reported on the
-same images of val.
+"""Numbers that were chosen on val are not reported on the same images of val.
 
-For images of each half of val the model is the shipped one but for these numbers, which are fitted
-on the other half.
+These are the density's exponents and the confidence. For each half of val they are fitted on the
+other half; all else of the model is as it was shipped.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import copy
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -46,8 +44,13 @@ def chosen_on(model: KuzushijiTransfer, corpus: Corpus, split: str) -> bool:
 def refitted(
     model: KuzushijiTransfer, corpus: Corpus, images: np.ndarray, code_points: np.ndarray
 ) -> KuzushijiTransfer:
-    """The model with exponents and confidence fitted on images (N, 64, 64) uint8 of these kanji
-    (N,), all of its gallery; confidence also on what training left out of the corpus."""
+    """A copy of the model whose exponents and confidence are fitted on these images.
+
+    Confidence is fitted also on what training left out of the corpus.
+
+    images: (N, 64, 64) uint8, ink 255 on paper 0.
+    code_points: (N,) int, the kanji that each shows; all are in the model's gallery.
+    """
     density = nnx.merge(model.mdn_graph, model.mdn_params)
     label = np.searchsorted([ord(c) for c in model.characters], code_points)
 
@@ -108,16 +111,18 @@ def fit_confidence(
     )
 
 
-def in_parts(model: KuzushijiTransfer, function, z_old: np.ndarray) -> list[np.ndarray]:
-    """Each of the arrays that a function of (density, z_old (n, 64), gallery) gives, from parts."""
+def in_parts(model: KuzushijiTransfer, function, z_old: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What the model's density says of any number of images, batch by batch.
+
+    function: (density, z_old (n, 64), gallery) -> a tuple of arrays (n, …).
+    z_old: (N, 64) float32.
+
+    Returns the same arrays for all of z_old, (N, …).
+    """
 
     # Parameters are arguments: as constants XLA would spend minutes on folding them.
     @jax.jit
     def compiled(params, gallery, z):
         return function(nnx.merge(model.mdn_graph, params), z, gallery)
 
-    parts = [
-        compiled(model.mdn_params, model.gallery, jnp.asarray(z_old[at : at + 256]))
-        for at in range(0, len(z_old), 256)
-    ]
-    return [np.concatenate([np.asarray(p[k]) for p in parts]) for k in range(len(parts[0]))]
+    return in_batches(lambda part: compiled(model.mdn_params, model.gallery, part), z_old, (256,))

@@ -10,11 +10,15 @@ from transfer.evaluation.stroke_quality import derangement
 
 
 def measure(cases: Cases) -> Measures:
-    """NLL per point or stroke of the true strokes given the predicted z_new, and given another
-    image's; how many kanji the k drawings of an image look like; whether the candidates'
-    probabilities hold (ECE); whether uncertainty is high where the prediction is wrong (AUROC: of
-    the best candidate's doubt and the pixels' mean uncertainty for wrong images, and of each
-    pixel's for wrong pixels)."""
+    """Measures of what the model says of its own certainty.
+
+    - NLL of the true strokes, per point or stroke, given the predicted z_new, and given that of an
+      image of another kanji.
+    - How many kanji the drawings of one image look like.
+    - Calibration error of the candidates' probabilities.
+    - AUROC of the uncertainty for mistakes: of the best candidate's and of the mean over pixels for
+      wrong images, and of each pixel's for wrong pixels.
+    """
     confidence, hit = confidences(cases)
     sure = np.array([r.verdict == "sure" for r in cases.results])
     doubt = np.array([r.uncertainty.mean() for r in cases.results])
@@ -73,8 +77,10 @@ def risk_coverage(confidence: np.ndarray, hit: np.ndarray) -> tuple[np.ndarray, 
 
 
 def pixels(cases: Cases, limit: int = 200_000) -> tuple[np.ndarray, np.ndarray]:
-    """Uncertainty of pixels, and whether their prediction is off by more than a half: a sample of
-    `limit` of them by seed."""
+    """Uncertainty of pixels, and whether their prediction is off by more than a half, (n,) each.
+
+    limit: the most pixels; if there are more, a random sample of them.
+    """
     truth = np.asarray(cases.corpus.new.images[cases.glyphs]) / 255.0
     wrong = abs(np.stack([r.pixels for r in cases.results]) - truth) > 0.5
     doubt = np.stack([r.uncertainty for r in cases.results])
@@ -83,8 +89,10 @@ def pixels(cases: Cases, limit: int = 200_000) -> tuple[np.ndarray, np.ndarray]:
 
 
 def stroke_nll(cases: Cases, conditioned_on: np.ndarray) -> np.ndarray:
-    """NLL of each image's true strokes given the z_new predicted for image conditioned_on[i], in
-    nats: (N,), a point where the decoder writes points, a stroke's code where it writes strokes."""
+    """NLL of each image's true strokes, (N,) in nats, per point or stroke as the decoder writes.
+
+    conditioned_on: (N,) int, the image whose predicted z_new the strokes are given.
+    """
     decoder = cases.model.decoder
     results = [cases.results[i] for i in conditioned_on]
     z, pictures = np.stack([r.z_new for r in results]), np.stack([r.pixels for r in results])

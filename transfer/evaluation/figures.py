@@ -1,5 +1,8 @@
-"""Pictures of an evaluation: the paper's figures 3, 9 and 10 from any split, the worst failures,
-certainty, reliability, interpolation."""
+"""Pictures of an evaluation.
+
+These are the paper's figures 3, 9 and 10 from any split, the worst failures, the most and the least
+certain cases, a reliability diagram, and interpolations between latents.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +37,12 @@ HEAD = (
 
 
 def write(cases: Cases, out: Path, rows: int = 12) -> list[tuple[str, str]]:
-    """Write all figures into `out`; returns (file name, caption) of those for the report. Raises
-    OSError."""
+    """Write all figures into a folder.
+
+    rows: images in a table.
+
+    Returns (file name, caption) of each figure of the report. Raises OSError.
+    """
     confidence, hit = confidences(cases)
     order = np.argsort(-confidence, kind="stable")
     chosen = {
@@ -84,8 +91,10 @@ def write(cases: Cases, out: Path, rows: int = 12) -> list[tuple[str, str]]:
 
 
 def caption(cases: Cases, i: int) -> str:
-    """Truth, and the model's first candidates with their probabilities, by code point: no Japanese
-    font is asked for."""
+    """The true kanji, and the model's first candidates with their probabilities.
+
+    They are named by code point, as there may be no Japanese font.
+    """
     listed = ", ".join(
         f"U+{ord(c):04X} {100 * p:.0f} %" for c, p in cases.results[i].candidates[:3]
     )
@@ -95,7 +104,7 @@ def caption(cases: Cases, i: int) -> str:
 
 
 def _rasters(cases: Cases, i: int) -> list[Image.Image]:
-    """input, old reconstruction, predicted pixels and uncertainty, (64, 64) RGB on white."""
+    """Input, old reconstruction, predicted pixels and uncertainty, 64x64 RGB on white."""
     result = cases.results[i]
     doubt = np.clip(result.uncertainty * 2, 0, 1)[..., None]
     red = 255 * (1 - doubt * (1 - np.array([0.75, 0.1, 0.1])))
@@ -106,7 +115,10 @@ def _rasters(cases: Cases, i: int) -> list[Image.Image]:
 
 
 def table(cases: Cases, index: np.ndarray, path: Path) -> None:
-    """One row an image, as PNG."""
+    """Write a table of images and what was made of them as PNG, an image a row.
+
+    index: (n,) int, of the images.
+    """
     width, height = GAP + len(HEAD) * (CELL + GAP), 20 + len(index) * (CELL + LABEL)
     page = Image.new("RGB", (width, height), "white")
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(12)
@@ -129,7 +141,7 @@ def table(cases: Cases, index: np.ndarray, path: Path) -> None:
 
 
 def table_svg(cases: Cases, index: np.ndarray, path: Path) -> None:
-    """The same as SVG, strokes as paths."""
+    """Write the table that `table` writes as SVG, with strokes as paths."""
     width, height = GAP + len(HEAD) * (CELL + GAP), 20 + len(index) * (CELL + LABEL)
     drawing = svgwrite.Drawing(size=(width, height), viewBox=f"0 0 {width} {height}")
     drawing.add(drawing.rect((0, 0), (width, height), fill="white"))
@@ -182,7 +194,10 @@ def table_svg(cases: Cases, index: np.ndarray, path: Path) -> None:
 
 
 def reliability_plot(confidence: np.ndarray, hit: np.ndarray, path: Path) -> None:
-    """Reliability diagram (Guo et al. 2017) with the number of images in each bin, as PNG."""
+    """Write a reliability diagram (Guo et al. 2017) and the number of images in each bin as PNG.
+
+    confidence, hit: as `confidences` gives them.
+    """
     from matplotlib.figure import Figure
 
     mean, rate, count = reliability(confidence, hit)
@@ -213,8 +228,11 @@ def risk_coverage_plot(confidence: np.ndarray, hit: np.ndarray, path: Path) -> N
 
 
 def interpolation(cases: Cases, path: Path, pairs: int = 4, steps: int = 10) -> None:
-    """What the decoders paint on straight lines between latents of random images: z_new and z_old
-    of each pair in a row of its own."""
+    """Write what the VAEs paint on straight lines between latents of random images as PNG.
+
+    pairs: of images. Each has a row for z_new and one for z_old.
+    steps: pictures in a row.
+    """
     model = cases.model
     chosen = np.random.default_rng(cases.seed + 1).integers(0, len(cases.results), (pairs, 2))
     line = lambda a, b: a + np.linspace(0, 1, steps, dtype=np.float32)[:, None] * (b - a)

@@ -1,5 +1,7 @@
-"""The training-free judge: histograms of oriented gradients (Dalal & Triggs 2005) and the nearest
-glyph of the gallery."""
+"""The judge that is not trained: it names the glyph that an image is most like.
+
+Images are compared by histograms of oriented gradients (Dalal and Triggs 2005).
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,13 @@ CELLS, BINS = 8, 9
 
 
 def features(images: np.ndarray) -> np.ndarray:
-    """(n, 64, 64) uint8 -> (n, 576) float32 of length 1: blurred, each pixel's gradient shared
-    between the two nearest directions, square roots of the cells' sums. A blank image gives
-    zeros."""
+    """Histograms of oriented gradients, (n, 576) float32 of length 1; zeros for a blank image.
+
+    Images are blurred. Each pixel's gradient is shared between the two nearest directions, and
+    square roots are taken of each cell's sums.
+
+    images: (n, 64, 64) uint8.
+    """
     pixels = np.asarray(images, np.float32) / 255.0
     kernel = np.array([1, 4, 6, 4, 1], np.float32) / 16
     for axis in (1, 2):
@@ -32,8 +38,11 @@ def features(images: np.ndarray) -> np.ndarray:
 
 
 class HogJudge:
-    """Cosine similarity with every glyph of a gallery. classes: (C,) code points, what the columns
-    stand for."""
+    """Cosine similarity with every glyph of a gallery.
+
+    images: (C, 64, 64) uint8, the gallery.
+    classes: (C,) int, the code point of each.
+    """
 
     name, sample = "HOG", False
 
@@ -41,11 +50,16 @@ class HogJudge:
         self.classes, self._gallery = classes, features(images)
 
     def similarities(self, images: np.ndarray) -> np.ndarray:
-        """(n, 64, 64) uint8 -> (n, C) float32."""
+        """Cosine similarities, (n, C) float32, of images (n, 64, 64) uint8."""
         return features(images) @ self._gallery.T
 
     def log_probabilities(self, images: np.ndarray) -> np.ndarray:
-        """(n, 64, 64) uint8 -> (n, C) float32: a softmax of the similarities, for where HOG stands
-        in for a recogniser. Its sharpness is a convention; ranks do not depend on it."""
+        """Logarithms of a softmax of the similarities, (n, C) float32.
+
+        With them HOG can stand in for a recogniser. How sharp the softmax is, is a convention;
+        ranks do not depend on it.
+
+        images: (n, 64, 64) uint8.
+        """
         scores = 30.0 * self.similarities(images)
         return scores - np.logaddexp.reduce(scores, 1, keepdims=True)

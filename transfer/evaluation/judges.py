@@ -1,11 +1,12 @@
 """The two classifiers of the evaluation: how they are trained, and how they are asked.
 
-*recogniser*: trained on KanjiVG's glyphs alone, their strokes varied; never shown Kuzushiji or a
-generated drawing. It and the training-free HOG judge (`hog`) say which kanji a drawing is.
-*baseline*: trained on the Kuzushiji images of the train split; the honest alternative to drawing is
-to look its answer up in KanjiVG.
+- The *recogniser* is trained on KanjiVG's glyphs alone, with varied strokes. It never sees
+  Kuzushiji or a generated drawing. It says which kanji a drawing is, as does the HOG judge (`hog`),
+  which is not trained.
+- The *baseline* is trained on the Kuzushiji images of the train split. Looking its answer up in
+  KanjiVG is the honest alternative to drawing.
 
-Whatever the recogniser sees is fitted to its bounding box: placement is no merit and no fault.
+Whatever the recogniser sees is fitted to its bounding box, as placement is no merit and no fault.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from transfer.data.strokes import BOX
 from transfer.models import augment, classifier, distance_raster
 from transfer.models.classifier import ClassifierConfig
 from transfer.stages.encoding import corpus_provenance, new_examples, old_examples
+from transfer.system.batches import in_batches
 from transfer.training import weights
 from transfer.training.examples import class_table, draw
 from transfer.training.loop import Task
@@ -40,8 +42,10 @@ _SMALLEST = 4.0
 
 
 def fit_strokes(strokes: list[np.ndarray]) -> list[np.ndarray]:
-    """A drawing scaled and moved so that its larger side fills the box but for the margin; its
-    proportions stay."""
+    """A drawing whose larger side fills the box but for the margin; it keeps its proportions.
+
+    strokes: (n, 2) polylines in box units. The fitted ones are float32.
+    """
     if not strokes:
         return []
     points = np.concatenate(strokes)
@@ -51,13 +55,16 @@ def fit_strokes(strokes: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def strokes_image(strokes: list[np.ndarray]) -> np.ndarray:
-    """The fitted drawing as (64, 64) uint8, ink 255; blank where there is no stroke."""
+    """The fitted drawing as (64, 64) uint8, ink 255 on paper 0; blank if there is no stroke."""
     return rasterise(fit_strokes(strokes))
 
 
 def fit_image(picture: np.ndarray, ink: float = 0.35) -> np.ndarray:
-    """The same for a picture (64, 64) float in [0, 1]: (64, 64) uint8. Its box holds what is darker
-    than `ink`; blank stays blank."""
+    """A picture fitted as `fit_strokes` fits a drawing, (64, 64) uint8; a blank one stays blank.
+
+    picture: (64, 64) float in [0, 1], ink 1.
+    ink: pixels above it count as ink.
+    """
     picture = np.clip(np.nan_to_num(np.asarray(picture, np.float32)), 0, 1)
     rows, columns = np.flatnonzero((picture > ink).any(1)), np.flatnonzero((picture > ink).any(0))
     if not len(rows):
@@ -83,11 +90,16 @@ def fit_image(picture: np.ndarray, ink: float = 0.35) -> np.ndarray:
 def render_views(
     corpus: Corpus, glyphs: np.ndarray, views: int, seed: int, progress: str = ""
 ) -> np.ndarray:
-    """Every glyph drawn `views` times by another hand: (G, views, 64, 64) uint8, each fitted to its
-    bounding box.
+    """Every glyph drawn several times, as another hand would write it.
 
-    Strokes are moved, turned and scaled a little, each for itself; the glyph is turned, sheared,
-    stretched and bent; the pen is 2 to 6 units wide. glyphs (G,) index corpus.new.
+    Each stroke is moved, turned and scaled a little. The glyph is turned, sheared, stretched and
+    bent, and fitted to its bounding box. The pen is 2 to 6 units wide.
+
+    glyphs: (G,) int, indices into corpus.new.
+    views: how often each is drawn.
+    progress: what the bar is called; none without it.
+
+    Returns (G, views, 64, 64) uint8, ink 255 on paper 0.
     """
     random = np.random.default_rng(seed)
     drawings = [corpus.new.strokes(int(g)) for g in glyphs]
@@ -150,13 +162,21 @@ def render_views(
 
 
 def clean_images(corpus: Corpus, glyphs: np.ndarray) -> np.ndarray:
-    """The glyphs as published, fitted: (G, 64, 64) uint8."""
+    """The published glyphs, fitted to their bounding boxes.
+
+    glyphs: (G,) int, indices into corpus.new.
+
+    Returns (G, 64, 64) uint8, ink 255 on paper 0.
+    """
     return np.stack([strokes_image(corpus.new.strokes(int(g))) for g in glyphs])
 
 
 def recogniser_task(config: ClassifierConfig, corpus: Corpus, seed: int = 0) -> Task:
-    """The recogniser of every kanji of KanjiVG. Held out: the clean glyphs, and one varied
-    rendering of each with other numbers."""
+    """The training of the recogniser, of every kanji of KanjiVG.
+
+    It is measured on the published glyphs, and on a rendering of each by a hand that is not trained
+    on, as it is and warped.
+    """
     gallery = corpus.new.gallery()
     held = render_views(corpus, gallery, 1, seed + 1_000_003, "held-out glyphs")[:, 0]
     images = render_views(corpus, gallery, config.views, seed, "glyphs")
@@ -186,7 +206,7 @@ def recogniser_task(config: ClassifierConfig, corpus: Corpus, seed: int = 0) -> 
 
 
 def baseline_task(config: ClassifierConfig, corpus: Corpus) -> Task:
-    """The classifier of Kuzushiji images, of the classes of the train split. Held out: val."""
+    """The training of the baseline, of the kanji of the train split. It is measured on val."""
     chosen, points = old_examples(corpus, "train")
     known = np.isin(points, corpus.new.code_points[new_examples(corpus, False)])
     classes, labels = np.unique(points[known], return_inverse=True)
@@ -233,12 +253,7 @@ def _task(name, config, corpus, images, labels, classes, tests) -> Task:
         for test, (held, label) in (
             (name, found) for name, found in tests.items() if len(found[1])
         ):
-            answers = np.concatenate(
-                [
-                    np.asarray(answer(params, norm, jnp.asarray(held[at : at + 256])))
-                    for at in range(0, len(held), 256)
-                ]
-            )
+            answers = in_batches(lambda part: answer(params, norm, part), held, (256,))
             values[f"{test}_accuracy"] = float((answers == label).mean())
         return values
 
@@ -266,10 +281,17 @@ def _task(name, config, corpus, images, labels, classes, tests) -> Task:
 
 
 class Judge:
-    """A trained classifier. classes: (C,) int32 code points, ascending."""
+    """A trained classifier.
+
+    classes: (C,) int32, the code points that it tells apart, ascending.
+    sample: whether it was trained on the built-in sample corpus.
+    """
 
     def __init__(self, folder: Path, name: str):
-        """Raises WeightsError where the folder has no such weights."""
+        """Load the classifier `name` ("recogniser" or "baseline") from a weights or runs folder.
+
+        Raises WeightsError where the folder has no such weights.
+        """
         self.name = name
         self.params, arrays, described = weights.load(weights.find(folder, name))
         config = weights.config(ClassifierConfig, described)
@@ -287,11 +309,8 @@ class Judge:
         self._ask = ask
 
     def log_probabilities(self, images: np.ndarray) -> np.ndarray:
-        """(n, 64, 64) uint8, ink 255 -> (n, C) float32, the natural logarithm of each class's
-        probability."""
-        parts = []
-        for at in range(0, len(images), 64):
-            part = images[at : at + 64]
-            filled = np.concatenate([part, np.zeros((64 - len(part), *part.shape[1:]), np.uint8)])
-            parts.append(np.asarray(self._ask(self.params, filled))[: len(part)])
-        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)
+        """The natural logarithm of each class's probability, (n, C) float32.
+
+        images: (n, 64, 64) uint8, ink 255 on paper 0.
+        """
+        return in_batches(lambda part: self._ask(self.params, part), images, (64,))

@@ -18,11 +18,14 @@ ACTIVE = 0.01
 
 
 def measure(cases: Cases) -> Measures:
-    """Active units and KL of both VAEs; whether the nearest training image in z_old is of the same
-    class; a linear probe's accuracy.
+    """Measures of the latents of both VAEs.
 
-    z_old is the encoder's, of the plain image: not averaged over warped forms, as it is when an
-    image is read.
+    - Active units, and the KL in nats.
+    - Whether the nearest training image in z_old shows the same kanji.
+    - The accuracy of a linear probe of z_old.
+
+    z_old is the encoder's, of the image as it is. When an image is read, z_old is averaged over
+    warped forms of it.
     """
     found, overall = {}, {}
     old = encoding.encode_images(cases.folder, "old", cases.images)
@@ -55,8 +58,15 @@ def probe(
     steps: int = 1500,
     batch: int = 1024,
 ) -> np.ndarray:
-    """Multinomial logistic regression on standardised latents (M, D), Adam with cosine decay; the
-    class of each query (N, D)."""
+    """The class of each query by multinomial logistic regression on standardised latents, (N,).
+
+    latents: (M, D) float32, what is learned from.
+    classes: (M,) int.
+    queries: (N, D) float32.
+    seed: of the batches.
+    steps: of Adam, whose learning rate decays to 0 as a cosine does.
+    batch: latents in a step.
+    """
     known, label = np.unique(classes, return_inverse=True)
     centre, deviation = latents.mean(0), latents.std(0) + 1e-6
     x, label = jnp.asarray((latents - centre) / deviation), jnp.asarray(label)

@@ -1,11 +1,12 @@
 """Evaluator: are the strokes the right ones, in the right order and place?
 
-Stroke count, order and direction, LDTW, AIoU and Chamfer distance of a drawing against its
-reference, and beside them the same for a wrong kanji. A drawing is a list of (n, 2) polylines,
-n >= 2, finite, in any unit, x right, y down, in writing order. Everything but the count is measured
-after `to_unit_box`, so that size and place do not matter; distances are in sides of the box. An
-empty drawing or reference gets the worst finite value of a distance or overlap, and NaN where there
-is nothing to measure.
+A drawing is compared with its reference by stroke count, order, direction, LDTW, AIoU and Chamfer
+distance. Beside these stand the same measures against a wrong kanji.
+
+A drawing is a list of (n, 2) polylines, n >= 2, finite, in any unit, x right, y down, in writing
+order. All but the count is measured after `to_unit_box`, so that size and place do not matter.
+Distances are in sides of that box. An empty drawing or reference gets the worst finite value of a
+distance or an overlap, and NaN where nothing can be measured.
 """
 
 from typing import NamedTuple
@@ -21,15 +22,18 @@ from transfer.evaluation.cases import Cases, Measures
 WORST = float(np.sqrt(2))
 """The diagonal of the unit box: no distance between two fitted drawings is larger."""
 MATCH_BOUND = 0.15
-"""Mean distance, sides of the box, from which on two strokes are no match. Measured on KanjiVG: 99
-% of the strokes of a glyph distorted by 6 % and 3 units a stroke lie within it, and 40 % of those
-of another glyph of as many strokes."""
+"""Two strokes match if their mean distance, in sides of the box, is less.
+
+Measured on KanjiVG: if a glyph is distorted by 6 %, and each stroke by 3 units, 99 % of its strokes
+lie within the bound; so do 40 % of the strokes of another glyph with as many."""
 _PENS = 2.0 ** np.linspace(-1, 1, 9)
 
 
 def to_unit_box(strokes) -> list[np.ndarray]:
-    """The strokes, float64, centred on the origin, the larger side of their bounding box 1 (a
-    single point stays one)."""
+    """The strokes, float64, with their bounding box centred on the origin and its larger side 1.
+
+    A single point stays a point.
+    """
     if not len(strokes):
         return []
     points = np.concatenate(strokes).astype(np.float64)
@@ -39,8 +43,11 @@ def to_unit_box(strokes) -> list[np.ndarray]:
 
 
 def _arc(strokes) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """All points (P, 2), the way (P,) to them, pen lifts included, and where each stroke starts and
-    ends on it, (S,) each."""
+    """The way of the pen, with its lifts.
+
+    Returns all points (P, 2), the length of the way to each (P,), and the length at which each
+    stroke starts and ends, (S,) each.
+    """
     points = np.concatenate(strokes)
     ends = np.cumsum([len(s) for s in strokes])
     at = np.cumsum(np.hypot(*np.diff(points, axis=0, prepend=points[:1]).T))
@@ -54,15 +61,16 @@ def _at(points, position, where) -> np.ndarray:
 
 
 def resample_each(strokes, count: int = 16) -> np.ndarray:
-    """`count` points along each stroke, evenly by arc length with both ends: (strokes, count,
-    2)."""
+    """Points along each stroke, evenly by arc length with both ends, (strokes, count, 2)."""
     points, position, start, end = _arc(strokes)
     return _at(points, position, np.linspace(start, end, count, axis=1))
 
 
 def resample(strokes, count: int = 128) -> np.ndarray:
-    """`count` points along the ink of all strokes in order, evenly by arc length: (count, 2). Pen
-    lifts have no length."""
+    """Points along the ink of all strokes in order, evenly by arc length, (count, 2).
+
+    Pen lifts have no length.
+    """
     points, position, start, end = _arc(strokes)
     inked = np.cumsum(end - start)
     where = np.linspace(0, inked[-1], count)
@@ -71,21 +79,29 @@ def resample(strokes, count: int = 128) -> np.ndarray:
 
 
 class Match(NamedTuple):
-    """Strokes matched one to one, `drawn[i]` with `reference[i]`, in the drawing's order; `cost` is
-    their mean distance."""
+    """Strokes that are matched one to one, in the drawing's order; each array is (n,).
+
+    drawn: int, index of the stroke in the drawing.
+    reference: int, index of the one in the reference.
+    cost: their mean distance in sides of the box.
+    forward: bool, whether the stroke runs the reference's way.
+    """
 
     drawn: np.ndarray
     reference: np.ndarray
     cost: np.ndarray
-    forward: np.ndarray  # whether the stroke runs the reference's way
+    forward: np.ndarray
 
 
 def match(drawing, reference, either_way: bool = False, bound: float = MATCH_BOUND) -> Match:
-    """The assignment of strokes of least total cost, less the pairs that lie `bound` or more apart.
+    """The assignment of strokes with the least total cost.
 
-    A cost is the mean distance of 16 points, evenly along each stroke, in the order of writing;
-    with `either_way` the less of that and of the same with one stroke reversed. Costs saturate at
-    the bound in the assignment, so that junk does not pull good pairs apart.
+    The cost of a pair is the mean distance of 16 points, evenly along each stroke, in the order of
+    writing. In the assignment costs saturate at `bound`, so that junk does not pull good pairs
+    apart.
+
+    either_way: whether a stroke may match a reversed one; the cost is the lesser of both.
+    bound: pairs that lie as far apart or further are no match.
     """
     if not (len(drawing) and len(reference)):
         return Match(*np.zeros((2, 0), int), np.zeros(0), np.zeros(0, bool))
@@ -107,12 +123,11 @@ def count_error(drawing, reference) -> int:
 
 
 def order(drawing, reference) -> float:
-    """Share of the pairs of matched strokes that come in the reference's order; 1 for one match,
-    NaN for none.
+    """Share of the pairs of matched strokes that come in the reference's order.
 
-    (Kendall's tau + 1) / 2 of the matched strokes: 0.5 for a shuffled order, yet more than 0.8 for
-    a wrong kanji, since all are written from the top left. A stroke run backwards is rarely a match
-    here.
+    This is (Kendall's tau + 1) / 2: 0.5 for a shuffled order, yet more than 0.8 for a wrong kanji,
+    since all are written from the top left. It is 1 for one match, and NaN for none. A stroke that
+    is run backwards is rarely a match here.
     """
     found = match(drawing, reference).reference
     if len(found) < 2:
@@ -122,15 +137,19 @@ def order(drawing, reference) -> float:
 
 
 def direction(drawing, reference) -> float:
-    """Share of the strokes, matched either way round, that run the reference's way; NaN where none
-    is matched."""
+    """Share of the strokes matched either way round that run the reference's way.
+
+    It is NaN if none is matched.
+    """
     forward = match(drawing, reference, either_way=True).forward
     return float(forward.mean()) if len(forward) else float("nan")
 
 
 def coverage(drawing, reference) -> float:
-    """Share of the reference's strokes that are matched, either way round, 0 to 1: what order and
-    direction speak of."""
+    """Share of the reference's strokes that are matched either way round, in [0, 1].
+
+    Order and direction say something of these strokes only.
+    """
     return (
         len(match(drawing, reference, either_way=True).drawn) / len(reference)
         if len(reference)
@@ -139,11 +158,12 @@ def coverage(drawing, reference) -> float:
 
 
 def _warp(a: np.ndarray, b: np.ndarray) -> tuple[float, int]:
-    """Sum of distances along the cheapest warping path from both first to both last points, and the
-    path's pairs.
+    """The cheapest warping path: the sum of its distances, and its number of pairs.
 
-    a (n, 2), b (m, 2), n, m >= 2. Steps are (1, 1), (1, 0) and (0, 1), each of weight 1; ties go to
-    the earlier named.
+    It leads from both first to both last points. Steps are (1, 1), (1, 0) and (0, 1), each of
+    weight 1; ties go to the one named first.
+
+    a, b: (n, 2) and (m, 2), n, m >= 2.
     """
     n, m = len(a), len(b)
     cost = cdist(a, b).ravel()
@@ -171,14 +191,15 @@ def _warp(a: np.ndarray, b: np.ndarray) -> tuple[float, int]:
 
 
 def ldtw(drawing, reference) -> float:
-    """Length-independent dynamic time warping: mean distance along the warping path; 0 is perfect,
-    sqrt(2) the worst.
+    """Length-independent dynamic time warping: the mean distance along the warping path.
 
-    After PEN-Net (Chen et al., "Complex Handwriting Trajectory Recovery", 2022, arXiv 2210.15879):
-    the DTW of the whole character's points in writing order, divided by a length so that long
-    characters do not score worse for being long. Chosen here: the length is the number of pairs on
-    the path (Sakoe and Chiba, 1978), not of the reference's points; each drawing is 128 points
-    evenly along its ink, as ours have no sampling rate; units are box sides instead of pixels.
+    0 is perfect, sqrt(2) the worst. It follows PEN-Net (Chen et al., "Complex Handwriting
+    Trajectory Recovery", 2022, arXiv 2210.15879): the DTW of the whole character's points in
+    writing order is divided by a length, so that long characters do not score worse for being long.
+
+    Three things are chosen here. The length is the number of pairs on the path (Sakoe and Chiba,
+    1978), not of the reference's points. Each drawing is 128 points evenly along its ink, as ours
+    have no sampling rate. Units are sides of the box instead of pixels.
     """
     if not (len(drawing) and len(reference)):
         return WORST
@@ -187,11 +208,12 @@ def ldtw(drawing, reference) -> float:
 
 
 def _nearest_ink(strokes, size: int, reach: float) -> np.ndarray:
-    """Distance, pixels, of each pixel's centre to the line of fitted strokes: (size * size,), inf
-    beyond `reach`.
+    """Distance of each pixel's centre to the lines of fitted strokes, (size * size,) in pixels.
 
     The unit box takes 7/8 of the picture. 1024 points stand for the lines: a dense kanji has one
     every pixel.
+
+    reach: pixels; distances beyond are inf.
     """
     points = resample(strokes, 1024) * (size * 7 / 8) + size / 2
     centre = np.arange(size) + 0.5
@@ -200,22 +222,29 @@ def _nearest_ink(strokes, size: int, reach: float) -> np.ndarray:
 
 
 def _ink(distance: np.ndarray, width: float) -> np.ndarray:
-    """Grey in [0, 1] of a round pen, `width` pixels, as `transfer.data.raster.rasterise` draws
-    it."""
+    """The grey of a round pen, in [0, 1], as `transfer.data.raster.rasterise` draws it.
+
+    distance: of each pixel's centre to the line, in pixels.
+    width: of the pen, in pixels.
+    """
     return np.clip(
         np.minimum(distance + 0.5, width / 2) - np.maximum(distance - 0.5, -width / 2), 0, 1
     )
 
 
 def aiou(drawing, reference, size: int = 64, width: float = 3.0) -> float:
-    """Adaptive intersection over union of the two pictures, the largest over the drawing's pen; 1
-    is perfect, 0 the worst.
+    """Adaptive intersection over union of the two pictures; 1 is perfect, 0 the worst.
 
-    size: of the square pictures, pixels. width: of the reference's pen, pixels. After PEN-Net
-    (arXiv 2210.15879): IoU with the drawing's stroke width adapted, so that width does not count.
-    Chosen here: the pens are half to twice the reference's in nine steps, round ones instead of a
-    mask dilated pixel by pixel; both drawings are fitted, as ours need not share a frame; pictures
-    are grey, the overlap a sum of minima over one of maxima, so that it is continuous.
+    It follows PEN-Net (arXiv 2210.15879): the drawing's pen is the one with the largest
+    intersection over union, so that the width of strokes does not count.
+
+    Three things are chosen here. Pens are half to twice the reference's, in nine steps, and round,
+    where PEN-Net dilates a mask pixel by pixel. Both drawings are fitted, as ours need not share a
+    frame. Pictures are grey, and the overlap is a sum of minima over one of maxima, so that it is
+    continuous.
+
+    size: side of the pictures, in pixels.
+    width: of the reference's pen, in pixels.
     """
     if not (len(drawing) and len(reference)):
         return 0.0
@@ -230,11 +259,12 @@ def aiou(drawing, reference, size: int = 64, width: float = 3.0) -> float:
 
 
 def chamfer(drawing, reference, count: int = 512) -> float:
-    """Mean distance of `count` points evenly along the ink to the other's nearest, averaged over
-    both ways.
+    """Mean distance of each drawing's points to the other's nearest, averaged over both ways.
 
-    0 is perfect, sqrt(2) the worst. Blind to order and direction, and little larger for a wrong
-    kanji than for a poor one.
+    0 is perfect, sqrt(2) the worst. It is blind to order and direction, and little larger for a
+    wrong kanji than for a poor one.
+
+    count: points of each, evenly along the ink.
     """
     if not (len(drawing) and len(reference)):
         return WORST
@@ -259,10 +289,15 @@ def compare(drawing, reference) -> dict[str, float]:
 
 
 def measure(cases: Cases) -> Measures:
-    """The best-ranked drawing against KanjiVG's strokes of the true kanji, and of another image's
-    kanji chosen at random ("wrong kanji"): a measure is worth what lies between the two. "right"
-    ones are those of drawings that the recogniser reads right. Last, how far the two best drawings
-    of one image lie apart."""
+    """Measures of each image's best drawing against KanjiVG's strokes.
+
+    - Against those of the true kanji.
+    - "right ones": the same, of drawings that the recogniser reads right; NaN for others.
+    - "wrong kanji": against those of another image's kanji, chosen at random. What lies between the
+      two is what a measure is worth.
+
+    Last comes the Chamfer distance between the two best drawings of an image.
+    """
     drawn = [r.strokes[0] for r in cases.results]
     other = derangement(cases.code_points, cases.seed)
     bar = tqdm(total=len(drawn), desc="comparing strokes", unit="image", disable=None)
@@ -298,8 +333,10 @@ def measure(cases: Cases) -> Measures:
 
 
 def derangement(classes: np.ndarray, seed: int) -> np.ndarray:
-    """For each of (N,) classes the index of an entry of another class, at random; its own where
-    there is no other."""
+    """For each entry the index of a random one of another class, (N,) int; its own without any.
+
+    classes: (N,) int.
+    """
     random, out = np.random.default_rng(seed), np.arange(len(classes))
     for i, own in enumerate(classes):
         for j in random.integers(0, len(classes), 100):

@@ -1,5 +1,7 @@
-"""Names of files, folders and patterns -> the images in them, read in parallel and transferred in
-batches, in order."""
+"""Names of files, folders and patterns become images, and these become results, in order.
+
+Images are read in parallel and go through the models in batches.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,13 @@ CHUNK = 32
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """One source, read: image (64, 64) uint8 and a note on it (see `inference.images.Reading`), or
-    the error that says why not."""
+    """One source that was read, or could not be.
+
+    source: its name.
+    image: (64, 64) uint8, ink 255 on paper 0; None if it could not be read.
+    note: one line on what a user should know (`inference.images.Reading`), or "".
+    error: why it could not be read, or None.
+    """
 
     source: str
     image: np.ndarray | None = None
@@ -36,9 +43,12 @@ class Picture:
 
 
 def find(names: Iterable[str | os.PathLike]) -> Iterator[str | ImageError]:
-    """The files that names stand for, in order: a file itself, the pictures of a folder (by their
-    suffix, not of folders in it), what a pattern such as `scans/**/*.png` matches; and an
-    ImageError for a name that gives nothing."""
+    """The files that names stand for, in order.
+
+    A file stands for itself. A folder stands for the pictures in it, told by their suffix, but not
+    for those in its folders. A pattern such as `scans/**/*.png` stands for what it matches. A name
+    that stands for nothing gives an ImageError, which is yielded and not raised.
+    """
     endings = None
     for name in map(os.fspath, names):
         path = Path(name)
@@ -72,7 +82,7 @@ def find(names: Iterable[str | os.PathLike]) -> Iterator[str | ImageError]:
 
 
 def suffixes() -> frozenset[str]:
-    """Endings of the picture files that can be read, lower case, with the dot."""
+    """The endings of picture files that can be read, in lower case and with the dot."""
     Image.init()
     return frozenset(
         ending for ending, kind in Image.registered_extensions().items() if kind in FORMATS
@@ -80,7 +90,10 @@ def suffixes() -> frozenset[str]:
 
 
 def read(source: str | tuple[str, bytes] | ImageError) -> Picture:
-    """Read one source: a path, a name and the bytes of a file, or an error that is passed on."""
+    """Read one source.
+
+    source: a path; a name and the bytes of a file; or an error, which is passed on.
+    """
     if isinstance(source, ImageError):
         return Picture(str(source).partition(": ")[0], error=source)
     name, content = (source, source) if isinstance(source, str) else source
@@ -99,8 +112,11 @@ def read(source: str | tuple[str, bytes] | ImageError) -> Picture:
 def read_all(
     sources: Iterable[str | tuple[str, bytes] | ImageError], jobs: int | None = None
 ) -> Iterator[list[Picture]]:
-    """Read sources by `jobs` threads [one a core], in order, CHUNK at a time; while one chunk is
-    used the next is read."""
+    """Read sources in order, CHUNK at a time; while one chunk is used, the next is read.
+
+    sources: as `read` takes them.
+    jobs: threads that read; None for one a core.
+    """
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
         sources, waiting = iter(sources), []
         try:
@@ -123,8 +139,13 @@ def transfer_pictures(
     top: int = 10,
     forms: str = "as-read",
 ) -> list[Result | ImageError]:
-    """What became of each of up to CHUNK pictures; those that could not be read keep their error.
-    samples: 0 reads without drawing."""
+    """What became of each picture; those that could not be read keep their error.
+
+    model: a `KuzushijiTransfer`.
+    pictures: CHUNK at most.
+    samples: drawings of each; 0 reads without drawing.
+    seed, temperature, top: as `KuzushijiTransfer.transfer` has them.
+    """
     good = [p.image for p in pictures if p.error is None]
     results = iter(())
     if good:

@@ -1,11 +1,10 @@
-"""Any picture of one brushed character -> (64, 64) uint8, ink 255 on paper 0, framed as
-Kuzushiji-Kanji frames it.
+"""Any picture of one brushed character becomes (64, 64) uint8, ink 255 on paper 0.
 
-How the data set frames its characters, measured on 6,205 of its images (ink > 64): the crop is
-tight and keeps its aspect ratio; the longer side of the ink's box fills the frame (median 64 px, 94
-% at least 62) and the shorter side (median 51 px, 5th percentile 29) is centred on black to within
-a pixel. Paper is exactly 0 on 67 % of all pixels, ink saturates at 255, edges are about one pixel
-of grey, strokes are 3.5 px wide (median; 1.8 to 7 from 5 % to 95 %).
+It is framed as Kuzushiji-Kanji frames its characters, which was measured on 6,205 of its images
+(ink > 64). Crops are tight and keep their aspect ratio. The longer side of the ink's box fills the
+frame (median 64 px; at least 62 px in 94 %). The shorter side (median 51 px, 5th percentile 29) is
+centred on black to within a pixel. Paper is exactly 0 on 67 % of all pixels, ink saturates at 255,
+and edges are about one pixel of grey. Strokes are 3.5 px wide (median; 1.8 to 7 from 5 % to 95 %).
 """
 
 import dataclasses
@@ -18,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from transfer.data.writing.framing import SIZE, framed
 from transfer.inference import containers
 from transfer.inference.ink import find_ink, ink_box
 from transfer.system.errors import DataError
 
-SIZE = 64
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 30_000  # pixels; nothing written by hand is this long, and resizing such strips is slow
 MAX_WHOLE = (
@@ -51,14 +50,15 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 
 
 class ImageError(DataError, ValueError):
-    """A picture that cannot be used; the message is one line: which, what is wrong, what to do."""
+    """A picture that cannot be used; one line says which it is, what is wrong and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
     """One picture as it was read.
 
-    image: (64, 64) uint8, ink 255 on paper 0. note: one line on what a user should know, or "".
+    image: (64, 64) uint8, ink 255 on paper 0.
+    note: one line on what a user should know, or "".
     box: (left, top, right, bottom) of what was used, in pixels of the picture as a viewer shows it,
     right and bottom exclusive.
     """
@@ -69,24 +69,29 @@ class Reading:
 
 
 def load_image(source: str | os.PathLike | bytes | np.ndarray | Image.Image) -> np.ndarray:
-    """One picture as the models take it: (64, 64) uint8, ink 255 on paper 0. `read_image` without
-    its notes."""
+    """One picture as the models take it, (64, 64) uint8, ink 255 on paper 0.
+
+    Source and errors are those of `read_image`, which also says what was made of the picture.
+    """
     return read_image(source).image
 
 
 def read_image(source: str | os.PathLike | bytes | np.ndarray | Image.Image) -> Reading:
     """One picture as the models take it, and what was made of it.
 
-    source: path or bytes of a raster file, PIL image, or array (H, W), (H, W, 1 grey | 2 grey+alpha
-    | 3 RGB | 4 RGBA) of bool, integers (8-bit, or 16-bit where the type or a value needs it) or
-    floats (in [0, 1], or up to 255). Dark ink on light paper or light on dark, uneven light, alpha
-    and EXIF rotation are understood; of an animation the first frame is used, of several characters
-    the one with the most ink. Metadata that are rubbish are left out; where nothing but a file's
-    end marker is missing, the note says so. A 64x64 8-bit picture with ink on black, as the data
-    set publishes it, comes back unchanged (3 of the data set's pictures, mostly white, are taken
-    for dark ink on white).
+    source: path or bytes of a raster file, a PIL image, or an array. An array is (H, W) or
+    (H, W, channels) with 1 channel for grey, 2 for grey and alpha, 3 for RGB, 4 for RGBA. It holds
+    bool, integers (8-bit, or 16-bit where the type or a value needs it) or floats (in [0, 1], or up
+    to 255).
 
-    Raises ImageError naming the source, what is wrong and what to do.
+    Ink may be dark on light paper or light on dark. Uneven light, alpha and EXIF rotation are
+    understood. The first frame of an animation is used, and of several characters the one with the
+    most ink. Rubbish in metadata is ignored. If a file lacks nothing but its end marker, it is read
+    and the note says so. A 64x64 8-bit picture with ink on black, as the data set publishes it,
+    comes back unchanged. (Three of the data set's pictures are mostly white, and are taken for dark
+    ink on white.)
+
+    Raises ImageError, which names the source, what is wrong and what to do.
     """
     name, note = "image", ""
     if isinstance(source, (str, os.PathLike)):
@@ -120,22 +125,11 @@ def read_image(source: str | os.PathLike | bytes | np.ndarray | Image.Image) -> 
         )
         note = f"{several}; {note}" if note else several
     scale = size[0] / pixels.shape[1], size[1] / pixels.shape[0]
-    return Reading(frame(ink, box), note, tuple(round(v * scale[i % 2]) for i, v in enumerate(box)))
-
-
-def frame(ink: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-    """(H, W) ink strength in [0, 1], cropped to box -> (64, 64) uint8: long side 64 px, short side
-    centred on black."""
-    left, top, right, bottom = box
-    scale = SIZE / max(right - left, bottom - top)
-    width, height = (max(1, round(s * scale)) for s in (right - left, bottom - top))
-    crop = Image.fromarray(np.ascontiguousarray(ink, np.float32)).resize(
-        (width, height), Image.Resampling.BICUBIC, box
-    )
-    out = np.zeros((SIZE, SIZE), np.uint8)
-    x, y = (SIZE - width) // 2, (SIZE - height) // 2
-    out[y : y + height, x : x + width] = np.clip(np.rint(np.asarray(crop) * 255), 0, 255)
-    return out
+    strength = Image.fromarray(np.ascontiguousarray(ink, np.float32))
+    small = np.asarray(framed(strength, box, Image.Resampling.BICUBIC))
+    # The bicubic filter overshoots at edges.
+    image = np.clip(np.rint(small * 255), 0, 255).astype(np.uint8)
+    return Reading(image, note, tuple(round(v * scale[i % 2]) for i, v in enumerate(box)))
 
 
 def _read(path: Path, name: str) -> bytes:
@@ -157,8 +151,11 @@ def _read(path: Path, name: str) -> bytes:
 
 
 def _decode(content: bytes, name: str) -> tuple[np.ndarray, tuple[int, int], str]:
-    """Pixels as `_pixels` gives them, the size as a viewer shows the picture, and a note on what
-    was wrong with the file, or ""."""
+    """What the bytes of a file hold.
+
+    Returns pixels as `_pixels` gives them, the size (width, height) as a viewer shows the picture,
+    and a note on what was wrong with the file, or "".
+    """
     if not content:
         raise ImageError(f"{name}: is empty (0 bytes); save the picture again")
     heif = content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS
@@ -256,7 +253,7 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 where there is none or what stands there is rubbish."""
+    """EXIF's orientation; 1 if there is none, or rubbish stands there."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # SyntaxError, ValueError, struct.error, …: Pillow takes them as they come
@@ -281,8 +278,10 @@ def _too_large(name: str, size: str = "", most: int = MAX_PIXELS) -> str:
 
 
 def _pixels(image: Image.Image, name: str) -> np.ndarray:
-    """(H, W, 1 | 3 | 4) pixels of a PIL image: uint8 as stored, or float32 in [0, 1] where it was
-    deeper or reduced."""
+    """Pixels of a PIL image, (H, W, C) with C 1, 3 or 4.
+
+    They are uint8 as stored, or float32 in [0, 1] if they were deeper.
+    """
     if _orientation(image) in TURNS:
         image.load()  # a TIFF is turned by this, and has no orientation any more
         if (orientation := _orientation(image)) in TURNS:
@@ -304,8 +303,10 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
 
 
 def _deep(image: Image.Image, name: str) -> np.ndarray:
-    """Pixels of a picture of more than 8 bits; a large one is never in memory as floats as a
-    whole."""
+    """Pixels of a picture of more than 8 bits, as `_pixels` gives them.
+
+    A large one is never held in memory as floats.
+    """
     if max(image.size) <= 6 * WORK_SIDE:
         return _from_array(np.asarray(image), name, deep=True)
     low, high = np.inf, -np.inf
@@ -331,9 +332,11 @@ def _strips(image: Image.Image, height: int) -> Iterator[Image.Image]:
 
 
 def _reduced(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """The converted picture, its longer side at most WORK_SIDE pixels. As `Image.resize` with
-    reducing_gap=3 makes it of the whole, but strip by strip: pictures of a few kB can unpack to 100
-    million pixels, and several copies of those to gigabytes."""
+    """The converted picture, with a longer side of at most WORK_SIDE pixels.
+
+    It is what `Image.resize` with reducing_gap=3 makes, but strip by strip: a picture of a few kB
+    can unpack to 100 million pixels, and several copies of those take gigabytes.
+    """
     if max(image.size) <= WORK_SIDE:
         return convert(image)
     scale = WORK_SIDE / max(image.size)
@@ -402,8 +405,10 @@ def _from_array(array: np.ndarray, name: str, deep: bool = False) -> np.ndarray:
 
 
 def _as_published(pixels: np.ndarray) -> np.ndarray | None:
-    """The picture itself if it is 64x64, 8-bit, grey, opaque, and light ink on a paper that is
-    black where bare."""
+    """The picture itself if it looks like one of the data set, else None.
+
+    It must be 64x64, 8-bit, grey and opaque, with light ink on paper that is black where bare.
+    """
     if pixels.shape[:2] != (SIZE, SIZE) or pixels.dtype != np.uint8:
         return None
     if pixels.shape[2] == 4 and pixels[..., 3].min() < 255:
@@ -418,7 +423,7 @@ def _as_published(pixels: np.ndarray) -> np.ndarray | None:
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray:
-    """Luminance (H, W) float32 in [0, 1], transparent parts filled with paper."""
+    """Luminance, (H, W) float32 in [0, 1]; transparent parts are filled with paper."""
     pixels = pixels.astype(np.float32) / (255 if pixels.dtype == np.uint8 else 1)
     if pixels.shape[2] == 1:
         return pixels[..., 0]

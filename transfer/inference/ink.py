@@ -1,7 +1,7 @@
-"""A grey picture of one brushed character -> ink strength on clean paper, and where the ink sits.
+"""A grey picture of one brushed character: how strong its ink is, and where the character sits.
 
-numpy only. Grey is (H, W) float32 in [0, 1], 1 = white; ink strength is (H, W) float32 in [0, 1], 1
-= full ink.
+Grey is (H, W) float32 in [0, 1], 1 for white. Ink strength is (H, W) float32 in [0, 1], 1 for full
+ink, 0 for paper.
 """
 
 import numpy as np
@@ -13,11 +13,12 @@ LONG = 1.7  # length over width from which two blobs are rather two characters
 
 
 def find_ink(grey: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Split ink from paper under uneven light.
+    """Tell ink from paper under uneven light.
 
-    Returns (ink strength, light): light is True where the ink is lighter than its paper. The ink is
-    the polarity that covers less of the picture and less of its border. A picture without contrast
-    gives strength 0 everywhere.
+    Dark or light parts are the ink, whichever cover less of the picture and of its border.
+
+    Returns the ink strength, and whether the ink is lighter than its paper. A picture without
+    contrast has strength 0 everywhere.
     """
     dark, light = _strength(grey, _paper(grey)), _strength(1 - grey, _paper(1 - grey))
     is_light = _cover(light) < _cover(dark)
@@ -25,12 +26,15 @@ def find_ink(grey: np.ndarray) -> tuple[np.ndarray, bool]:
 
 
 def ink_box(ink: np.ndarray, speck: float = SPECK) -> tuple[tuple[int, int, int, int] | None, int]:
-    """Where the character is: ((left, top, right, bottom) in pixels, right and bottom exclusive;
-    how many pieces of ink there are).
+    """Where the character is.
 
-    Specks are left out, and lines ruled from edge to edge. What is left falls into pieces that
-    stand apart as characters do (`pieces`); the box is that of the piece with the most ink. None
-    and 0: no ink.
+    Specks are left out, and so are lines ruled from edge to edge. The rest falls into pieces that
+    stand apart as characters do (`pieces`). The one with the most ink is the character.
+
+    speck: share of all ink; a connected blob with less is a speck.
+
+    Returns its box, (left, top, right, bottom) in pixels, right and bottom exclusive, and the
+    number of pieces. Without ink they are None and 0.
     """
     _, areas, boxes = components(ink > 0.3)
     keep = areas >= max(speck * areas.sum(), 1)
@@ -47,14 +51,20 @@ def ink_box(ink: np.ndarray, speck: float = SPECK) -> tuple[tuple[int, int, int,
 def pieces(
     areas: np.ndarray, boxes: np.ndarray, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Join blobs that belong to one character: areas (k,) and boxes (k, 4) of the joined ones.
+    """Join the blobs that belong to one character.
 
-    The parts of a kanji stand apart too, so of two boxes beside each other a gap parts them only
-    where it is wide for their size: more than GAP of the longer side of the larger; a third of that
-    where both together are much longer than one character, or where the smaller is cut off by the
-    picture's edge and the larger is not; far more where both together are as a character is, as the
-    bars of ni (two) are. Of the 2,016 val images of Kuzushiji-Kanji, enlarged and with margins,
-    that parts 9.
+    The parts of a kanji stand apart too. So a gap separates two boxes only if it is wide for their
+    size: more than GAP of the longer side of the larger one. A third of that is enough if both
+    together are much longer than one character, or if the picture's edge cuts off the smaller one
+    but not the larger. Far more is needed if both together have the shape of a character, as the
+    two bars of ni (two) have. Of the 2,016 val images of Kuzushiji-Kanji, enlarged and with
+    margins, 9 come apart.
+
+    areas: (n,) int, pixels of each blob.
+    boxes: (n, 4) int, left, top, right, bottom.
+    shape: of the picture, (height, width).
+
+    Returns areas (k,) and boxes (k, 4) of the joined blobs.
     """
     areas, boxes = areas.astype(np.int64), boxes.astype(np.int64)
     while len(areas) > 1:
@@ -95,16 +105,20 @@ def pieces(
 
 
 def _ruled(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Which boxes are thin and go from one edge of the picture to the opposite one, as the lines
-    between columns do."""
+    """Which boxes are thin and go from edge to edge of the picture, as lines between columns do."""
     size, sides = np.array(shape[::-1]), boxes[:, 2:] - boxes[:, :2]
     across = (boxes[:, :2] <= 1) & (boxes[:, 2:] >= size - 1)
     return (across & (sides[:, ::-1] < 0.06 * sides)).any(1)
 
 
 def components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """8-connected blobs of (H, W) bool: labels (H, W) int32 (0 = none, blob k has k+1), areas (k,),
-    boxes (k, 4)."""
+    """The 8-connected blobs of a mask.
+
+    mask: (H, W) bool.
+
+    Returns labels (H, W) int32, 0 outside and k + 1 in blob k; areas (K,) int64 in pixels; and
+    boxes (K, 4) int64 of left, top, right, bottom, right and bottom exclusive.
+    """
     padded = np.zeros((mask.shape[0], mask.shape[1] + 2), np.int8)
     padded[:, 1:-1] = mask
     edge = np.diff(padded, axis=1)
@@ -147,8 +161,10 @@ def components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def otsu(values: np.ndarray) -> float:
-    """Otsu's threshold of values in [0, 1] (256 bins): the split with the largest variance between
-    its two sides."""
+    """Otsu's threshold of values in [0, 1], with 256 bins.
+
+    It is the split with the largest variance between its two sides.
+    """
     counts, edges = np.histogram(values, 256, (0.0, 1.0))
     centre = (edges[:-1] + edges[1:]) / 2
     below, total = np.cumsum(counts), counts.sum()
@@ -164,7 +180,7 @@ def otsu(values: np.ndarray) -> float:
 
 
 def _paper(grey: np.ndarray) -> np.ndarray:
-    """The paper's own brightness under the ink: a grey closing wider than any stroke, smoothed."""
+    """The paper's own brightness under the ink: a smoothed grey closing, wider than any stroke."""
     step = max(1, int(np.ceil(max(grey.shape) / ENVELOPE_SIDE)))
     small = _shrink(grey, step)
     # Wider than any stroke, also where the picture is a strip that one stroke nearly fills; no
@@ -190,7 +206,7 @@ def _cover(strength: np.ndarray) -> float:
 
 
 def _contrast(strength: np.ndarray) -> np.ndarray:
-    """Stretch so that paper (with its grain) becomes 0 and ink 1, keeping the grey between them."""
+    """The strength stretched so that paper with its grain is 0 and ink is 1, with grey between."""
     cut = otsu(strength)
     inside = strength > cut
     if not inside.any() or inside.all():

@@ -66,7 +66,7 @@ class Result:
     def svg(
         self, i: int = 0, animate: bool = False, uncertainty: bool = False, numbers: bool = True
     ) -> str:
-        """Drawing i as SVG text in KanjiVG's structure, with the ids of its kanji.
+        """Drawing i as SVG text in KanjiVG's structure, as a variant of its kanji.
 
         animate: whether strokes appear in writing order (CSS).
         uncertainty: whether a stroke is fainter the less sure it is (`stroke_uncertainty`).

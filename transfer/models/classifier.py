@@ -14,31 +14,38 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from transfer.models.layers.residual import EPSILON, ResidualEncoder
+from transfer.models.layers.residual import EPSILON, ResidualEncoder, check_levels
+from transfer.system import settings
+from transfer.system.settings import Amount, BelowOne, Count, Natural, Positive, Share, WarmUp
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierConfig:
     """Model, loss and training settings. Use a preset and override fields."""
 
-    encoder: tuple[int, ...] = (32, 128, 256)
+    encoder: tuple[Count, ...] = (32, 128, 256)
     """Channels at 16x16, 8x8 and 4x4."""
-    encoder_blocks: tuple[int, ...] = (0, 2, 1)
+    encoder_blocks: tuple[Natural, ...] = (0, 2, 1)
     rectified_stem: bool = True
-    hidden: int = 256
-    label_smoothing: float = 0.1
-    warp: float = 1.0
+    hidden: Count = 256
+    label_smoothing: BelowOne = 0.1
+    warp: Amount = 1.0
     """Strength of the image augmentation (`augment.warp`)."""
-    balance: float = 0.5
+    balance: Share = 0.5
     """A class of n images is drawn with weight n**(1 - balance)."""
-    views: int = 12
+    views: Count = 12
     """Renderings of every glyph with other strokes and widths that the recogniser learns from."""
-    steps: int = 4_000
-    batch: int = 128
-    learning_rate: float = 3e-3
-    warmup: int = 100
-    weight_decay: float = 1e-2
-    ema: float = 0.998
+    steps: Count = 4_000
+    batch: Count = 128
+    learning_rate: Positive = 3e-3
+    warmup: WarmUp = 100
+    weight_decay: Amount = 1e-2
+    ema: BelowOne = 0.998
+
+    def __post_init__(self):
+        """Raise ValueError for settings that cannot be meant."""
+        settings.check(self)
+        check_levels(self.encoder, self.encoder_blocks)
 
     @classmethod
     def recogniser(cls) -> ClassifierConfig:

@@ -25,6 +25,17 @@ import jax.numpy as jnp
 from flax import nnx
 
 from transfer.models.losses import cross_entropy
+from transfer.system import settings
+from transfer.system.settings import (
+    Amount,
+    BelowOne,
+    Count,
+    Finite,
+    Natural,
+    Positive,
+    Share,
+    WarmUp,
+)
 
 LOG_2PI = 1.8378770664093453
 
@@ -35,44 +46,49 @@ class MDNConfig:
     fields."""
 
     density: Literal["factorised", "joint", "anchored"] = "anchored"
-    latent: int = 64
-    hidden: int = 512
-    layers: int = 2
-    mixtures: int = 20
+    latent: Count = 64
+    hidden: Count = 512
+    layers: Count = 2
+    mixtures: Count = 20
     """Components (`factorised`, `joint`)."""
-    key: int = 128
+    key: Count = 128
     """Width of queries and keys (`anchored`)."""
-    key_dropout: float = 0.5
+    key_dropout: Share = 0.5
     """Share of anchors whose learned offset is left out of their key in a step: the key then comes
     from the glyph alone."""
-    unseen: float = -2.0
+    unseen: Finite = -2.0
     """Added to the logit of an anchor whose class has no training image: the prior odds of meeting
     one."""
-    views: int = 1
+    views: Natural = 1
     """Augmented views of each training image whose z_old is kept; 0 keeps the image as it is."""
-    averaged: int = 0
+    averaged: Natural = 0
     """Warped forms of an image that is read whose z_old are averaged with its own
     (`vae.averaged_z`)."""
-    balance: float = 0.5
-    fonts: float = 0.0
+    balance: Share = 0.5
+    fonts: Share = 0.0
     """Share of a batch drawn from brush fonts, where the data folder has them."""
-    hands: float = 0.0
+    hands: Share = 0.0
     """Share of a batch drawn from made hands, where the data folder has them."""
     variants: bool = False
     """Pair an image with a random modern variant of its kanji instead of its standard form."""
     direct: bool = False
     """Let the old VAE's own classifier of z_old have a say beside the similarities (`anchored`): a
     product of both, each raised to an exponent that is fitted on val."""
-    label_smoothing: float = 0.0
+    label_smoothing: BelowOne = 0.0
     """Share of an anchored density's target that all anchors with an image share."""
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     """Divides the mixture logits when candidates are drawn; 0.25 in the paper."""
-    steps: int = 2_000
-    batch: int = 1024
-    learning_rate: float = 1e-3
-    warmup: int = 100
-    weight_decay: float = 1e-3
-    ema: float = 0.995
+    steps: Count = 2_000
+    batch: Count = 1024
+    learning_rate: Positive = 1e-3
+    warmup: WarmUp = 100
+    weight_decay: Amount = 1e-3
+    ema: BelowOne = 0.995
+
+    def __post_init__(self):
+        """Raise ValueError for settings that cannot be meant."""
+        settings.check(self)
+        settings.check_sum(self, "fonts", "hands")
 
     @classmethod
     def paper(cls) -> MDNConfig:

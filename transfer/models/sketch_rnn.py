@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from transfer.models.layers.recurrent import gates, lstm
+from transfer.system import settings
+from transfer.system.settings import Amount, BelowOne, Count, Part, Positive, Range, WarmUp
 
 BOX = 109.0
 LOG_2PI = 1.8378770664093453
@@ -29,43 +32,47 @@ DOWN, UP, END = 0, 1, 2
 class SketchRNNConfig:
     """Model, loss and training settings of the decoder. Use a preset and override fields."""
 
-    latent: int = 64
-    layers: int = 1
-    units: int = 512
-    mixtures: int = 20
+    latent: Count = 64
+    layers: Count = 1
+    units: Count = 512
+    mixtures: Count = 20
     bivariate: bool = True
     """One mixture of correlated Gaussians over (dx, dy), or a mixture for each axis as the paper
     has it."""
-    simplify: float = 0.25
+    simplify: Amount = 0.25
     """Epsilon, box units, of the strokes that are learned. The prepared ones have 0.25; more leaves
     fewer points to get wrong."""
-    keep: float = 1.0
+    keep: Part = 1.0
     """Recurrent dropout (arXiv 1603.05118): share of cell updates kept while training."""
-    scale: float = 16.0
+    scale: Positive = 16.0
     """Box units that count as 1 for the model."""
-    drop: float = 0.0
+    drop: BelowOne = 0.0
     """Share of inner points of a stroke left out in an example."""
-    stretch: float = 0.0
+    stretch: BelowOne = 0.0
     """Random scale of 1 - stretch to 1 an axis, with a random offset (paper: 0.3)."""
-    longest: int = 134
+    longest: Annotated[int, Range(2)] = 134
     """Longest sequence, the end row counted."""
-    buckets: int = 4
+    buckets: Count = 4
     """Lengths that are compiled for; an example goes to the shortest that holds it."""
     from_density: bool = False
     """Condition kanji that have Kuzushiji images on z_new drawn from the MDN instead of on their
     glyph's own posterior."""
-    views: int = 4
+    views: Count = 4
     """Draws of every glyph's posterior (or of the MDN) that training goes through."""
-    temperature: float = 0.1
+    temperature: Part = 0.1
     """Of drawing: divides the mixture's and the pen's logits, and scales the variances."""
-    steps: int = 2_600
-    batch: int = 64
-    learning_rate: float = 2e-3
-    warmup: int = 200
-    weight_decay: float = 1e-4
-    clip: float = 1.0
+    steps: Count = 2_600
+    batch: Count = 64
+    learning_rate: Positive = 2e-3
+    warmup: WarmUp = 200
+    weight_decay: Amount = 1e-4
+    clip: Positive = 1.0
     """Gradient clipping: by global norm, or by value in the paper's schedule."""
-    ema: float = 0.998
+    ema: BelowOne = 0.998
+
+    def __post_init__(self):
+        """Raise ValueError for settings that cannot be meant."""
+        settings.check(self)
 
     @classmethod
     def paper(cls) -> SketchRNNConfig:

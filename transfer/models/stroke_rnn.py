@@ -19,6 +19,7 @@ what was drawn to the picture.
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -26,64 +27,72 @@ from flax import nnx
 
 from transfer.models.layers.recurrent import lstm
 from transfer.models.stroke_forms import BOX, GRID, Axes, coarse_picture, ink_of
+from transfer.system import settings
+from transfer.system.settings import Amount, BelowOne, Count, Natural, Part, Positive, Range, WarmUp
 
 LOG_2PI = 1.8378770664093453
 MOST_STROKES = 40
 """Of one drawing, as far as plans go; KanjiVG's kanji have up to 34."""
+PLACE = 18
+"""Numbers that say where a feature of the picture lies: its coordinates, and their `fourier`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StrokeRNNConfig:
     """Model, loss and training settings of the decoder. Use a preset and override fields."""
 
-    stroke_points: int = 12
+    stroke_points: Annotated[int, Range(2)] = 12
     """Points of a stroke, closer where it turns (`transfer.data.strokes.resample`)."""
-    latent: int = 64
-    units: int = 512
+    latent: Count = 64
+    units: Count = 512
     """Of the LSTM."""
-    embed: int = 256
+    embed: Count = 256
     """Width of the layer between a step's inputs and the LSTM."""
-    width: int = 384
+    width: Count = 384
     """Of the layers after the LSTM."""
-    blocks: int = 2
+    blocks: Count = 2
     """Layers of attention to the picture, each followed by a dense layer."""
-    heads: int = 6
-    channels: int = 64
+    heads: Count = 6
+    channels: Annotated[int, Range(PLACE)] = 64
     """Of the picture's 16x16 feature map."""
-    mixtures: int = 8
-    finest: float = 0.3
+    mixtures: Count = 8
+    finest: Positive = 0.3
     """Smallest standard deviation of a mixture component along any axis, box units: finer detail is
     not worth learning."""
-    noise: float = 0.8
+    noise: Amount = 0.8
     """Standard deviation, box units, of the error added while training to where the strokes before
     lie."""
-    plan_hidden: int = 512
-    plan_batch: int = 1024
+    plan_hidden: Count = 512
+    plan_batch: Count = 1024
     """Glyphs that a training step learns to count the strokes of: it costs next to nothing, and
     takes hundreds of passes."""
-    most: int = 36
+    most: Annotated[int, Range(1, MOST_STROKES)] = 36
     """Strokes that a drawing can have."""
-    buckets: int = 5
+    buckets: Count = 5
     """Numbers of strokes that are compiled for; an example goes to the smallest that holds it."""
-    views: int = 4
+    views: Count = 4
     """Draws of every glyph's posterior that training goes through, its mean the first."""
-    attempts: int = 4
+    attempts: Count = 4
     """Times that every drawing is written; the one that is most like the picture is kept."""
-    fit_steps: int = 60
+    fit_steps: Natural = 60
     """Steps by which it is then fitted to the picture's ink (`stroke_fitting.fit`); 0 leaves it as
     it was written."""
-    fit_rate: float = 0.05
+    fit_rate: Positive = 0.05
     """Length of the longest of these steps, in standard deviations of all strokes."""
-    temperature: float = 0.3
+    temperature: Part = 0.3
     """Of drawing: divides the mixture's logits and scales the variances."""
-    steps: int = 6_000
-    batch: int = 64
-    learning_rate: float = 1e-3
-    warmup: int = 200
-    weight_decay: float = 1e-4
-    clip: float = 1.0
+    steps: Count = 6_000
+    batch: Count = 64
+    learning_rate: Positive = 1e-3
+    warmup: WarmUp = 200
+    weight_decay: Amount = 1e-4
+    clip: Positive = 1.0
     """Gradient clipping by global norm."""
-    ema: float = 0.998
+    ema: BelowOne = 0.998
+
+    def __post_init__(self):
+        """Raise ValueError for settings that cannot be meant."""
+        settings.check(self)
 
     @classmethod
     def small(cls) -> StrokeRNNConfig:

@@ -23,9 +23,11 @@ import optax
 from flax import nnx
 
 from transfer.models import augment
-from transfer.models.layers.residual import EPSILON, ResidualDecoder, ResidualEncoder
+from transfer.models.layers.residual import EPSILON, ResidualDecoder, ResidualEncoder, check_levels
 from transfer.models.losses import cross_entropy
 from transfer.models.paper_vae import PaperDecoder, PaperEncoder
+from transfer.system import settings
+from transfer.system.settings import Amount, BelowOne, Count, Natural, Part, Positive, Share, WarmUp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +35,10 @@ class VAEConfig:
     """Model, loss and training settings of one VAE. Use a preset and override fields."""
 
     architecture: Literal["paper", "residual"] = "residual"
-    latent: int = 64
-    encoder: tuple[int, ...] = (40, 112, 256)
+    latent: Count = 64
+    encoder: tuple[Count, ...] = (40, 112, 256)
     """Channels at 16x16, 8x8 and 4x4, or at 32x32 and these (`residual`)."""
-    encoder_blocks: tuple[int, ...] = (1, 1, 1)
+    encoder_blocks: tuple[Natural, ...] = (1, 1, 1)
     """Residual blocks at each of them (`residual`)."""
     norm: Literal["layer", "batch"] = "layer"
     """Normalisation of the encoder (`residual`). "batch" normalises by the batch's statistics while
@@ -44,54 +46,60 @@ class VAEConfig:
     rectified_stem: bool = False
     """ReLU after the encoder's first convolution, which without blocks at 16x16 would be linear up
     to 8x8."""
-    decoder: tuple[int, int, int] = (96, 48, 32)
+    decoder: tuple[Count, Count, Count] = (96, 48, 32)
     """Channels at 4x4, 8x8 and 16x16 (`residual`)."""
-    decoder_blocks: tuple[int, int, int] = (1, 1, 0)
-    hidden: int = 512
+    decoder_blocks: tuple[Natural, Natural, Natural] = (1, 1, 0)
+    hidden: Count = 512
     """Width of the dense layer between feature map and z (`residual`)."""
-    kl_floor: float = 32.0
+    kl_floor: Amount = 32.0
     """Free bits: the loss takes max(KL, kl_floor) per example, in nats."""
-    recognition: float = 500.0
+    recognition: Amount = 500.0
     """Weight of the classifier's cross-entropy beside the ELBO; 0 leaves it out."""
-    label_smoothing: float = 0.0
-    decode_every: int = 1
+    label_smoothing: BelowOne = 0.0
+    decode_every: Count = 1
     """Every how many-th image of a batch is reconstructed: an estimate of the mean over all, and
     the decoder's time is saved."""
     augment: Literal["paper", "photo", "warp", "none"] = "warp"
     """"photo" is "warp" and then what photographs and crops do to an image, without which the
     decoder is to paint it."""
-    warp: float = 1.0
+    warp: Amount = 1.0
     """Strength of the `warp` augmentation; 1 moves a pixel by about 3, 0 leaves the image as it
     is."""
-    balance: float = 0.5
+    balance: Share = 0.5
     """A class of n images is drawn with weight n**(1 - balance): 0 as published, 1 all classes
     alike."""
-    fonts: float = 0.0
+    fonts: Share = 0.0
     """Share of a batch of the old domain drawn from brush fonts, where the data folder has them
     (`python -m transfer.data fonts`)."""
-    hands: float = 0.0
+    hands: Share = 0.0
     """Share of a batch of the old domain drawn from made hands, where the data folder has them
     (`python -m transfer.data hands`)."""
     kana: bool = False
     """Learn the old domain's hiragana too, from fonts, made hands and the images of Kuzushiji-MNIST
     and -49 that the data folder has."""
-    aside: int = 0
+    aside: Natural = 0
     """So many of the books' rarest classes of the old domain are left out, so that probabilities
     can be fitted on characters never met."""
-    components: float = 0.0
+    components: Amount = 0.0
     """Weight of the cross-entropy of the old domain's components and stroke counts, read off z
     linearly, beside the ELBO; 0 leaves it out."""
-    cooldown: float = 1.0
+    cooldown: Part = 1.0
     """Share of the steps, the last ones, in which the learning rate falls. Below 1 it is constant
     before, and a run may still be given other `steps` as long as it is."""
-    steps: int = 3_600
-    batch: int = 128
-    learning_rate: float = 1.5e-3
-    warmup: int = 300
+    steps: Count = 3_600
+    batch: Count = 128
+    learning_rate: Positive = 1.5e-3
+    warmup: WarmUp = 300
     """Steps of linear warm-up before the cosine decay; -1 keeps the learning rate constant."""
-    weight_decay: float = 1e-4
-    ema: float = 0.998
+    weight_decay: Amount = 1e-4
+    ema: BelowOne = 0.998
     """Decay of the averaged weights that are evaluated and exported; 0 uses the raw ones."""
+
+    def __post_init__(self):
+        """Raise ValueError for settings that cannot be meant."""
+        settings.check(self)
+        settings.check_sum(self, "fonts", "hands")
+        check_levels(self.encoder, self.encoder_blocks)
 
     @classmethod
     def paper(cls, domain: str = "old") -> VAEConfig:

@@ -9,6 +9,7 @@ from svgwrite import container
 from svgwrite.path import Path
 from svgwrite.text import Text, TSpan
 
+from transfer.data.formats.variants import variant
 from transfer.output import animation
 from transfer.output.bezier import fit_curves
 
@@ -47,19 +48,24 @@ def drawing_to_svg(
     (https://kanjivg.tagaini.net/svg-format.html).
 
     polylines: strokes in writing order, each (n, 2), n >= 1, box units, x right, y down.
-    code_point: the kanji that the drawing stands for, or `character` itself; neither gives the id
-    00000 and no kvg:element. Strokes become cubic Béziers (path commands M and C only, two
-    decimals) at most 0.5 units from the polyline. numbers: the group of stroke numbers. animate:
-    strokes appear in writing order, by CSS alone (see transfer.output.animation). opacity: one
-    number in [0, 1] a stroke. Nothing in the file is active: no script, no link, nothing loaded.
+    code_point: of the kanji that the drawing stands for.
+    character: that kanji itself. Without either the ids have 00000, and there is no kvg:element.
+    numbers: whether stroke numbers are written, in a group of their own.
+    animate: whether strokes appear in writing order, by CSS alone (`transfer.output.animation`).
+    opacity: one number in [0, 1] a stroke.
+
+    Strokes become cubic Béziers (path commands M and C only, two decimals) at most 0.5 units from
+    the polyline. The ids name the drawing as a variant of its kanji
+    ("kvg:05f71-Drawn0f3a9c25d1-s1"), so that in one page only the same drawing has the same ids.
+    Nothing in the file is active: no script, no link, nothing loaded.
 
     Raises ValueError on coordinates that are not finite and on strokes that are not (n, 2), naming
     the stroke.
     """
     if code_point is None and character is not None:
         code_point = ord(character)
-    kanji = f"{code_point or 0:05x}"
     data = [path_data(polyline, f"stroke {number}") for number, polyline in enumerate(polylines, 1)]
+    name = f"{code_point or 0:05x}-{variant(data)}"
     times = animation.schedule(polylines) if animate else []
     page = container.SVG(debug=False)
     page.elements.clear()  # svgwrite's empty <defs>
@@ -72,19 +78,19 @@ def drawing_to_svg(
     }
     if animate:
         page.add(_Style(animation.STYLE_SHEET, debug=False))
-    outer = page.add(container.Group(debug=False, id=f"kvg:StrokePaths_{kanji}", style=STYLE))
-    group = outer.add(container.Group(debug=False, id=f"kvg:{kanji}"))
+    outer = page.add(container.Group(debug=False, id=f"kvg:StrokePaths_{name}", style=STYLE))
+    group = outer.add(container.Group(debug=False, id=f"kvg:{name}"))
     if code_point:
         group["kvg:element"] = chr(code_point)
     for index, d in enumerate(data):
-        path = group.add(Path(d, debug=False, id=f"kvg:{kanji}-s{index + 1}"))
+        path = group.add(Path(d, debug=False, id=f"kvg:{name}-s{index + 1}"))
         if opacity is not None:
             path["stroke-opacity"] = f"{opacity[index]:.2f}"
         if animate:
             path.attribs |= animation.stroke_attributes(*times[index])
     if numbers:
         labels = page.add(
-            container.Group(debug=False, id=f"kvg:StrokeNumbers_{kanji}", style=NUMBER_STYLE)
+            container.Group(debug=False, id=f"kvg:StrokeNumbers_{name}", style=NUMBER_STYLE)
         )
         for index, (x, y) in enumerate(number_places(polylines)):
             label = labels.add(

@@ -1,5 +1,4 @@
-"""The command line that all training scripts share: a preset, any setting, and where data and runs
-lie."""
+"""The command line of all training scripts: a preset, any setting, and where data and runs lie."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ PRESETS = ("paper", "small", "long", "base", "tiny")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Where data and runs lie."""
+    """What every training script takes beside the settings of its models."""
 
     preset: Literal["auto", "paper", "small", "long", "base", "tiny"] = "auto"
     """Settings to start from. auto: small on the real data, tiny on the built-in sample corpus."""
@@ -41,17 +40,21 @@ class Options:
     checkpoint_seconds: float = 90.0
     """Time between checkpoints; at most this much work is lost when a run is killed."""
     coordinator: str | None = None
-    """HOST:PORT of process 0, where several processes, on one host or many, train together: the
-    same command for each, but for --process-id. auto: Slurm, Open MPI, Kubernetes or a TPU pod has
-    started them and tells. All must see the same data and runs folders."""
+    """HOST:PORT of process 0, if several processes train together, on one host or many. Each is
+    started by the same command, but for --process-id, and all must see the same data and runs
+    folders. auto: Slurm, Open MPI, Kubernetes or a TPU pod has started them and says where."""
     num_processes: int | None = None
+    """How many processes train together."""
     process_id: int | None = None
-    """From 0."""
+    """Which of them this one is, from 0."""
 
 
 def overridden(config, given: dict):
-    """`config` with the settings that were given on the command line. Raises TrainingError for one
-    that it does not have, or cannot have."""
+    """`config` with the settings that were given on the command line.
+
+    Raises TrainingError for a setting that the configuration does not have, and for a value that it
+    refuses.
+    """
     known = {f.name for f in dataclasses.fields(config)}
     if foreign := [name for name in given if name not in known]:
         raise TrainingError(
@@ -66,8 +69,11 @@ def overridden(config, given: dict):
 
 
 def refuse_unused(given: dict, *unused: frozenset[str]) -> None:
-    """Raise TrainingError for a setting that was given and that none of the models uses, each of
-    which has names in `unused`."""
+    """Raise TrainingError for a setting that was given and that no model uses.
+
+    given: name -> value.
+    unused: for each model the names of settings that it does not use.
+    """
     for name in given:
         if all(name in each for each in unused):
             raise TrainingError(
@@ -77,10 +83,11 @@ def refuse_unused(given: dict, *unused: frozenset[str]) -> None:
 
 
 def settings(presets: dict) -> type:
-    """The type of a dict that holds those settings of the configurations that were given on the
-    command line, and no others.
+    """The type of a dict of settings, for tyro.
 
-    presets: name -> configuration. Help names each setting's value in the first one that has it.
+    It holds the settings that were given on the command line, and no others.
+
+    presets: name -> configuration. Help shows each setting's value in the first one that has it.
     """
     fields = {}
     for preset, config in presets.items():
@@ -101,7 +108,7 @@ def _shown(value) -> str:
 
 
 def _described(kind: type) -> dict[str, str]:
-    """Field -> the docstring under it."""
+    """The docstring under each field of a class, by the field's name."""
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body
     return {
         field.target.id: inspect.cleandoc(text.value.value)
@@ -113,11 +120,14 @@ def _described(kind: type) -> dict[str, str]:
 
 
 def arguments(doc: str, options, presets: dict, **choices):
-    """The command line, parsed: an object with `options`, `settings` (a dict of those that were
-    given) and the choices.
+    """The parsed command line.
 
-    options: an instance with the options' defaults. presets: see `settings`. choices: extra
-    options, name -> (type, default).
+    doc: the description that help shows.
+    options: an instance with the options' defaults.
+    presets: see `settings`.
+    choices: extra options, name -> (type, default).
+
+    Returns an object with `options`, `settings` (a dict of those that were given) and the choices.
     """
     kind = tyro.conf.OmitArgPrefixes
     fields = [
@@ -133,12 +143,15 @@ def arguments(doc: str, options, presets: dict, **choices):
 
 @guarded
 def run(script: Callable, doc: str, presets: dict, **choices) -> int:
-    """Parse the command line and call `script(options, given, corpus, **chosen)`; returns the exit
-    code.
+    """Parse the command line and run a training script.
 
-    given: the settings that were given, for `overridden`. presets: name -> configuration whose
-    fields are options. choices: extra options, name -> (type, default). Bad input is one line on
-    stderr and exit code 2; Ctrl-C 130.
+    script: is called as `script(options, given, corpus, **chosen)`, where `given` is a dict of the
+    settings that were given, for `overridden`.
+    doc: the description that help shows.
+    presets: name -> configuration whose fields are options.
+    choices: extra options, name -> (type, default).
+
+    Returns the exit code: 2 for bad input, which is said in one line on stderr, and 130 for Ctrl-C.
     """
     parsed = arguments(doc, Options(), presets, **choices)
     try:

@@ -19,6 +19,7 @@ from lxml import etree
 
 from transfer.data.curves import flatten
 from transfer.data.formats.svg_shapes import SHAPES, Shapes
+from transfer.data.formats.variants import variant
 from transfer.data.strokes import BOX
 from transfer.system import markup
 from transfer.system.errors import DataError
@@ -103,12 +104,17 @@ def to_svg(strokes, word: str = "", key: str = "") -> str:
     """Strokes, a list of (n, 2), n >= 2, box units, into SVG text with KanjiVG's structure, one
     path a stroke.
 
-    A `word` of one character becomes kvg:element and the ids, any other a <title>; `key` adds the
-    variant to the ids ("04e00-Kaisho"). Coordinates have three decimals. Lines are written as M and
-    C: readers of KanjiVG know no L.
+    A `word` of one character becomes kvg:element and the ids, any other a <title>. `key` gives the
+    ids of a glyph of KanjiVG ("04e00", "04e00-Kaisho"); without one of this character, `variant`
+    tells drawings apart. Coordinates have three decimals. Lines are written as M and C: readers of
+    KanjiVG know no L.
     """
+    paths = [_path_data(np.asarray(stroke, np.float64)) for stroke in strokes]
     stem = f"{ord(word):05x}" if len(word) == 1 else ""
-    key = key if stem and re.fullmatch(rf"{stem}(-\w+)?", key, re.ASCII) else stem
+    if not stem:
+        key = ""
+    elif not re.fullmatch(rf"{stem}(-\w+)?", key, re.ASCII):
+        key = f"{stem}-{variant(paths)}"
     word = "".join(c for c in word if c.isprintable())
     kvg = "http://kanjivg.tagaini.net"
     root = etree.Element(
@@ -128,8 +134,8 @@ def to_svg(strokes, word: str = "", key: str = "") -> str:
         group.set("id", f"kvg:{key}")
         if word:
             group.set(f"{{{kvg}}}element", word)
-    for number, stroke in enumerate(strokes, 1):
-        path = etree.SubElement(group, "path", d=_path_data(np.asarray(stroke, np.float64)))
+    for number, data in enumerate(paths, 1):
+        path = etree.SubElement(group, "path", d=data)
         if key:
             path.set("id", f"kvg:{key}-s{number}")
     return etree.tostring(root, encoding="unicode", pretty_print=True)

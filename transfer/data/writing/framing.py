@@ -12,14 +12,16 @@ def framed(
     box: tuple[int, int, int, int] | None = None,
     resampling: Image.Resampling = Image.Resampling.BOX,
 ) -> Image.Image:
-    """Grey ink -> 64x64: its longer side fills the picture, the shorter one is centred on paper.
+    """Ink in a picture of 64x64: its longer side fills it, the shorter one is centred on paper.
 
-    box: (left, top, right, bottom) of the ink in its picture, right and bottom exclusive [all].
+    ink: one channel, "L" or "F"; paper is 0. The framed picture has the same mode.
+    box: (left, top, right, bottom) of the ink, right and bottom exclusive; None for all of it.
+    resampling: how the ink is scaled.
     """
     left, top, right, bottom = box or (0, 0, *ink.size)
     scale = SIZE / max(right - left, bottom - top)
     size = tuple(max(1, round(s * scale)) for s in (right - left, bottom - top))
     small = ink.resize(size, resampling, box)
-    out = Image.new("L", (SIZE, SIZE))
+    out = Image.new(ink.mode, (SIZE, SIZE))
     out.paste(small, ((SIZE - small.width) // 2, (SIZE - small.height) // 2))
     return out

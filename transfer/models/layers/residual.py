@@ -21,6 +21,15 @@ EPSILON = 1e-5
 """Added to variances that are divided by."""
 
 
+def check_levels(encoder: Sequence[int], encoder_blocks: Sequence[int]) -> None:
+    """Raise ValueError where widths and blocks are not those of a `ResidualEncoder`'s levels."""
+    if len(encoder) not in (3, 4) or len(encoder) != len(encoder_blocks):
+        raise ValueError(
+            f"--encoder {' '.join(map(str, encoder))[:80]}, --encoder-blocks "
+            f"{' '.join(map(str, encoder_blocks))[:80]}: give 3 or 4 numbers, and as many of each"
+        )
+
+
 class Block(nnx.Module):
     """Residual block of two 3x3 convolutions with layer normalisation before them.
 
