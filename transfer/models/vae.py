@@ -25,7 +25,7 @@ from flax import nnx
 from transfer.models import augment
 from transfer.models.layers.residual import EPSILON, ResidualDecoder, ResidualEncoder
 from transfer.models.losses import cross_entropy
-from transfer.models.paper_vae import PaperDecoder, PaperEncoder
+from transfer.models.paper_vae import GLOROT, PaperDecoder, PaperEncoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -274,8 +274,9 @@ class VAE(nnx.Module):
                 ),
                 config.hidden,
             )
-        self.mean = nnx.Linear(features, config.latent, rngs=rngs)
-        self.log_variance = nnx.Linear(features, config.latent, rngs=rngs)
+        init = {"kernel_init": GLOROT} if paper else {}
+        self.mean = nnx.Linear(features, config.latent, rngs=rngs, **init)
+        self.log_variance = nnx.Linear(features, config.latent, rngs=rngs, **init)
         self.decoder = (
             PaperDecoder(config.latent, rngs)
             if paper
