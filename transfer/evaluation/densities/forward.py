@@ -41,7 +41,8 @@ def measure(
     density's own temperature and noise, decoded as they are.
 
     NLL: nats a dimension of a draw of the true glyph's posterior. candidates: by Bayes' rule with
-    the gallery (`anchored`: its weights). picture, drawing: of the first sample, read by the judge;
+    the gallery (`anchored`: its weights, whose exponents were fitted on val: `kuzushiji-transfer
+    evaluate` has the cross-fitted figure). picture, drawing: of the first sample, read by the judge;
     NaN for a drawing where the folder has no decoder. different kanji: among the pictures of the
     samples. inside 50 %, 90 %: share of true z_new inside the density's highest region of that
     probability, estimated by draws at temperature 1; a calibrated spread has .50 and .90.
@@ -72,8 +73,11 @@ class Density:
     """A trained density P(z_new | z_old) of a folder, compiled. Raises WeightsError."""
 
     def __init__(self, folder: Path):
-        self.graph, self.params, self.gallery, self.code_points, _ = load_mdn(folder)
+        self.graph, self.params, self.gallery, self.code_points, sharp = load_mdn(folder)
         self.config = nnx.merge(self.graph, self.params).config
+        # As `KuzushijiTransfer` has it.
+        sharp = sharp if self.config.density == "anchored" else 1.0
+        self.temperature = self.config.temperature / sharp
         merged = lambda params: nnx.merge(self.graph, params)
         self._log_prob = jax.jit(lambda p, g, z, x: mdn.log_prob(merged(p), z, x, g))
         self._scores = jax.jit(lambda p, g, z: mdn.candidate_scores(merged(p), z, g))
@@ -103,7 +107,7 @@ class Density:
         noise: float | None = None,
     ) -> np.ndarray:
         """So many z_new for each z_old, (n, number, 64). temperature, noise: [the density's own]."""
-        temperature = self.config.temperature if temperature is None else temperature
+        temperature = self.temperature if temperature is None else temperature
         z = np.repeat(z_old, number, 0)
         keys = np.asarray(jax.random.key_data(jax.random.split(jax.random.key(seed), len(z))))
         draw = lambda part: self._draw(self.params, self.gallery, *part, temperature, noise)
