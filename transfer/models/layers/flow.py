@@ -78,6 +78,7 @@ class Couplings(nnx.Module):
 
     def to_base(self, x: jax.Array, conditions: list) -> tuple[jax.Array, jax.Array]:
         """The base's point of x (…, D), and the log determinant of the way there, (…)."""
+        x = jnp.asarray(x)
         total = jnp.zeros(x.shape[:-1])
         for layer, condition in zip(self.layers, conditions):
             x, log_determinant = layer.to_base(x, condition)
