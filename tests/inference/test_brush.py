@@ -94,7 +94,8 @@ def test_pictures_are_the_old_vae_s_of_draws_of_the_density(painting):
     assert np.abs(painted.pictures - ink).max() < 1
     # At a low temperature only components are left, of which there are three.
     cold = painter.brush("花", 30, temperature=1e-6).z_old
-    assert len(np.unique(np.round(cold, 2), axis=0)) <= 3
+    alike = np.abs(cold[:, None] - cold).max(-1) < 0.05  # noise has a deviation of about 0.001
+    assert len(np.unique(alike, axis=0)) <= 3
 
 
 @pytest.mark.parametrize(
