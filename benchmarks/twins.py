@@ -76,7 +76,7 @@ class MDN(nn.Module):
         """(B, 64) each: mean NLL a dimension."""
         x = z_old
         for layer in self.layers:
-            x = F.leaky_relu(layer(x))
+            x = F.leaky_relu(layer(x), 0.2)
         logits, means, scales = self.out(x).unflatten(-1, self.shape).unbind(1)
         scales = scales.clamp(-7, 7)
         component = (

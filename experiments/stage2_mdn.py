@@ -1,7 +1,13 @@
-"""Stage 2: train the mixture density network P(z_new | z_old) on the latents of stage 1.
+"""Stage 2: train the mixture density network P(z_new | z_old) on the latents of stage 1, or the way
+back, P(z_old | z_new).
 
-python experiments/stage2_mdn.py
-python experiments/stage2_mdn.py --density joint --mixtures 50
+    python experiments/stage2_mdn.py
+    python experiments/stage2_mdn.py --density flow
+    python experiments/stage2_mdn.py --density joint --mixtures 50
+    python experiments/stage2_mdn.py --direction back
+
+Beside the preset's own density there are settings that suit the others (`models.mdn.suited`), which
+are taken where none are given.
 """
 
 import sys
@@ -13,7 +19,9 @@ from transfer.training import loop, options
 
 
 def main(opts, given, corpus):
-    config = options.overridden(getattr(MDNConfig, opts.preset)(), given)
+    preset = getattr(MDNConfig, opts.preset)()
+    preset = mdn.suited(preset, given.get("density"), given.get("direction"))
+    config = options.overridden(preset, given)
     options.refuse_unused(given, mdn.unused(config))
     task = density.mdn_task(config, corpus, opts.runs, opts.seed)
     loop.train(task, opts.runs / task.name, opts.seed, opts.checkpoint_seconds)

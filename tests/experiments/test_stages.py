@@ -84,6 +84,54 @@ def test_draw_works_with_the_weights_of_the_run(runs, tmp_path):
     assert (tmp_path / f"{EXAMPLES[0].stem}.svg").stat().st_size > 200
 
 
+@pytest.mark.slow
+def test_densities_that_generate_and_the_way_back_are_compared(runs, tmp_path):
+    for stage in ("vae_old", "vae_new", "sketch_rnn"):
+        (tmp_path / stage).symlink_to(runs / stage)
+    script("stage2_mdn.py", tmp_path, "--density", "flow", "--steps", 20)
+    script("stage2_mdn.py", tmp_path, "--direction", "back", "--steps", 20)
+    done = subprocess.run(
+        [
+            sys.executable,
+            ROOT / "experiments" / "compare_densities.py",
+            runs,
+            tmp_path,
+            "--limit",
+            "8",
+            "--samples",
+            "2",
+            "--out",
+            tmp_path / "figures.json",
+        ],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "P(z_new | z_old)" in done.stdout and "| val: covered |" in done.stdout
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert set(found["forward"]) == {str(runs), str(tmp_path)} and set(found["back"]) == {
+        str(tmp_path)
+    }
+    for figures in found["forward"].values():
+        assert np.isfinite(list(figures.values())).all()
+    painted = subprocess.run(
+        [sys.executable, "-m", "transfer", "brush", "山", "--weights", tmp_path, "--out", tmp_path],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert painted.returncode == 0 and (tmp_path / "U+5C71.png").is_file(), painted.stderr
+
+
+def test_a_setting_of_another_density_is_refused(runs):
+    done = script("stage2_mdn.py", runs, "--density", "joint", "--couplings", 2, check=False)
+    assert done.returncode == 2 and "--couplings has no effect" in done.stderr
+
+
 def test_sample_corpus_is_announced_in_one_line(runs):
     done = script("stage2_mdn.py", runs, "--steps", 20)
     assert len([line for line in done.stderr.splitlines() if "sample corpus" in line]) == 1

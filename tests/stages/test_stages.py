@@ -18,7 +18,14 @@ from transfer.models import mdn, vae
 from transfer.models.mdn import MDNConfig
 from transfer.models.sketch_rnn import SketchRNNConfig
 from transfer.models.vae import VAEConfig
-from transfer.stages import autoencoders, density, drawings, encoding, point_decoder
+from transfer.stages import (
+    autoencoders,
+    density,
+    drawings,
+    encoding,
+    latent_pairs,
+    point_decoder,
+)
 from transfer.training import loop, weights
 from transfer.training.errors import TrainingError
 
@@ -461,3 +468,63 @@ def test_the_classifiers_exponent_is_the_one_that_grows_where_the_classifier_is_
     finalized = task.finalize(jax.jit(task.init)(jax.random.key(3)))
     similar, direct = finalized["mdn"]["exponents"]
     assert direct > 0.5 > similar
+
+
+# Latents drawn anew ---------------------------------------------------------------------------------
+
+
+def test_pairs_are_of_one_kanji_and_of_pictures_augmented_anew(folder):
+    place, given = folder
+    config = dataclasses.replace(SMALL, fresh=True, views=0)
+    pairs = latent_pairs.latent_pairs(config, given, place)
+    assert "mean" not in pairs.data and pairs.seen.all() and pairs.trained.all()
+    draw = jax.jit(pairs.draw)
+    keys = list(jax.random.split(jax.random.key(0), 5))
+    index, label, z_old, z_new = draw(pairs.data, keys)
+    train, points = encoding.old_examples(given, "train")
+    np.testing.assert_array_equal(pairs.forms.code_points[label], points[index])
+    np.testing.assert_array_equal(pairs.source.images[index], given.old.images[train[index]])
+    again = draw(pairs.data, [*keys[:4], jax.random.key(7)])
+    np.testing.assert_array_equal(again[0], index)  # the same images, augmented in another way
+    for one, other in ((z_old, again[2]), (z_new, again[3])):
+        assert one.shape == (8, 64) and (np.abs(one - other).max(1) > 1e-4).all()
+    task = density.mdn_task(config, given, place)
+    value, _ = task.loss(task.init(jax.random.key(0)), task.data, jax.random.key(1), 0)
+    assert np.isfinite(value)
+
+
+def test_a_density_back_is_a_stage_of_its_own(folder):
+    place, given = folder
+    config = mdn.suited(dataclasses.replace(SMALL, direct=False), None, "back")
+    config = dataclasses.replace(config, views=1, mixtures=2, couplings=2, width=8)
+    task = density.mdn_task(config, given, place)
+    assert task.name == "mdn_back"
+    params = task.init(jax.random.key(0))
+    measured = task.evaluate(params)
+    assert 0 <= measured["top1"] <= measured["top10"] <= 1
+    assert np.isfinite(measured["nll_per_dimension"])
+    assert task.export(params)["gallery_mean"].shape == (12, 64)
+    with pytest.raises(TrainingError, match="--direction back: an anchored density"):
+        density.mdn_task(dataclasses.replace(SMALL, direction="back"), given, place)
+
+
+def test_fresh_conditions_are_of_the_density_or_of_the_own_glyph(folder, monkeypatch):
+    place, given = folder
+    split = np.where(given.old.code_points == 0x4E02, SPLITS.index("val"), given.old.split)
+    given = dataclasses.replace(given, old=dataclasses.replace(given.old, split=split))
+    forms = encoding.modern_forms(place, given, False)
+    monkeypatch.setattr(point_decoder.mdn, "sample", lambda model, z, *_: 1000 + z)
+    model = mdn.build(mdn.MDNConfig(density="joint", hidden=4, mixtures=2), 12, nnx.Rngs(0))
+    graph, state = nnx.split(model)
+    trained = graph, nnx.to_pure_dict(state), None, None, None
+    for from_density in (True, False):
+        config = SketchRNNConfig(from_density=from_density, fresh=True)
+        data, condition = point_decoder.fresh_conditions(config, place, given, forms, trained)
+        condition, kanji = jax.jit(condition), np.array([0, 1, 2, 2, 11])
+        z = np.asarray(condition(data, kanji, jax.random.key(0)))
+        assert z.shape == (5, 64)
+        # 4E02 has no training image; the others have z_new = 1000 + z_old, where it is asked for.
+        wanted = [from_density, from_density, False, False, from_density]
+        assert (z.mean(1) > 500).tolist() == wanted
+        other = np.asarray(condition(data, kanji, jax.random.key(1)))
+        assert (np.abs(z - other).max(1) > 1e-5).all()

@@ -140,7 +140,8 @@ def test_what_one_of_two_models_uses_is_not_refused(script):
 
 
 def test_the_density_s_settings_play_a_part_by_its_form():
-    assert mdn.unused(MDNConfig.small()) == {"mixtures"} and "key" in mdn.unused(MDNConfig.paper())
+    free = {"mixtures", "noise", "couplings", "width"}
+    assert mdn.unused(MDNConfig.small()) == free and "key" in mdn.unused(MDNConfig.paper())
 
 
 def test_help_has_every_setting_with_what_it_means(script, capsys):

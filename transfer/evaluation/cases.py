@@ -134,6 +134,15 @@ class Cases:
         return mean, points[known]
 
 
+def recogniser_of(judges: Path, corpus: Corpus) -> Judge | HogJudge:
+    """Who says what a picture of a modern kanji is: the trained recogniser, or HOG where the
+    package's own folder lacks it. Raises WeightsError."""
+    if weights.exists(judges, "recogniser") or judges != PRETRAINED:
+        return Judge(judges, "recogniser")
+    gallery = corpus.new.gallery()
+    return HogJudge(clean_images(corpus, gallery), np.asarray(corpus.new.code_points[gallery]))
+
+
 def gather(
     folder: Path,
     judges: Path,
@@ -157,12 +166,7 @@ def gather(
             f"{corpus.folder}: holds no images of the split {split!r}; choose another, or get the"
             " files that are missing"
         )
-    if weights.exists(judges, "recogniser") or judges != PRETRAINED:
-        recogniser = Judge(judges, "recogniser")
-    else:
-        recogniser = HogJudge(
-            clean_images(corpus, gallery), np.asarray(corpus.new.code_points[gallery])
-        )
+    recogniser = recogniser_of(judges, corpus)
     baseline = Judge(judges, "baseline") if weights.exists(judges, "baseline") else None
     known = np.isin(points, corpus.new.code_points[gallery]) & np.isin(points, recogniser.classes)
     left_out, images = int((~known).sum()), images[np.flatnonzero(known)]

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from transfer.inference import acceptance, batch, confidence
+from transfer.inference import acceptance, batch, brush, confidence
 from transfer.inference import forms as grouping
 from transfer.inference.images import ImageError
 from transfer.inference.result import Result
@@ -247,6 +247,17 @@ class KuzushijiTransfer:
         return self._draw(
             repeat(z_new), repeat(self._painted(z_new)), sample_keys(seed, samples), temperature
         )[0]
+
+    def brush(
+        self, character: str, samples: int = 12, seed: int = 0, temperature: float | None = None
+    ) -> np.ndarray:
+        """How old hands may have written a kanji: (samples, 64, 64) uint8, ink 255 on paper 0.
+
+        temperature: above 0 and up to 1; lower is plainer; None takes the density's own. Raises
+        ValueError for what is not one kanji with a glyph, WeightsError where the weights hold no
+        density back (`mdn_back.safetensors`).
+        """
+        return brush.of(self).brush(character, samples, seed, temperature).pictures
 
     def _chunks(self, images, samples, seed, temperature, top, sure, forms) -> list[Result]:
         images = np.asarray(images)

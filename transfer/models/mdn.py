@@ -1,16 +1,21 @@
 """Mixture density networks P(z_new | z_old): an old latent becomes a density over modern ones.
 
-Three forms stand behind the same four functions (`log_prob`, `sample`, `candidate_scores`, `loss`):
+Four forms stand behind the same functions (`log_prob`, `sample`, `candidate_scores`, `loss`):
 
 - ``factorised`` (the paper's program): every latent dimension has its own 1-d mixture, so a sample
   may mix two kanji.
 - ``joint`` (the paper's text; Bishop 1994): one set of mixture weights over the whole vector, so a
   sample is one of the modes.
+- ``flow``: a joint mixture that couplings bend (`models/layers/flow.py`): the modes need not be
+  Gaussians.
 - ``anchored``: a joint mixture whose components are the posteriors q(z_new | glyph) that the new
   VAE gives the kanji of the gallery. z_new given a character *is* a draw of that posterior, so only
   the mixture weights are unknown; they are a softmax over the similarity of a query made from z_old
   and a key made from each anchor. A kanji that has no Kuzushiji image has a key like any other, and
   can be chosen.
+
+The first three generate z_new; the last chooses among the gallery's. They may be turned round, too
+(`direction`): P(z_old | z_new) says what old hands make of a kanji.
 
 All log densities are in nats, over the whole z_new unless said otherwise.
 """
@@ -24,6 +29,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from transfer.models.layers.flow import Couplings
+from transfer.models.layers.mixture import LOG_2PI, Trunk, mixture_log_prob, unit
 from transfer.models.losses import cross_entropy
 from transfer.system import settings
 from transfer.system.settings import (
@@ -37,20 +44,31 @@ from transfer.system.settings import (
     WarmUp,
 )
 
-LOG_2PI = 1.8378770664093453
-
 
 @dataclasses.dataclass(frozen=True)
 class MDNConfig:
     """Model, loss and training settings of the mixture density network. Use a preset and override
     fields."""
 
-    density: Literal["factorised", "joint", "anchored"] = "anchored"
+    density: Literal["factorised", "joint", "flow", "anchored"] = "anchored"
+    direction: Literal["forward", "back"] = "forward"
+    """P(z_new | z_old), or back: P(z_old | z_new), for which there are no anchors."""
     latent: Count = 64
     hidden: Count = 512
     layers: Count = 2
+    slope: Amount = 0.01
+    """Of the leaky ReLU below 0: flax's; TensorFlow's is 0.2."""
+    init: Literal["lecun", "glorot"] = "lecun"
+    """Distribution of the first weights: flax's, or TensorFlow's."""
     mixtures: Count = 20
-    """Components (`factorised`, `joint`)."""
+    """Components (all but `anchored`)."""
+    couplings: Count = 8
+    """Couplings between base and data (`flow`)."""
+    width: Count = 256
+    """Of a coupling's dense layers (`flow`)."""
+    noise: Amount = 0.0
+    """Deviations of the drawn component that a sample adds to its mean (all but `anchored`): 1
+    makes it a draw of the density, 0 is what the authors' program does."""
     key: Count = 128
     """Width of queries and keys (`anchored`)."""
     key_dropout: Share = 0.5
@@ -61,6 +79,9 @@ class MDNConfig:
     one."""
     views: Natural = 1
     """Augmented views of each training image whose z_old is kept; 0 keeps the image as it is."""
+    fresh: bool = False
+    """Encode images and glyphs that are augmented anew in each step, in place of kept views: many
+    times slower on a CPU."""
     averaged: Natural = 0
     """Warped forms of an image that is read whose z_old are averaged with its own
     (`vae.averaged_z`)."""
@@ -77,7 +98,8 @@ class MDNConfig:
     label_smoothing: BelowOne = 0.0
     """Share of an anchored density's target that all anchors with an image share."""
     temperature: Positive = 1.0
-    """Divides the mixture logits when candidates are drawn; 0.25 in the paper."""
+    """Divides the mixture logits when candidates are drawn, and scales the variance of `noise`;
+    0.25 in the paper."""
     steps: Count = 2_000
     batch: Count = 1024
     learning_rate: Positive = 1e-3
@@ -98,8 +120,10 @@ class MDNConfig:
             density="factorised",
             hidden=1024,
             layers=3,
+            slope=0.2,
+            init="glorot",
             mixtures=100,
-            views=1,
+            fresh=True,
             balance=1.0,
             variants=True,
             temperature=0.25,
@@ -143,48 +167,108 @@ class MDNConfig:
         )
 
 
-def unused(config: MDNConfig) -> frozenset[str]:
-    """Settings that play no part with the others."""
-    return frozenset(
-        {"mixtures"}
-        if config.density == "anchored"
-        else {"key", "key_dropout", "unseen", "direct", "label_smoothing"}
+def suited(config: MDNConfig, density: str | None, direction: str | None) -> MDNConfig:
+    """A preset's settings for another form of density, or for the way back.
+
+    density: of the form; None is the preset's own, or, on the way back, where there are no anchors,
+    "flow".
+    direction: None is the preset's own.
+
+    A density that generates takes longer to learn than one that chooses: it gets more steps and
+    views, and as many layers as the authors'.
+    """
+    direction = direction or config.direction
+    if density is None:
+        density = "flow" if (direction, config.density) == ("back", "anchored") else config.density
+    config = dataclasses.replace(config, direction=direction)
+    if density == config.density or config.density != "anchored":
+        noise = 1.0 if density == "flow" else config.noise
+        return dataclasses.replace(config, density=density, noise=noise)
+    return dataclasses.replace(
+        config,
+        density=density,
+        layers=3,
+        width=config.hidden // 2,
+        views=max(2, config.views),
+        noise=1.0 if density == "flow" or direction == "back" else 0.0,
+        steps=5 * config.steps,
     )
 
 
-class Trunk(nnx.Module):
-    """Dense layers with leaky ReLU: (B, latent) -> (B, outputs)."""
-
-    def __init__(self, inputs: int, hidden: int, layers: int, outputs: int, rngs: nnx.Rngs):
-        widths = [inputs] + [hidden] * layers
-        self.layers = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in zip(widths, widths[1:])])
-        self.out = nnx.Linear(widths[-1], outputs, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        for layer in self.layers:
-            x = nnx.leaky_relu(layer(x))
-        return self.out(x)
+def unused(config: MDNConfig) -> frozenset[str]:
+    """Settings that play no part with the others."""
+    names = {"views"} if config.fresh else set()
+    if config.density == "anchored":
+        names |= {"mixtures", "noise"}
+    else:
+        names |= {"key", "key_dropout", "unseen", "direct", "label_smoothing"}
+    if config.density != "flow":
+        names |= {"couplings", "width"}
+    return frozenset(names)
 
 
 class FreeMixture(nnx.Module):
-    """Mixture whose weights, means and scales all come from the network (`factorised` and
-    `joint`)."""
+    """Mixture whose weights, means and scales all come from the network (`factorised`, `joint`, and
+    the base of `flow`)."""
 
     def __init__(self, config: MDNConfig, rngs: nnx.Rngs):
         self.config = config
         k, d = config.mixtures, config.latent
         outputs = 3 * k * d if config.density == "factorised" else k + 2 * k * d
-        self.trunk = Trunk(d, config.hidden, config.layers, outputs, rngs)
+        flow = config.density == "flow"
+        self.trunk = Trunk(
+            d,
+            config.hidden,
+            config.layers,
+            outputs + flow * config.width,
+            rngs,
+            config.slope,
+            config.init,
+        )
+        self.couplings = (
+            Couplings(config.couplings, d, config.width, config.width, rngs) if flow else None
+        )
 
-    def __call__(self, z_old: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Mixture logits (B, K, 64) or (B, K, 1), means (B, K, 64) and log_scales (B, K, 64)."""
+    def __call__(self, given: jax.Array) -> tuple:
+        """What the density given each latent (B, 64) is made of.
+
+        Mixture logits (B, K, 64) or (B, K, 1), means (B, K, 64) and log_scales (B, K, 64); of
+        `flow` also what each coupling is conditioned on, (B, width) each.
+        """
         k, d = self.config.mixtures, self.config.latent
-        out = self.trunk(z_old)
+        out = self.trunk(given)
+        if self.couplings is not None:
+            context, out = out[:, : self.config.width], out[:, self.config.width :]
+            return (*self.joint(out), self.couplings.conditions(context))
         if self.config.density == "factorised":
             logits, means, log_scales = jnp.split(out.reshape(-1, 3, k, d), 3, axis=1)
             return logits[:, 0], means[:, 0], jnp.clip(log_scales[:, 0], -7.0, 7.0)
+        return self.joint(out)
+
+    def joint(self, out: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """One mixture over the vector, of a network's output (B, K + 2 K D)."""
+        k, d = self.config.mixtures, self.config.latent
         logits, rest = out[:, :k, None], out[:, k:].reshape(-1, 2, k, d)
         return logits, rest[:, 0], jnp.clip(rest[:, 1], -7.0, 7.0)
+
+    def log_density(self, parts: tuple, x: jax.Array) -> jax.Array:
+        """Log density (B,) of latents x (B, 64). parts: what the network says of each."""
+        if self.couplings is None:
+            return mixture_log_prob(*parts, x)
+        u, log_determinant = self.couplings.to_base(x, parts[3])
+        return mixture_log_prob(*parts[:3], u) + log_determinant
+
+    def draw(self, parts: tuple, key: jax.Array, temperature: float, noise: float) -> jax.Array:
+        """One latent for each row of `parts`, (B, 64), as `sample` describes it."""
+        logits, means, log_scales = parts[:3]
+        # (B, 64) or (B, 1)
+        chosen = jax.random.categorical(key, logits / temperature, axis=1)[:, None, :]
+        z = jnp.take_along_axis(means, chosen, axis=1)[:, 0]
+        if noise:
+            scale = noise * jnp.sqrt(temperature) * jnp.exp(log_scales)
+            scale = jnp.take_along_axis(scale, chosen, axis=1)[:, 0]
+            z = z + scale * jax.random.normal(jax.random.fold_in(key, 1), z.shape)
+        return z if self.couplings is None else self.couplings.from_base(z, parts[3])
 
 
 class AnchoredMixture(nnx.Module):
@@ -192,8 +276,10 @@ class AnchoredMixture(nnx.Module):
 
     def __init__(self, config: MDNConfig, anchors: int, rngs: nnx.Rngs):
         self.config = config
-        self.query = Trunk(config.latent, config.hidden, config.layers, config.key, rngs)
-        self.key = Trunk(config.latent, config.hidden, 1, config.key, rngs)
+        trunk = lambda layers: Trunk(
+            config.latent, config.hidden, layers, config.key, rngs, config.slope, config.init
+        )
+        self.query, self.key = trunk(config.layers), trunk(1)
         self.offset = nnx.Param(jnp.zeros((anchors, config.key)))
         self.log_sharpness = nnx.Param(jnp.log(jnp.float32(16.0)))
         if config.direct:
@@ -211,11 +297,6 @@ class AnchoredMixture(nnx.Module):
     def __call__(self, z_old: jax.Array, keys: jax.Array) -> jax.Array:
         """Mixture logits (B, G)."""
         return jnp.exp(self.log_sharpness[...]) * (unit(self.query(z_old)) @ keys.T)
-
-
-def unit(x: jax.Array) -> jax.Array:
-    """Vectors (…, D) scaled to length 1."""
-    return x * jax.lax.rsqrt((x**2).sum(-1, keepdims=True) + 1e-6)
 
 
 def build(config: MDNConfig, anchors: int, rngs: nnx.Rngs) -> FreeMixture | AnchoredMixture:
@@ -239,26 +320,6 @@ class Gallery:
     mean: jax.Array
     log_variance: jax.Array
     seen: jax.Array
-
-
-def normal_log_density(x: jax.Array, mean: jax.Array, log_scale: jax.Array) -> jax.Array:
-    """log N(x; mean, exp(log_scale)²), elementwise."""
-    return -0.5 * ((x - mean) * jnp.exp(-log_scale)) ** 2 - log_scale - 0.5 * LOG_2PI
-
-
-def mixture_log_prob(
-    logits: jax.Array, means: jax.Array, log_scales: jax.Array, x: jax.Array
-) -> jax.Array:
-    """Log density of x (B, D) under mixtures over axis 1, (B,).
-
-    logits: (B, K, D) for one mixture a dimension, whose log densities add up, or (B, K, 1) for one
-    mixture over the vector.
-    means, log_scales: (B, K, D).
-    """
-    component = normal_log_density(x[:, None], means, log_scales)
-    if logits.shape[-1] == 1:
-        return jax.nn.logsumexp(jax.nn.log_softmax(logits[..., 0], 1) + component.sum(-1), 1)
-    return jax.nn.logsumexp(jax.nn.log_softmax(logits, 1) + component, 1).sum(-1)
 
 
 def gallery_log_density(x: jax.Array, gallery: Gallery) -> jax.Array:
@@ -304,42 +365,54 @@ def product(
 
 
 def log_prob(model, z_old: jax.Array, z_new: jax.Array, gallery: Gallery) -> jax.Array:
-    """log P(z_new | z_old), (B,)."""
+    """log P(z_new | z_old), (B,); of a density `back` log P(z_old | z_new)."""
     if model.config.density == "anchored":
         weights = jax.nn.log_softmax(anchored_logits(model, z_old, gallery))
         return jax.nn.logsumexp(weights + gallery_log_density(z_new, gallery), -1)
-    return mixture_log_prob(*model(z_old), z_new)
+    if model.config.direction == "back":
+        z_old, z_new = z_new, z_old
+    return model.log_density(model(z_old), z_new)
 
 
 def candidate_scores(model, z_old: jax.Array, gallery: Gallery) -> jax.Array:
     """log probability of every kanji of the gallery, (B, G), summing to one.
 
-    Anchored: the mixture weights. Otherwise Bayes' rule with the gallery's means: how likely the
-    density makes each.
+    Anchored: the mixture weights. Otherwise Bayes' rule with the gallery's means, all kanji alike
+    beforehand: how likely the density makes each, or, of a density `back`, how likely each makes
+    z_old.
     """
     if model.config.density == "anchored":
         return jax.nn.log_softmax(anchored_logits(model, z_old, gallery))
-    logits, means, log_scales = model(z_old)
-
-    def one(logits, means, log_scales):
-        density = lambda g: mixture_log_prob(logits[None], means[None], log_scales[None], g[None])
-        return jax.vmap(density)(gallery.mean)[:, 0]
-
-    return jax.nn.log_softmax(jax.lax.map(lambda a: one(*a), (logits, means, log_scales)))
+    row = lambda parts, x: model.log_density(jax.tree.map(lambda a: a[None], parts), x[None])[0]
+    if model.config.direction == "back":
+        parts = model(gallery.mean)
+        scores = jax.lax.map(lambda z: jax.vmap(lambda each: row(each, z))(parts), z_old)
+    else:
+        each = lambda parts: jax.vmap(lambda mean: row(parts, mean))(gallery.mean)
+        scores = jax.lax.map(each, model(z_old))
+    return jax.nn.log_softmax(scores)
 
 
 def sample(
-    model, z_old: jax.Array, gallery: Gallery, key: jax.Array, temperature: float = 1.0
+    model,
+    given: jax.Array,
+    gallery: Gallery,
+    key: jax.Array,
+    temperature: float = 1.0,
+    noise: float | None = None,
 ) -> jax.Array:
-    """One z_new for each z_old, (B, 64): a component drawn with its logits divided by
-    `temperature`, and that component's mean."""
+    """One z_new for each z_old (B, 64), or of a density `back` one z_old for each z_new: (B, 64).
+
+    A component is drawn with its logits divided by `temperature`, and its mean taken. With `noise`
+    [the configuration's] so many of the component's deviations, times the root of the temperature,
+    are added to the mean; 1 at temperature 1 makes it a draw of the density.
+    """
     if model.config.density == "anchored":
         return gallery.mean[
-            jax.random.categorical(key, anchored_logits(model, z_old, gallery) / temperature)
+            jax.random.categorical(key, anchored_logits(model, given, gallery) / temperature)
         ]
-    logits, means, _ = model(z_old)
-    chosen = jax.random.categorical(key, logits / temperature, axis=1)  # (B, 64) or (B, 1)
-    return jnp.take_along_axis(means, chosen[:, None, :], axis=1)[:, 0]
+    noise = model.config.noise if noise is None else noise
+    return model.draw(model(given), key, temperature, noise)
 
 
 def loss(

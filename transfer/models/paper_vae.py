@@ -2,7 +2,7 @@
 
 Clanuwat et al. 2018 (arXiv 1812.01718, section 4.2) take the network of World Models (Ha and
 Schmidhuber 2018, arXiv 1803.10122, appendix A.1): strided convolutions down to a vector, transposed
-ones back up.
+ones back up. Weights begin as TensorFlow's do, biases at 0.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import jax
 from flax import nnx
 
 from transfer.models.layers.convolution import strided, transposed
+
+GLOROT = nnx.initializers.glorot_uniform()
 
 
 class PaperEncoder(nnx.Module):
@@ -23,7 +25,7 @@ class PaperEncoder(nnx.Module):
         channels = (1, 32, 64, 128, 256)
         self.convs = nnx.List(
             [
-                nnx.Conv(a, b, (4, 4), strides=2, padding="VALID", rngs=rngs)
+                nnx.Conv(a, b, (4, 4), strides=2, padding="VALID", kernel_init=GLOROT, rngs=rngs)
                 for a, b in zip(channels, channels[1:])
             ]
         )
@@ -43,10 +45,12 @@ class PaperDecoder(nnx.Module):
 
     def __init__(self, latent: int, rngs: nnx.Rngs):
         channels, kernels = (1024, 128, 64, 32, 1), (5, 5, 6, 6)
-        self.dense = nnx.Linear(latent, 1024, rngs=rngs)
+        self.dense = nnx.Linear(latent, 1024, kernel_init=GLOROT, rngs=rngs)
         self.convs = nnx.List(
             [
-                nnx.ConvTranspose(a, b, (k, k), strides=(2, 2), padding="VALID", rngs=rngs)
+                nnx.ConvTranspose(
+                    a, b, (k, k), strides=(2, 2), padding="VALID", kernel_init=GLOROT, rngs=rngs
+                )
                 for a, b, k in zip(channels, channels[1:], kernels)
             ]
         )

@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from transfer.models.layers.mixture import KERNELS, LOG_2PI
 from transfer.models.layers.recurrent import gates, lstm
 from transfer.system import settings
-from transfer.system.settings import Amount, BelowOne, Count, Part, Positive, Range, WarmUp
+from transfer.system.settings import Amount, BelowOne, Count, Natural, Part, Positive, Range, WarmUp
 
 BOX = 109.0
-LOG_2PI = 1.8378770664093453
 DOWN, UP, END = 0, 1, 2
 
 
@@ -42,12 +42,20 @@ class SketchRNNConfig:
     simplify: Amount = 0.25
     """Epsilon, box units, of the strokes that are learned. The prepared ones have 0.25; more leaves
     fewer points to get wrong."""
+    z_at: Literal["all", "first"] = "all"
+    """Layers whose gates z enters."""
+    start: Literal["down", "up"] = "down"
+    """The pen's state before the first movement."""
+    init: Literal["lecun", "glorot"] = "lecun"
+    """First weights: flax's, with orthogonal recurrent ones, or TensorFlow's."""
     keep: Part = 1.0
     """Recurrent dropout (arXiv 1603.05118): share of cell updates kept while training."""
     scale: Positive = 16.0
     """Box units that count as 1 for the model."""
     drop: BelowOne = 0.0
     """Share of inner points of a stroke left out in an example."""
+    whole: Natural = 1
+    """So many first points of a stroke are never left out."""
     stretch: BelowOne = 0.0
     """Random scale of 1 - stretch to 1 an axis, with a random offset (paper: 0.3)."""
     longest: Annotated[int, Range(2)] = 134
@@ -59,6 +67,10 @@ class SketchRNNConfig:
     glyph's own posterior."""
     views: Count = 4
     """Draws of every glyph's posterior (or of the MDN) that training goes through."""
+    fresh: bool = False
+    """Condition each example on a z_new of its own, of an image augmented anew, not on the views."""
+    padded: bool = False
+    """Let the pen's loss go on after the end, and divide by `longest`, not the number of points."""
     temperature: Part = 0.1
     """Of drawing: divides the mixture's and the pen's logits, and scales the variances."""
     steps: Count = 2_600
@@ -77,18 +89,24 @@ class SketchRNNConfig:
     @classmethod
     def paper(cls) -> SketchRNNConfig:
         """The authors' program: 3 layers of 1024, recurrent dropout keep 0.3, 50 mixtures an axis,
-        batch 50, 1,000,000 steps."""
+        batch 50, 1,000,000 steps (docs/paper.md)."""
         return cls(
             layers=3,
             units=1024,
             mixtures=50,
             bivariate=False,
+            z_at="first",
+            start="up",
+            init="glorot",
             keep=0.3,
-            scale=109 * 0.168,
+            scale=109 * 0.16808838,
             drop=0.2,
+            whole=3,
             stretch=0.3,
             buckets=1,
             from_density=True,
+            fresh=True,
+            padded=True,
             temperature=0.15,
             steps=1_000_000,
             batch=50,
@@ -102,37 +120,66 @@ class SketchRNNConfig:
 # Model --------------------------------------------------------------------------------------------
 
 
+def uniform(limit: float):
+    """An initialiser of weights between -limit and limit, all alike."""
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
+        key, shape, dtype, -limit, limit
+    )
+
+
+def first_pen(config: SketchRNNConfig) -> jax.Array:
+    """The pen's state before the first movement, (3,), of which one is 1."""
+    return jax.nn.one_hot(DOWN if config.start == "down" else UP, 3)
+
+
 class SketchRNN(nnx.Module):
     """The decoder: an LSTM whose inputs are the last movement, the last pen state, and z."""
 
     def __init__(self, config: SketchRNNConfig, rngs: nnx.Rngs):
         self.config = config
-        units = config.units
-        self.start = nnx.Linear(config.latent, 2 * config.layers * units, rngs=rngs)
-        orthogonal = nnx.initializers.orthogonal()
-        recurrent = [
-            jnp.concatenate([orthogonal(rngs.params(), (units, units)) for _ in range(4)], 1)
-            for _ in range(config.layers)
-        ]
+        units, layers, init = config.units, range(config.layers), KERNELS[config.init]
+        conditioned = [layer for layer in layers if config.z_at == "all" or layer == 0]
+        self.start = nnx.Linear(
+            config.latent, 2 * config.layers * units, kernel_init=init, rngs=rngs
+        )
+        if config.init == "glorot":  # of what TensorFlow has as one kernel for input, z and state
+            width = lambda layer: (
+                units + (units if layer else 5) + config.latent * (layer in conditioned)
+            )
+            gate = lambda layer: uniform((6 / (width(layer) + 4 * units)) ** 0.5)
+            recurrent = [gate(layer)(rngs.params(), (units, 4 * units)) for layer in layers]
+        else:
+            gate, orthogonal = lambda layer: init, nnx.initializers.orthogonal()
+            recurrent = [
+                jnp.concatenate([orthogonal(rngs.params(), (units, units)) for _ in range(4)], 1)
+                for _ in layers
+            ]
         self.kernels = nnx.List([nnx.Param(k) for k in recurrent])
         self.inputs = nnx.List(
             [
-                nnx.Linear(units if layer else 5, 4 * units, rngs=rngs)
-                for layer in range(config.layers)
+                nnx.Linear(units if layer else 5, 4 * units, kernel_init=gate(layer), rngs=rngs)
+                for layer in layers
             ]
         )
         self.conditions = nnx.List(
             [
-                nnx.Linear(config.latent, 4 * units, use_bias=False, rngs=rngs)
-                for _ in range(config.layers)
+                nnx.Linear(
+                    config.latent, 4 * units, use_bias=False, kernel_init=gate(layer), rngs=rngs
+                )
+                for layer in conditioned
             ]
         )
-        self.out = nnx.Linear(units, 3 + 6 * config.mixtures, rngs=rngs)
+        self.out = nnx.Linear(units, 3 + 6 * config.mixtures, kernel_init=init, rngs=rngs)
 
     def initial(self, z: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Initial h and c, each (layers, B, units)."""
         state = jnp.tanh(self.start(z)).reshape(-1, 2, self.config.layers, self.config.units)
         return state[:, 0].transpose(1, 0, 2), state[:, 1].transpose(1, 0, 2)
+
+    def gate_inputs(self, layer: int, x: jax.Array, z: jax.Array) -> jax.Array:
+        """What the gates of a layer get from below, x (…, B, inputs), and from z (B, latent)."""
+        inputs = self.inputs[layer](x)
+        return inputs + self.conditions[layer](z) if layer < len(self.conditions) else inputs
 
     def __call__(self, movement: jax.Array, z: jax.Array, key=None) -> jax.Array:
         """The output (B, T, 3 + 6M) of every step of a teacher-forced pass.
@@ -151,7 +198,7 @@ class SketchRNN(nnx.Module):
                     mask_key, self.config.keep, (*x.shape[:2], self.config.units)
                 )
                 mask = kept / self.config.keep
-            gate_inputs = self.inputs[layer](x) + self.conditions[layer](z)
+            gate_inputs = self.gate_inputs(layer, x, z)
             x = lstm(gate_inputs, mask, self.kernels[layer][...], h[layer], c[layer])
         return self.out(x).transpose(1, 0, 2)
 
@@ -164,8 +211,7 @@ class SketchRNN(nnx.Module):
         """
         x, hs, cs = movement, [], []
         for layer in range(self.config.layers):
-            gate_inputs = self.inputs[layer](x) + self.conditions[layer](z)
-            i, f, g, o = gates(gate_inputs, h[layer], self.kernels[layer][...])
+            i, f, g, o = gates(self.gate_inputs(layer, x, z), h[layer], self.kernels[layer][...])
             cs.append(f * c[layer] + i * g)
             x = o * jnp.tanh(cs[-1])
             hs.append(x)
@@ -236,16 +282,24 @@ def teacher(config: SketchRNNConfig, stroke3: jax.Array, count: jax.Array):
     lifted = jnp.pad(stroke3[..., 2], ((0, 0), (1, 0)), constant_values=1.0)
     step = (position[:, 1:] - position[:, :-1]) / config.scale
     step = jnp.pad(step, ((0, 0), (1, 0), (0, 0)))
-    pen = jax.nn.one_hot(lifted.astype(jnp.int32), 3).at[:, 0].set(jnp.array([1.0, 0.0, 0.0]))
+    before = jnp.where(row > count[:, None], END, lifted.astype(jnp.int32))
+    pen = jax.nn.one_hot(before, 3).at[:, 0].set(first_pen(config))
     movement = jnp.concatenate([step, pen], -1)
     following = jnp.pad(position[:, 1:], ((0, 0), (0, 1), (0, 0)))
     pen_class = jnp.pad(stroke3[..., 2], ((0, 0), (0, 1))).astype(jnp.int32)
-    pen_class = jnp.where(row == count[:, None], END, pen_class)
+    pen_class = jnp.where(row >= count[:, None], END, pen_class)
     target = jnp.concatenate([(following - position) / config.scale, pen_class[..., None]], -1)
     return movement, target, row <= count[:, None]
 
 
-def vary(stroke3: jax.Array, count: jax.Array, key: jax.Array, drop: float, stretch: float):
+def vary(
+    stroke3: jax.Array,
+    count: jax.Array,
+    key: jax.Array,
+    drop: float,
+    stretch: float,
+    whole: int = 1,
+):
     """The authors' augmentation: inner points are left out, each axis shrunk, the drawing moved.
 
     A point that is dropped adds its offset to the next one; first and last points of a stroke stay.
@@ -254,6 +308,7 @@ def vary(stroke3: jax.Array, count: jax.Array, key: jax.Array, drop: float, stre
     count: (B,) int32, valid rows.
     drop: share of inner points that are left out.
     stretch: an axis is scaled by 1 - stretch to 1.
+    whole: so many first points of a stroke are never dropped; 1 or more.
 
     Returns new rows and counts.
     """
@@ -261,7 +316,9 @@ def vary(stroke3: jax.Array, count: jax.Array, key: jax.Array, drop: float, stre
     drop_key, scale_key, place_key = jax.random.split(key, 3)
     valid = jnp.arange(length) < count[:, None]
     first = jnp.pad(stroke3[:, :-1, 2], ((0, 0), (1, 0)), constant_values=1.0) > 0
-    inner = valid & ~first & (stroke3[..., 2] == 0)
+    row = jnp.arange(length)
+    begun = jax.lax.cummax(jnp.where(first, row, 0), axis=1)  # where each point's stroke begins
+    inner = valid & (row - begun >= whole) & (stroke3[..., 2] == 0)
     gone = inner & (jax.random.uniform(drop_key, inner.shape) < drop)
     kept = valid & ~gone
     scale = 1.0 - stretch * jax.random.uniform(scale_key, (batch, 1, 2))
@@ -276,13 +333,16 @@ def vary(stroke3: jax.Array, count: jax.Array, key: jax.Array, drop: float, stre
     return jnp.where((jnp.arange(length) < new_count[:, None])[..., None], rows, 0.0), new_count
 
 
-def negative_log_likelihood(model: SketchRNN, stroke3, count, condition, key=None):
+def negative_log_likelihood(
+    model: SketchRNN, stroke3, count, condition, key=None, padded: bool = False
+):
     """NLL of the movements and of the pen states, (B,) each, in nats summed over a drawing.
 
     stroke3: (B, T, 3) in box units; densities are of offsets in units of `scale`.
     count: (B,) int32, valid rows.
     condition: dict of "z" (B, latent).
     key: of the recurrent dropout; None for none.
+    padded: whether the pen's states after the end count too.
     """
     config = model.config
     movement, target, valid = teacher(config, stroke3, count)
@@ -292,13 +352,17 @@ def negative_log_likelihood(model: SketchRNN, stroke3, count, condition, key=Non
     move, pen = point_log_prob(
         config, split_parameters(config, out), target[..., :2], target[..., 2].astype(jnp.int32)
     )
-    return -(move * moving).sum(1), -(pen * valid).sum(1)
+    return -(move * moving).sum(1), -(pen * (valid | padded)).sum(1)
 
 
 def loss(model: SketchRNN, stroke3, count, condition, key):
-    """The mean NLL a point, in nats, and its parts. Arguments as in `negative_log_likelihood`."""
-    move, pen = negative_log_likelihood(model, stroke3, count, condition, key)
-    points = count.sum()
+    """The mean NLL a point, in nats, and its parts. Arguments as in `negative_log_likelihood`.
+
+    Where the configuration is `padded`, a drawing has `longest` points.
+    """
+    padded = model.config.padded
+    move, pen = negative_log_likelihood(model, stroke3, count, condition, key, padded)
+    points = len(count) * model.config.longest if padded else count.sum()
     return (move.sum() + pen.sum()) / points, {
         "movement": move.sum() / points,
         "pen": pen.sum() / points,
@@ -324,9 +388,7 @@ def draw(graph, params, condition: dict, keys: jax.Array, temperature: jax.Array
     config, z = model.config, condition["z"]
     batch, limit = keys.shape[0], config.longest - 1
     h, c = model.initial(z)
-    movement = jnp.concatenate(
-        [jnp.zeros((batch, 2)), jnp.ones((batch, 1)), jnp.zeros((batch, 2))], -1
-    )
+    movement = jnp.tile(jnp.concatenate([jnp.zeros(2), first_pen(config)]), (batch, 1))
     start = {
         "rows": jnp.zeros((batch, limit, 3)),
         "count": jnp.zeros(batch, jnp.int32),

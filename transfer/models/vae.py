@@ -25,7 +25,7 @@ from flax import nnx
 from transfer.models import augment
 from transfer.models.layers.residual import EPSILON, ResidualDecoder, ResidualEncoder, check_levels
 from transfer.models.losses import cross_entropy
-from transfer.models.paper_vae import PaperDecoder, PaperEncoder
+from transfer.models.paper_vae import GLOROT, PaperDecoder, PaperEncoder
 from transfer.system import settings
 from transfer.system.settings import Amount, BelowOne, Count, Natural, Part, Positive, Share, WarmUp
 
@@ -63,8 +63,7 @@ class VAEConfig:
     """"photo" is "warp" and then what photographs and crops do to an image, without which the
     decoder is to paint it."""
     warp: Amount = 1.0
-    """Strength of the `warp` augmentation; 1 moves a pixel by about 3, 0 leaves the image as it
-    is."""
+    """Strength of the `warp` augmentation; 1 moves a pixel by about 3, 0 not at all."""
     balance: Share = 0.5
     """A class of n images is drawn with weight n**(1 - balance): 0 as published, 1 all classes
     alike."""
@@ -75,11 +74,10 @@ class VAEConfig:
     """Share of a batch of the old domain drawn from made hands, where the data folder has them
     (`python -m transfer.data hands`)."""
     kana: bool = False
-    """Learn the old domain's hiragana too, from fonts, made hands and the images of Kuzushiji-MNIST
-    and -49 that the data folder has."""
+    """Learn hiragana too, from fonts, made hands, and Kuzushiji-MNIST and -49 where they are."""
     aside: Natural = 0
-    """So many of the books' rarest classes of the old domain are left out, so that probabilities
-    can be fitted on characters never met."""
+    """So many of the books' rarest classes are left out, to fit probabilities on characters never
+    met."""
     components: Amount = 0.0
     """Weight of the cross-entropy of the old domain's components and stroke counts, read off z
     linearly, beside the ELBO; 0 leaves it out."""
@@ -282,8 +280,9 @@ class VAE(nnx.Module):
                 ),
                 config.hidden,
             )
-        self.mean = nnx.Linear(features, config.latent, rngs=rngs)
-        self.log_variance = nnx.Linear(features, config.latent, rngs=rngs)
+        init = {"kernel_init": GLOROT} if paper else {}
+        self.mean = nnx.Linear(features, config.latent, rngs=rngs, **init)
+        self.log_variance = nnx.Linear(features, config.latent, rngs=rngs, **init)
         self.decoder = (
             PaperDecoder(config.latent, rngs)
             if paper
@@ -427,7 +426,7 @@ VIEW = 0.5
 def averaged_z(
     model: VAE, images: jax.Array, views: int, own: jax.Array | None = None
 ) -> jax.Array:
-    """The mean of `viewed_z` over the views: (B, latent)."""
+    """The mean of `viewed_z`: (B, latent)."""
     return viewed_z(model, images, views, own).mean(0)
 
 
@@ -441,13 +440,12 @@ def viewed_z(model: VAE, images: jax.Array, views: int, own: jax.Array | None = 
     own = model.encode(augment.to_float(images))[0] if own is None else own
     if not views:
         return own[None]
-    # Each image is warped as if it were alone: what is read of it does not depend on its
-    # neighbours.
+    # Each image is warped as if it were alone: its neighbours change nothing.
     form = lambda key: jax.vmap(lambda image: augment.warp(image[None], key, VIEW)[0])(images)
     z, _ = model.encode(jnp.concatenate([form(key) for key in view_keys(views)]))
     return jnp.concatenate([own[None], z.reshape(views, *own.shape)])
 
 
 def view_keys(views: int) -> jax.Array:
-    """The keys of the warps of `averaged_z`."""
+    """The warps' keys."""
     return jax.random.split(jax.random.key(0), views)

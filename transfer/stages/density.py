@@ -1,5 +1,5 @@
 """Stage 2: the density of z_new given z_old as a training task, on the latents of the two VAEs of
-stage 1; its exponents and calibration are fitted on val.
+stage 1; its exponents and calibration are fitted on val. And the way back: z_old given z_new.
 """
 
 from __future__ import annotations
@@ -18,62 +18,48 @@ from transfer.data.corpus import Corpus
 from transfer.data.published.kanjivg import HIRAGANA
 from transfer.models import mdn, vae
 from transfer.stages.encoding import (
+    MDN_NAMES,
     corpus_provenance,
     encode_images,
     in_gallery,
     load_vae,
-    modern_forms,
     old_examples,
-    old_pool,
     places,
     shares,
     two_halves,
     upstream,
 )
+from transfer.stages.latent_pairs import latent_pairs
 from transfer.system.batches import in_batches
 from transfer.training.errors import TrainingError
-from transfer.training.examples import form_groups, mix, taking_part
+from transfer.training.examples import form_groups, taking_part
 from transfer.training.loop import Task
 
 
 def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Task:
     """The density of z_new given z_old, over the latents of the two VAEs trained in `folder`.
-    Parameters are {"mdn": …}.
+    Parameters are {"mdn": …}. With `direction` back it is that of z_old given z_new, and the stage
+    another one.
 
     Held out is val. Its images choose the exponents of `direct` and the calibration; what is
     measured on an image is measured with exponents that were fitted on the half of val that it is
     not in.
     """
-    forms = modern_forms(folder, corpus, config.variants)
-    gallery_size = len(forms.code_points)
-    old_graph, old_params, old_arrays, old_config = load_vae(folder, "old")
-    chosen, label = in_gallery(*old_examples(corpus, "train"), forms.code_points)
-    source = old_pool(corpus, config, chosen, forms.code_points[label], old_config.aside, False)
-    images, classes = source.images, source.classes
-    # Views are augmented with keys of the seed, so that a resumed run sees the same ones.
-    keys = [jax.random.fold_in(jax.random.key(seed), v) for v in range(config.views)] or [None]
-    parts = [
-        encode_images(folder, "old", images, key, f"z_old, view {v + 1}/{len(keys)}")
-        for v, key in enumerate(keys)
-    ]
-    data = {
-        "tables": source.tables,
-        "classes": np.searchsorted(forms.code_points, classes).astype(np.int32),
-        "mean": np.stack([p[0] for p in parts]),
-        "log_variance": np.stack([p[1] for p in parts]),
-    }
-    seen = np.isin(forms.code_points, classes[source.photographed])
-    gallery = mdn.Gallery(forms.mean[forms.start], forms.log_variance[forms.start], seen)
-    trained = np.isin(np.arange(gallery_size), data["classes"])  # by real images or fonts'
-    data |= {
-        "gallery": dataclasses.replace(gallery, seen=trained),
+    back = config.direction == "back"
+    if back and config.density == "anchored":
+        raise TrainingError(
+            "--direction back: an anchored density chooses among modern glyphs, and there is no "
+            "such list of old ones; give --density flow or joint"
+        )
+    pairs = latent_pairs(config, corpus, folder, seed)
+    forms, source, seen = pairs.forms, pairs.source, pairs.seen
+    gallery, gallery_size = pairs.gallery(seen), len(forms.code_points)
+    data = pairs.data | {
+        "gallery": dataclasses.replace(gallery, seen=pairs.trained),
         "photographed": seen,
         "group": form_groups(forms.code_points),
-        "new_mean": forms.mean,
-        "new_log_variance": forms.log_variance,
-        "start": forms.start,
-        "count": forms.count,
     }
+    old_graph, old_params, old_arrays, _ = load_vae(folder, "old")
     build = lambda key: mdn.build(config, gallery_size, nnx.Rngs(params=key))
     graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
 
@@ -82,14 +68,8 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
 
     def loss(params, data, key, variant):
         keys = jax.random.split(key, 6)
-        index, dense = mix(data["tables"], shares(config), config.batch, keys[0])
-        label = data["classes"][dense]
-        view = jax.random.randint(keys[5], index.shape, 0, len(data["mean"]))
-        z_old = vae.sample_z(data["mean"][view, index], data["log_variance"][view, index], keys[1])
-        form = data["start"][label] + jnp.floor(
-            jax.random.uniform(keys[2], label.shape) * data["count"][label]
-        ).astype(jnp.int32)
-        z_new = vae.sample_z(data["new_mean"][form], data["new_log_variance"][form], keys[3])
+        # Of six the fifth is the loss's own, as runs from before have it.
+        index, label, z_old, z_new = pairs.draw(data, [*keys[:4], keys[5]])
         return mdn.loss(
             nnx.merge(graph, params["mdn"]),
             z_old,
@@ -101,7 +81,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         )
 
     held, held_label = in_gallery(*old_examples(corpus, "val"), forms.code_points)
-    # A factorised density over thousands of kanji takes long to rank: fewer of them say enough.
+    # Thousands of kanji take long to rank by Bayes' rule: fewer images say enough.
     limit = len(held) if config.density == "anchored" else min(200, len(held))
     chosen = np.sort(np.random.default_rng(0).permutation(len(held))[:limit])
     held_images, held_label = corpus.old.images[held[chosen]], held_label[chosen]
@@ -110,7 +90,8 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     )
     gaussian = float("nan")
     if len(truth):
-        drawn = vae.sample_z(gallery.mean[label], gallery.log_variance[label], jax.random.key(2))
+        known = pairs.label
+        drawn = vae.sample_z(gallery.mean[known], gallery.log_variance[known], jax.random.key(2))
         gaussian = gaussian_nll(np.asarray(drawn), truth)
 
     read = jax.jit(
@@ -118,15 +99,23 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     )
     held_z = cache(lambda: in_batches(lambda part: read(old_params, part), held_images, (64,)))
 
+    @cache
+    def held_pairs():
+        """z_old and z_new of held-out pairs: what is given as it is read, what is asked drawn."""
+        if not back:
+            return held_z(), truth
+        posterior = encode_images(folder, "old", held_images)
+        return np.asarray(vae.sample_z(*posterior, jax.random.key(3))), gallery.mean[held_label]
+
     @jax.jit
-    def measure(params, z_old, z_new):
+    def measure(params, read, z_old, z_new):
         model = nnx.merge(graph, params["mdn"])
         return mdn.log_prob(model, z_old, z_new, gallery), mdn.candidate_scores(
-            model, z_old, gallery
+            model, read, gallery
         )
 
     def scores(params):
-        return in_batches(lambda part: measure(params, *part), (held_z(), truth), (256,))
+        return in_batches(lambda part: measure(params, *part), (held_z(), *held_pairs()), (256,))
 
     def cross_fitted(params):
         """`scores`, those of each half of val with the exponents that are fitted on the other
@@ -151,7 +140,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         rank = places(candidates, held_label)
         return {
             "nll_per_dimension": float(-log_prob.mean() / truth.shape[1]),
-            "gaussian_nll_per_dimension": gaussian,
+            **({} if back else {"gaussian_nll_per_dimension": gaussian}),
             **{f"top{k}": float((rank < k).mean()) for k in (1, 5, 10)},
         }
 
@@ -189,7 +178,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         return params | {"mdn": params["mdn"] | {"exponents": jnp.asarray(exponents, jnp.float32)}}
 
     return Task(
-        "mdn",
+        MDN_NAMES[config.direction],
         config,
         init,
         loss,

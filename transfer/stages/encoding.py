@@ -20,6 +20,7 @@ from transfer.training import weights
 from transfer.training.examples import Pool, pool, set_aside
 
 VAE_NAMES = {"old": "vae_old", "new": "vae_new"}
+MDN_NAMES = {"forward": "mdn", "back": "mdn_back"}
 
 
 def old_examples(corpus: Corpus, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -113,6 +114,7 @@ class Forms:
     code_points: (G,) int32, the gallery's.
     mean, log_variance: (F, 64), of every form.
     start, count: (G,) int32, where each kanji's forms begin, and how many it has.
+    glyphs: (F,), each form's place in corpus.new.
     """
 
     code_points: np.ndarray
@@ -120,6 +122,7 @@ class Forms:
     log_variance: np.ndarray
     start: np.ndarray
     count: np.ndarray
+    glyphs: np.ndarray
 
 
 @lru_cache(maxsize=4)
@@ -184,6 +187,7 @@ def modern_forms(folder: Path, corpus: Corpus, variants: bool) -> Forms:
         log_variance,
         (np.cumsum(count) - count).astype(np.int32),
         count,
+        chosen,
     )
 
 
@@ -253,12 +257,12 @@ def upstream(folder: Path, *names: str) -> dict[str, str]:
     return {name: weights.checksum(weights.find(folder, name)) for name in names}
 
 
-def load_mdn(folder: Path):
+def load_mdn(folder: Path, direction: str = "forward"):
     """Model graph, params, Gallery, code points (G,) and calibration of a trained density.
 
-    Raises WeightsError.
+    direction: "forward" or "back". Raises WeightsError.
     """
-    params, arrays, described = weights.load(weights.find(folder, "mdn"))
+    params, arrays, described = weights.load(weights.find(folder, MDN_NAMES[direction]))
     params, config = params["mdn"], weights.config(mdn.MDNConfig, described)
     graph, _ = nnx.split(
         nnx.eval_shape(lambda: mdn.build(config, len(arrays["code_points"]), nnx.Rngs(0)))

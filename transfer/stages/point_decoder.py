@@ -21,11 +21,15 @@ from transfer.output.pictures import image_grid
 from transfer.stages.drawings import MEASURED, bucketed, held_out_drawings, likelihoods
 from transfer.stages.encoding import (
     corpus_provenance,
+    in_gallery,
     load_mdn,
+    load_vae,
     modern_forms,
+    old_examples,
     old_latents,
     upstream,
 )
+from transfer.stages.latent_pairs import anew
 from transfer.system.batches import in_batches
 from transfer.system.devices import shard
 from transfer.training import weights
@@ -138,15 +142,25 @@ def sketch_rnn_task(
     # Only the paper's condition needs the density to train on; else it serves the measurement on
     # val images, where it is there.
     density = load_mdn(folder) if config.from_density or weights.exists(folder, "mdn") else None
-    keys = jax.random.split(jax.random.key(seed), config.views)
-    if config.from_density:
-        z = predicted_views(folder, corpus, forms, density, keys)
+    data = {"stroke3": stroke3, "count": count}
+    if config.fresh:
+        more, condition = fresh_conditions(config, folder, corpus, forms, density)
+        data |= more
     else:
-        z = np.stack(
-            [np.asarray(vae.sample_z(forms.mean, forms.log_variance, k)) for k in keys], 1
-        )  # (G, views, 64)
-    data = {"stroke3": stroke3, "count": count, "z": z}
-    data["buckets"], lengths, bucket = bucketed(count, config.buckets, config.longest - 1, seed)
+        keys = jax.random.split(jax.random.key(seed), config.views)
+        if config.from_density:
+            data["z"] = predicted_views(folder, corpus, forms, density, keys)
+        else:
+            own = [vae.sample_z(forms.mean, forms.log_variance, k) for k in keys]
+            data["z"] = np.stack([np.asarray(z) for z in own], 1)  # (G, views, 64)
+
+        def condition(data, index, key):
+            return data["z"][index, jax.random.randint(key, index.shape, 0, config.views)]
+
+    longest = config.longest - 1
+    data["buckets"], lengths, bucket = bucketed(count, config.buckets, longest, seed)
+    if config.padded:  # what stands after the end counts too: all of it is there
+        lengths = [longest] * config.buckets
     build = lambda key: sketch_rnn.SketchRNN(config, nnx.Rngs(params=key))
     graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
 
@@ -154,13 +168,13 @@ def sketch_rnn_task(
         draw_key, view_key, change_key, model_key = jax.random.split(key, 4)
         members = data["buckets"][variant]
         index = shard(members[jax.random.randint(draw_key, (config.batch,), 0, len(members))])
-        view = jax.random.randint(view_key, (config.batch,), 0, config.views)
         rows, points = data["stroke3"][index, : lengths[variant]], data["count"][index]
         if config.drop or config.stretch:
-            rows, points = sketch_rnn.vary(rows, points, change_key, config.drop, config.stretch)
-        return sketch_rnn.loss(
-            nnx.merge(graph, params), rows, points, {"z": data["z"][index, view]}, model_key
-        )
+            rows, points = sketch_rnn.vary(
+                rows, points, change_key, config.drop, config.stretch, config.whole
+            )
+        z = condition(data, index, view_key)
+        return sketch_rnn.loss(nnx.merge(graph, params), rows, points, {"z": z}, model_key)
 
     held = held_out_drawings(
         corpus, folder, forms, density, None, lambda glyphs: stroke_arrays(corpus, glyphs, config)
@@ -206,6 +220,53 @@ def sketch_rnn_task(
         variant=bucket,
         optimizer=optimizer,
     )
+
+
+def fresh_conditions(
+    config: sketch_rnn.SketchRNNConfig, folder: Path, corpus: Corpus, forms, density
+):
+    """What conditions each example on a z_new of its own: arrays for a device, and a function.
+
+    The function is (data, kanji (B,), key) -> z_new (B, 64). Where `from_density`, it is drawn from
+    the density at a random image of the kanji; of a kanji without training images, and of all where
+    not, it is a draw of the glyph's own posterior. Image and glyph are augmented anew, as their
+    VAE's training has them.
+    """
+    new_graph, new_params, _, new_config = load_vae(folder, "new")
+    data = {"glyphs": np.asarray(corpus.new.images[forms.glyphs]), "vae_new": new_params}
+
+    def own(data, index, key):
+        image_key, z_key = jax.random.split(key)
+        glyphs = data["glyphs"][index]
+        return vae.sample_z(*anew(new_graph, data["vae_new"], new_config, glyphs, image_key), z_key)
+
+    if not config.from_density:
+        return data, own
+    old_graph, old_params, _, old_config = load_vae(folder, "old")
+    chosen, label = in_gallery(*old_examples(corpus, "train"), forms.code_points)
+    graph, params, gallery, _, _ = density
+    count = np.bincount(label, minlength=len(forms.code_points)).astype(np.int32)
+    data |= {
+        "images": np.asarray(corpus.old.images[chosen[np.argsort(label, kind="stable")]]),
+        "first": (np.cumsum(count) - count).astype(np.int32),
+        "images_of": count,
+        "vae_old": old_params,
+        "mdn": params,
+        "gallery": gallery,
+    }
+
+    def predicted(data, index, key):
+        pick_key, image_key, z_key, own_key = jax.random.split(key, 4)
+        count = data["images_of"][index]
+        pick = jnp.floor(jax.random.uniform(pick_key, index.shape) * count).astype(jnp.int32)
+        image = jnp.minimum(data["first"][index] + pick, len(data["images"]) - 1)
+        images = data["images"][image]
+        z_old, _ = anew(old_graph, data["vae_old"], old_config, images, image_key)
+        model = nnx.merge(graph, data["mdn"])
+        z_new = mdn.sample(model, z_old, data["gallery"], z_key, model.config.temperature)
+        return jnp.where((count > 0)[:, None], z_new, own(data, index, own_key))
+
+    return data, predicted
 
 
 def predicted_views(folder, corpus, forms, density, keys) -> np.ndarray:

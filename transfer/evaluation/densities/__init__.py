@@ -1,0 +1,1 @@
+"""What densities of latents are worth, each by the same figures: forward and back."""
