@@ -2,7 +2,8 @@
 back where a run has one.
 
     python experiments/compare_densities.py runs/anchored runs/joint runs/flow --data DIR
-    python experiments/compare_densities.py runs/flow --splits val zero-shot --limit 500 --out figures.json
+    python experiments/compare_densities.py runs/flow --splits val zero-shot --limit 500 \
+        --out figures.json
 
 Each folder holds both VAEs and a density (and a decoder, for the row of drawings): weights, or the
 runs of all stages. What the rows mean is in `transfer/evaluation/densities/`. Bayes' rule takes

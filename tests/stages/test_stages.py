@@ -470,7 +470,7 @@ def test_the_classifiers_exponent_is_the_one_that_grows_where_the_classifier_is_
     assert direct > 0.5 > similar
 
 
-# Latents drawn anew ---------------------------------------------------------------------------------
+# Latents drawn anew -------------------------------------------------------------------------------
 
 
 def test_pairs_are_of_one_kanji_and_of_pictures_augmented_anew(folder):

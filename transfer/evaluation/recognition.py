@@ -25,8 +25,9 @@ def measure(cases: Cases) -> Measures:
     pixels predicted from the density, a drawing (the first sample), the drawing that the model
     ranks best; recogniser besides: best of k (oracle), majority and mean probability over k
     drawings (by HOG where no recogniser was trained). candidates: the model's own list, also with
-    any form of the character taken for right (國 for 国), as for drawings. look-up: the glyph of the baseline classifier's answer, and of the training image that is nearest in
-    z_old, averaged as `transfer` reads it.
+    any form of the character taken for right (國 for 国), as for drawings. look-up: the glyph of
+    the baseline classifier's answer, and of the training image that is nearest in z_old, averaged
+    as `transfer` reads it.
     """
     gallery = cases.corpus.new.gallery()
     glyph_images = clean_images(cases.corpus, gallery)

@@ -47,11 +47,12 @@ class Brush:
     """
 
     def __init__(self, folder: Path, old_graph, old_params: dict):
-        """old_graph, old_params: of the old VAE. Raises WeightsError where the folder has no density
+        """old_graph, old_params: of the old VAE. Raises WeightsError where there is no density
         back."""
         if not weights.exists(folder, MDN_NAMES["back"]):
             raise WeightsError(
-                f"{folder}: holds no density of z_old given z_new ({MDN_NAMES['back']}.safetensors), "
+                f"{folder}: holds no density of z_old given z_new "
+                f"({MDN_NAMES['back']}.safetensors), "
                 "which painting needs; train it (experiments/stage2_mdn.py --direction back), or "
                 "give another folder"
             )
@@ -106,7 +107,7 @@ _BRUSHES: WeakKeyDictionary = WeakKeyDictionary()
 
 
 def of(model) -> Brush:
-    """The brush of a `KuzushijiTransfer`, loaded when it is first asked for. Raises WeightsError."""
+    """The brush of a `KuzushijiTransfer`, loaded when first asked for. Raises WeightsError."""
     if model not in _BRUSHES:
         _BRUSHES[model] = Brush(model.folder, model.old_graph, model.old_params)
     return _BRUSHES[model]

@@ -68,7 +68,7 @@ class SketchRNNConfig:
     views: Count = 4
     """Draws of every glyph's posterior (or of the MDN) that training goes through."""
     fresh: bool = False
-    """Condition each example on a z_new of its own, of an image augmented anew, not on the views."""
+    """Condition each example on a z_new of an image augmented anew, not on the views."""
     padded: bool = False
     """Let the pen's loss go on after the end, and divide by `longest`, not the number of points."""
     temperature: Part = 0.1

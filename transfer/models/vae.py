@@ -68,8 +68,7 @@ class VAEConfig:
     """A class of n images is drawn with weight n**(1 - balance): 0 as published, 1 all classes
     alike."""
     fonts: Share = 0.0
-    """Share of a batch of the old domain drawn from brush fonts, where the data folder has them
-    (`python -m transfer.data fonts`)."""
+    """Share of a batch of the old domain from brush fonts (`python -m transfer.data fonts`)."""
     hands: Share = 0.0
     """Share of a batch of the old domain drawn from made hands, where the data folder has them
     (`python -m transfer.data hands`)."""

@@ -131,7 +131,7 @@ def read(classifier, asked: Held, points: np.ndarray, pictures: np.ndarray) -> d
 
 
 def nearest(z: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    """Squared distance (N, G) of each z (N, 64) to the nearest of each kanji's samples (G, S, 64)."""
+    """Squared distance (N, G) of each z (N, 64) to the nearest of a kanji's samples (G, S, 64)."""
     flat = samples.reshape(-1, samples.shape[-1])
     square, out = (flat**2).sum(1), np.empty((len(z), len(samples)), np.float32)
     for at in range(0, len(z), 64):

@@ -42,7 +42,7 @@ def measure(
 
     NLL: nats a dimension of a draw of the true glyph's posterior. candidates: by Bayes' rule with
     the gallery (`anchored`: its weights, whose exponents were fitted on val: `kuzushiji-transfer
-    evaluate` has the cross-fitted figure). picture, drawing: of the first sample, read by the judge;
+    evaluate` has the cross-fitted figure). picture, drawing: of the first sample, as judged;
     NaN for a drawing where the folder has no decoder. different kanji: among the pictures of the
     samples. inside 50 %, 90 %: share of true z_new inside the density's highest region of that
     probability, estimated by draws at temperature 1; a calibrated spread has .50 and .90.
@@ -106,7 +106,7 @@ class Density:
         temperature: float | None = None,
         noise: float | None = None,
     ) -> np.ndarray:
-        """So many z_new for each z_old, (n, number, 64). temperature, noise: [the density's own]."""
+        """So many z_new for each z_old, (n, number, 64). temperature, noise: [the density's]."""
         temperature = self.temperature if temperature is None else temperature
         z = np.repeat(z_old, number, 0)
         keys = np.asarray(jax.random.key_data(jax.random.split(jax.random.key(seed), len(z))))
@@ -175,7 +175,7 @@ def in_parts(decoder, z, pictures, keys, lengths, size: int = 64) -> list:
 
 
 def read(judge, images: list[np.ndarray], code_points: np.ndarray, label: np.ndarray):
-    """The judge's answers (n,), code points or -1 for a blank, and whether each is right, (n,) bool.
+    """The judge's answers (n,), code points or -1 for a blank, and which are right, (n,) bool.
 
     label: (N,), places in code_points; of several images a label they stand one after another.
     """

@@ -1,4 +1,4 @@
-"""A conditional normalising flow over latents whose base is a mixture: affine couplings (Dinh et al.
+"""A conditional normalising flow over latents, its base a mixture: affine couplings (Dinh et al.
 2017, arXiv 1605.08803) bend what a mixture density network makes of z.
 
 A mixture of Gaussians over the base says which modes there are, the couplings what shape they have;
