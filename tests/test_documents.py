@@ -30,7 +30,14 @@ TOLD = [
     )
 ]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("0*.py"))
-LINKED = [*TOLD, ROOT / "RESULTS.md", ROOT / "transfer" / "pretrained" / "README.md", *NOTEBOOKS]
+FINDINGS = ROOT / "docs" / "findings"
+DOCUMENTS = sorted(
+    path
+    for folder in (ROOT, *(ROOT / name for name in ("data", "docs", "examples", "transfer")))
+    for path in (folder.glob("*.md") if folder == ROOT else folder.rglob("*.md"))
+)
+"""Every Markdown file of the project."""
+LINKED = [*DOCUMENTS, *NOTEBOOKS]
 OTHERS = {".ci/run", "cd", "git", "source", "jupyter", "jupytext", "apt-get"}
 """Programs that are not ours and may stand in a document."""
 
@@ -139,14 +146,34 @@ def test_files_named_in_passing_exist(document):
     assert not [n for n in known if not (ROOT / n).exists()]
 
 
-def test_results_are_dated_listed_and_newest_first():
-    """Under every heading of RESULTS.md a line *date · machine · … *, and the heading in the
-    contents, in the same order."""
+STAMP = r"\*(\d{4}-\d\d-\d\d) · [^*]+\*"
+"""The line *date · machine · … · command* under a heading."""
+
+
+def test_results_are_one_page_dated_and_newest_first():
+    """Under every heading of RESULTS.md a stamp and what to expect of the figures."""
     text = (ROOT / "RESULTS.md").read_text("utf-8")
-    sections = re.findall(r"^## (.+)\n\n\*(\d{4}-\d\d-\d\d) · .+\*$", text, re.M)
-    assert len(sections) == len(re.findall(r"^## ", text, re.M))
-    assert [date for _, date in sections] == sorted((date for _, date in sections), reverse=True)
-    assert re.findall(r"^- \[(.+)\]\(#.+\), (\d{4}-\d\d-\d\d)$", text, re.M) == sections
+    assert len(text.split()) <= 1200
+    sections = re.split(r"^## .+\n\n", text, flags=re.M)[1:]
+    dates = [found[1] for part in sections if (found := re.match(STAMP, part))]
+    assert len(dates) == len(sections) >= 5
+    assert dates == sorted(dates, reverse=True)
+    for part in sections:
+        assert "`" in part.partition("\n\n")[0] or "](" in part.partition("\n\n")[0]
+        assert "docs/findings/" in part
+
+
+def test_findings_are_questions_with_a_date_an_answer_and_a_line_in_the_index():
+    index = (FINDINGS / "README.md").read_text("utf-8")
+    listed = re.findall(r"^\| \[(.+?)\]\((.+?)\) \| (\d{4}-\d\d-\d\d) \|", index, re.M)
+    told = []
+    for page in sorted(FINDINGS.glob("*.md")):
+        if page.name != "README.md":
+            text = page.read_text("utf-8")
+            found = re.match(rf"# (.+\?)\n\n{STAMP}\n\n\*\*In short\.\*\* ", text)
+            assert found, page.name
+            told.append((found[1], page.name, found[2]))
+    assert sorted(listed) == sorted(told)
 
 
 # Commands -----------------------------------------------------------------------------------------
