@@ -1,8 +1,11 @@
 """What README, CONTRIBUTING, the data card and the notebooks tell: links lead somewhere, commands
 are taken, examples run."""
 
+import csv
+import dataclasses
 import datetime
 import functools
+import importlib.util
 import json
 import os
 import re
@@ -10,27 +13,29 @@ import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
+import unicodedata
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import jupytext
+import numpy as np
 import pytest
 import yaml
+from lxml import etree
 
 ROOT = Path(__file__).resolve().parents[1]
-TOLD = [
-    ROOT / name
-    for name in (
-        "README.md",
-        "CONTRIBUTING.md",
-        "data/README.md",
-        "transfer/data/splits/README.md",
-        "examples/README.md",
-    )
-]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("0*.py"))
-LINKED = [*TOLD, ROOT / "RESULTS.md", ROOT / "transfer" / "pretrained" / "README.md", *NOTEBOOKS]
+FINDINGS = ROOT / "docs" / "findings"
+DOCUMENTS = sorted(
+    path
+    for folder in (ROOT, *(ROOT / name for name in ("data", "docs", "examples", "transfer")))
+    for path in (folder.glob("*.md") if folder == ROOT else folder.rglob("*.md"))
+)
+"""Every Markdown file of the project."""
+TOLD = [path for path in DOCUMENTS if FINDINGS not in path.parents]
+"""Those that a reader follows today. Findings tell of the commands of their day."""
 OTHERS = {".ci/run", "cd", "git", "source", "jupyter", "jupytext", "apt-get"}
 """Programs that are not ours and may stand in a document."""
 
@@ -89,7 +94,9 @@ def wrong_link(target: str, document: Path) -> str:
     return "" if not anchor or anchor in anchors(path) else "has no such heading"
 
 
-@pytest.mark.parametrize("document", LINKED, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "document", [*DOCUMENTS, *NOTEBOOKS], ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_links_lead_somewhere(document):
     wrong = {
         target: reason
@@ -139,14 +146,162 @@ def test_files_named_in_passing_exist(document):
     assert not [n for n in known if not (ROOT / n).exists()]
 
 
-def test_results_are_dated_listed_and_newest_first():
-    """Under every heading of RESULTS.md a line *date · machine · … *, and the heading in the
-    contents, in the same order."""
+STAMP = r"\*(\d{4}-\d\d-\d\d) · [^*]+\*"
+"""The line *date · machine · … · command* under a heading."""
+
+
+def test_results_are_one_page_dated_and_newest_first():
+    """Under every heading of RESULTS.md a stamp and what to expect of the figures."""
     text = (ROOT / "RESULTS.md").read_text("utf-8")
-    sections = re.findall(r"^## (.+)\n\n\*(\d{4}-\d\d-\d\d) · .+\*$", text, re.M)
-    assert len(sections) == len(re.findall(r"^## ", text, re.M))
-    assert [date for _, date in sections] == sorted((date for _, date in sections), reverse=True)
-    assert re.findall(r"^- \[(.+)\]\(#.+\), (\d{4}-\d\d-\d\d)$", text, re.M) == sections
+    assert len(text.split()) <= 1200
+    sections = re.split(r"^## .+\n\n", text, flags=re.M)[1:]
+    dates = [found[1] for part in sections if (found := re.match(STAMP, part))]
+    assert len(dates) == len(sections) >= 5
+    assert dates == sorted(dates, reverse=True)
+    for part in sections:
+        assert "`" in part.partition("\n\n")[0] or "](" in part.partition("\n\n")[0]
+        assert "docs/findings/" in part
+
+
+def test_findings_are_questions_with_a_date_an_answer_and_a_line_in_the_index():
+    index = (FINDINGS / "README.md").read_text("utf-8")
+    listed = re.findall(r"^\| \[(.+?)\]\((.+?)\) \| (\d{4}-\d\d-\d\d) \|", index, re.M)
+    told = []
+    for page in sorted(FINDINGS.glob("*.md")):
+        if page.name != "README.md":
+            text = page.read_text("utf-8")
+            found = re.match(rf"# (.+\?)\n\n{STAMP}\n\n\*\*In short\.\*\* ", text)
+            assert found, page.name
+            told.append((found[1], page.name, found[2]))
+    assert sorted(listed) == sorted(told)
+
+
+# Length and figures -------------------------------------------------------------------------------
+
+
+def columns(line: str) -> int:
+    """As a terminal shows it: a Japanese character takes two."""
+    return sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in line)
+
+
+def long_lines(text: str) -> list[str]:
+    """Lines of prose above 120 columns: tables, code and HTML are none."""
+    plain = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
+    lines = [line for line in plain.splitlines() if not re.match(r" {4}\S|\s*[|<]", line)]
+    return [line for line in lines if columns(line) > 120]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_lines_of_prose_are_at_most_120_columns_long(document):
+    assert long_lines(document.read_text("utf-8")) == []
+
+
+def test_a_long_line_is_noticed():
+    assert long_lines("字" * 60 + "\n| " + "x" * 200 + "\n    " + "y" * 200) == []
+    assert long_lines("字" * 60 + "x") and long_lines("- " + "word " * 30)
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text("utf-8").split()) <= 1200
+
+
+def percentages(text: str, heading: str) -> list[list[str]]:
+    """The rows of the first table whose head begins with `heading`, percentages alone, without
+    intervals."""
+    table = re.search(rf"^\| {re.escape(heading)}.*\n\|[-:| ]+\n((?:\|.*\n)+)", text, re.M)
+    assert table, heading
+    found = [
+        re.findall(r"\d+\.\d %", re.sub(r"\[[^]]*\]", "", row)) for row in table[1].splitlines()
+    ]
+    return [row for row in found if row]
+
+
+def test_the_same_figures_stand_everywhere():
+    """README, Japanese README, model card, leaderboard and RESULTS: who replaces the figures of the
+    shipped weights in one of them is led to the others."""
+    read = lambda name: (ROOT / name).read_text("utf-8")
+    results = percentages(read("RESULTS.md"), "share of images")
+    readme = percentages(read("README.md"), "share of images with")
+    assert len(readme) == 6
+    for row in readme:
+        assert row in results, row
+    assert percentages(read("README.ja.md"), "次のようになった画像の割合") == readme
+    card = percentages(read("transfer/pretrained/README.md"), "share of images with")
+    assert card == [row[:2] for row in readme[:5]]
+    board = re.findall(
+        r"^\| kuzushiji-transfer, .*? \| (val|zero-shot) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|"
+        r" [\d.]+ \| ([\d.]+) \|$",
+        read("docs/leaderboard.md"),
+        re.M,
+    )
+    first, ten, count = readme[2], readme[3], readme[4]
+    best = next(
+        row for row in results if row[0] == f"{board[0][3]} %" and row[1] == f"{board[1][3]} %"
+    )
+    for column, row in enumerate(board):
+        told = [f"{figure} %" for figure in row[1:]]
+        assert told == [first[column], ten[column], best[column], count[column]]
+
+
+# The figures' pictures ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def figures():
+    """experiments/make_figures.py, and what `draw` makes of the examples, as tests/golden has it."""
+    spec = importlib.util.spec_from_file_location(
+        "make_figures", ROOT / "experiments" / "make_figures.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    golden = sorted((ROOT / "tests" / "golden" / "files" / "drawings").glob("*.json"))
+    return module, {path.stem: json.loads(path.read_text("utf-8"))["json"] for path in golden}
+
+
+def without_pixels(svg: str) -> str:
+    """Compressed differently by another zlib, the embedded pictures are left out."""
+    return re.sub(r"base64,[A-Za-z0-9+/=]+", "base64,", svg)
+
+
+def test_figures_are_of_the_shipped_weights(figures, tmp_path):
+    """If it fails: `kuzushiji-transfer draw examples/*.png --out drawings`, then `python
+    experiments/make_figures.py drawings`."""
+    module, results = figures
+    module.write(results, ROOT / "examples", tmp_path)
+    for name in ("examples.svg", "architecture.svg"):
+        kept = (ROOT / "docs" / "figures" / name).read_text("utf-8")
+        assert without_pixels((tmp_path / name).read_text("utf-8")) == without_pixels(kept), name
+        assert "prefers-color-scheme: dark" in kept and len(kept) < 100_000
+        assert kept.count("base64,") == (8 if name == "examples.svg" else 1)
+        etree.fromstring(kept.encode())
+
+
+def test_the_caption_counts_the_right_ones(figures):
+    module, results = figures
+    right = sum(r["candidates"][0]["character"] == module.truth(s) for s, r in results.items())
+    for name in ("README.md", "README.ja.md"):
+        assert f"{right} of {len(results)}" in (ROOT / name).read_text("utf-8"), name
+
+
+def test_a_folder_without_drawings_gives_one_line(tmp_path):
+    script = ROOT / "experiments" / "make_figures.py"
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a.json").write_text("[]")
+    for folder, said in (("none", "holds no results"), ("full", "a.json: is no result")):
+        done = subprocess.run(
+            [sys.executable, script, tmp_path / folder, "--out", tmp_path / "out"],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_index_has_every_page():
+    index = (ROOT / "docs" / "README.md").read_text("utf-8")
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert {page for page in pages if f"]({page})" not in index} == set()
+    assert "](findings/README.md)" in index
 
 
 # Commands -----------------------------------------------------------------------------------------
@@ -251,6 +406,14 @@ def wrong_command(words: list[str], run_help: bool) -> str:
             if not re.search(rf"(?<![\w-]){re.escape(o)}(?![\w-])", help_of(arguments[0]))
         )
     return ""
+
+
+def test_the_japanese_readme_has_the_same_commands():
+    english, japanese = (
+        [" ".join(words) for words in commands((ROOT / name).read_text("utf-8"))]
+        for name in ("README.md", "README.ja.md")
+    )
+    assert english == japanese
 
 
 def check_commands(document: Path, run_help: bool) -> None:
@@ -373,6 +536,53 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
     assert len(code.splitlines()) <= 14
     names = run(code, tmp_path, monkeypatch)
     assert len(names["result"].candidates) == 10 and (tmp_path / "hana.svg").stat().st_size > 200
+
+
+def block(page: str, marked: str = "") -> str:
+    """The Python of a page, the first or that under the comment <!-- test: MARKED -->."""
+    text = (ROOT / page).read_text("utf-8")
+    before = rf"<!-- test: {marked} -->\n" if marked else ""
+    return textwrap.dedent(re.search(rf"{before}^ *```python\n(.*?)^ *```", text, re.S | re.M)[1])
+
+
+def test_the_japanese_readmes_python_is_the_same():
+    bare = lambda name: re.sub(r" *#.*", "", block(name))
+    assert bare("README.md") == bare("README.ja.md")
+
+
+def test_the_pages_own_hand_becomes_a_data_folder(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    run(block("docs/own-hand.md"), tmp_path, monkeypatch)
+    from transfer.data import corpus, sample
+    from transfer.data.prepare import prepare
+
+    sample.write(tmp_path / "sample", images_per_class=1)
+    (tmp_path / "sample" / sample.XML).rename(tmp_path / "mine" / sample.XML)
+    prepare(tmp_path / "mine", progress=False)
+    assert corpus.load(tmp_path / "mine", quiet=True).old.code_points.tolist() == [ord("花")]
+
+
+@pytest.mark.slow
+def test_the_leaderboards_example_is_scored(tmp_path, monkeypatch):
+    """On twelve images of the sample corpus; their candidates are the model's own."""
+    from transfer.data import corpus
+    from transfer.evaluation.predictions import score, table
+
+    data = corpus.load(quiet=True)
+    kept = data.old.indices("val")[:12]
+    fewer = np.full(len(data.old.split), 0, np.uint8)
+    fewer[kept] = 1
+    data = dataclasses.replace(data, old=dataclasses.replace(data.old, split=fewer))
+    monkeypatch.setattr(corpus, "load", lambda: data)
+    model = run(block("docs/leaderboard.md", "predictions"), tmp_path, monkeypatch)["model"]
+    with open(tmp_path / "mine.csv", encoding="utf-8", newline="") as file:
+        assert len(list(csv.reader(file))) == 13
+    measured, _ = score.measure(table.read(tmp_path / "mine.csv", data, "val"), data)
+    own = [r.candidates[0][0] for r in model.transfer(np.array(data.old.images[kept]), samples=1)]
+    order = np.argsort(data.old.names[kept].astype(str))
+    right = [own[i] == chr(data.old.code_points[kept[i]]) for i in order]
+    assert measured["candidates, top-1"].tolist() == right
+    assert "HOG: drawing, top-1" in measured
 
 
 # Citation -----------------------------------------------------------------------------------------

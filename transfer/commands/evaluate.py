@@ -17,6 +17,7 @@ EXAMPLES = """\
   kuzushiji-transfer evaluate --data DIR                              # the shipped weights on val
   kuzushiji-transfer evaluate --data DIR --split zero-shot --weights runs/small \
 --out evaluation/small
+  kuzushiji-transfer evaluate --data DIR --predictions FILE.csv       # another program's answers
 """
 
 
@@ -39,6 +40,12 @@ def add(commands) -> None:
         metavar="DIR",
         help="weights or runs folder of recogniser and baseline [shipped]",
     ).complete = shtab.DIRECTORY
+    parser.add_argument(
+        "--predictions",
+        type=Path,
+        metavar="FILE.csv",
+        help="score these candidates and drawings instead of weights (docs/leaderboard.md)",
+    ).complete = shtab.FILE
     arguments.data(parser)
     parser.add_argument(
         "--split",
@@ -61,6 +68,10 @@ def add(commands) -> None:
 
 def run(chosen) -> int:
     """Evaluate as the parsed arguments say; returns the exit code."""
+    if chosen.predictions is not None:
+        from transfer.evaluation.predictions import command
+
+        return command.run(chosen)
     if importlib.util.find_spec("matplotlib") is None:
         return fail('figures need Matplotlib: python -m pip install ".[evaluate]"')
     import datetime

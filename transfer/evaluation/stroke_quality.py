@@ -288,6 +288,22 @@ def compare(drawing, reference) -> dict[str, float]:
     return {name: float(metric(drawing, reference)) for name, metric in METRICS.items()}
 
 
+def named(rows: list[dict[str, float]]) -> dict[str, np.ndarray]:
+    """What `compare` found of N drawings, under the names that reports have: (N,) float each."""
+    column = lambda key: np.array([row[key] for row in rows], float)
+    return {
+        "stroke count exact": (column("count_error") == 0).astype(float),
+        "stroke count within 1": (abs(column("count_error")) <= 1).astype(float),
+        "stroke count error": abs(column("count_error")),
+        "strokes matched": column("coverage"),
+        "stroke order agreement": column("order"),
+        "stroke direction agreement": column("direction"),
+        "length-independent DTW": column("ldtw"),
+        "AIoU": column("aiou"),
+        "Chamfer distance": column("chamfer"),
+    }
+
+
 def measure(cases: Cases) -> Measures:
     """Measures of each image's best drawing against KanjiVG's strokes.
 
@@ -312,22 +328,12 @@ def measure(cases: Cases) -> Measures:
         )
         bar.update()
     bar.close()
-    column = lambda rows, key: np.array([row[key] for row in rows], float)
     right, found = cases.readings.answers[:, 0] == cases.code_points, {}
-    for name, of in (
-        ("stroke count exact", lambda rows: column(rows, "count_error") == 0),
-        ("stroke count within 1", lambda rows: abs(column(rows, "count_error")) <= 1),
-        ("stroke count error", lambda rows: abs(column(rows, "count_error"))),
-        ("strokes matched", lambda rows: column(rows, "coverage")),
-        ("stroke order agreement", lambda rows: column(rows, "order")),
-        ("stroke direction agreement", lambda rows: column(rows, "direction")),
-        ("length-independent DTW", lambda rows: column(rows, "ldtw")),
-        ("AIoU", lambda rows: column(rows, "aiou")),
-        ("Chamfer distance", lambda rows: column(rows, "chamfer")),
-    ):
-        found[name] = np.asarray(of(true), float)
-        found[f"{name}, right ones"] = np.where(right, found[name], np.nan)
-        found[f"{name}, wrong kanji"] = np.asarray(of(wrong), float)
+    wrong_kanji = named(wrong)
+    for name, values in named(true).items():
+        found[name] = values
+        found[f"{name}, right ones"] = np.where(right, values, np.nan)
+        found[f"{name}, wrong kanji"] = wrong_kanji[name]
     found["Chamfer distance between two drawings"] = np.array(apart, float)
     return Measures(found)
 
