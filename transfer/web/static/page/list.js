@@ -13,7 +13,7 @@ export class List {
     this.paper = new Paper({svg: $('paper'), play: $('play'), slider: $('stroke'), count: $('stroke-count'), numbers: $('numbers')});
     this.rows = new Map();
     $('typed').addEventListener('change', () => this.type($('typed').value));
-    $('note').addEventListener('change', () => this.does.edited(this.chosen, {note: $('note').value}));
+    $('remark').addEventListener('change', () => this.does.edited(this.chosen, {note: $('remark').value}));
     $('list').addEventListener('keydown', (event) => {
       const row = event.target.closest('li');
       const places = {ArrowUp: -1, ArrowDown: 1}[event.key];
@@ -105,10 +105,12 @@ export class List {
     const verdict = reading?.verdict, name = VERDICTS[verdict];
     const state = this.does.state(item);
     $('verdict').textContent = state ? say(`state-${state}`) : !reading ? '' : name ? say('verdict-is', {verdict: say(name), text: say(`${name}-text`)}) : verdict;
+    $('verdict').hidden = !reading && !state;
+    $('verdict').dataset.verdict = name && !state ? name : '';
     $('verdict').lang = reading && !name && !state ? 'en' : '';
     this.choices(item, reading, text);
     if (document.activeElement !== $('typed')) $('typed').value = item.chosen ?? '';
-    if (document.activeElement !== $('note')) $('note').value = item.note;
+    if (document.activeElement !== $('remark')) $('remark').value = item.note;
     $('earlier').setAttribute('aria-disabled', i === 0);
     $('later').setAttribute('aria-disabled', i === items.length - 1);
   }

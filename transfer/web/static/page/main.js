@@ -413,7 +413,7 @@ document.addEventListener('paste', (event) => {
   } else if (!event.target.matches('input, textarea')) problem(new Refused('paste-nothing'));
 });
 document.addEventListener('keydown', (event) => {
-  if (!(event.ctrlKey || event.metaKey) || event.altKey || event.target.matches('#typed, #note')) return;
+  if (!(event.ctrlKey || event.metaKey) || event.altKey || event.target.matches('#typed, #remark')) return;
   const key = event.key.toLowerCase();
   if (key !== 'z' && key !== 'y') return;
   event.preventDefault();

@@ -7,6 +7,7 @@ const LEAST = 6; // page pixels a side of a frame
 const SIDES = {nw: ['left', 'top'], ne: ['right', 'top'], sw: ['left', 'bottom'], se: ['right', 'bottom']};
 const WAYS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
 const clamp = (value, low, high) => Math.min(Math.max(value, low), Math.max(low, high));
+const within = ({left, top, right, bottom}, {px, py}) => px >= left && px < right && py >= top && py < bottom;
 
 export class Viewer {
   /** clicked(x, y), drawn(frame), selected(id), adjusted(id, frame), removed(id) are called for what the reader does, in page pixels. */
@@ -261,8 +262,10 @@ export class Viewer {
     this.stage.querySelector('.rubber')?.remove();
     if (event.type === 'pointercancel') return this.restore(doing);
     if (!doing.moved) {
-      if (doing.item) this.does.selected(doing.item.id);
-      else if (doing.kind === 'pan' && this.inside(at)) {
+      // The corners of a small frame reach over its neighbours: a click beside the frame is meant for those.
+      const mine = doing.item && (!doing.corner || within(doing.item.frame, at));
+      if (mine) this.does.selected(doing.item.id);
+      else if (doing.kind !== 'draw' && this.inside(at)) {
         this.cursor = {x: at.px, y: at.py};
         this.does.clicked(at.px, at.py);
       }
