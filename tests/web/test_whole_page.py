@@ -352,6 +352,66 @@ def test_bad_files_are_one_line_and_the_work_stays(start, sheet, until):
     assert saved(page)["items"] == work["items"]
 
 
+FUZZ = """async ([text, seed, rounds]) => {
+    const {NotSaved, fromFile, toFile} = await import('/static/page/saved.js');
+    const {Work, csvOf, svgsOf, textOf, tsvOf} = await import('/static/page/work.js');
+    let state = seed;
+    const random = (most) => (state = (state * 48271) % 2147483647) % most;
+    const odd = [null, true, -1, 0, 1e308, 3.5, '', 'x', '<script>', '__proto__', [], {}, [[]],
+        {length: 9}, '\\ud800', 'M0,0'];
+    const places = (value, found = []) => {
+        if (value && typeof value === 'object') {
+            for (const key of Object.keys(value)) {
+                found.push([value, key]);
+                places(value[key], found);
+            }
+        }
+        return found;
+    };
+    const counts = {taken: 0, refused: 0};
+    for (let i = 0; i < rounds; i++) {
+        let changed = text;
+        if (i % 4) {
+            const file = JSON.parse(text);
+            for (let n = random(3); n >= 0; n--) {
+                const all = places(file), [owner, key] = all[random(all.length)];
+                if (random(3)) owner[key] = odd[random(odd.length)];
+                else delete owner[key];
+            }
+            changed = JSON.stringify(file);
+        } else {
+            const at = random(text.length);
+            changed = text.slice(0, at) + (random(2) ? '' : text.slice(at + 1 + random(9)));
+        }
+        try {
+            const work = new Work(), {page, state, readings} = fromFile(changed);
+            work.reset(state, readings);
+            // What was taken can be given out again, and taken again.
+            textOf(work), tsvOf(work), csvOf(work);
+            const svgs = svgsOf(work).map(([, svg]) => svg).join('');
+            if (/<script|on\\w+=/.test(svgs)) throw new Error(svgs);
+            fromFile(toFile(work, page));
+            counts.taken++;
+        } catch (error) {
+            if (!(error instanceof NotSaved)) throw new Error(`${error} of ${changed}`);
+            counts.refused++;
+        }
+    }
+    return counts;
+}"""
+
+
+def test_saved_files_with_random_faults(start, sheet, until):
+    """Each is taken or refused in words; nothing else is thrown."""
+    page = start(sheet[0])
+    click_all(page, sheet[1][:2], until)
+    all_read(page, until)
+    work = saved(page)
+    work["page"]["data"] = "AAAA"  # short: the faults are to hit the rest
+    counts = page.evaluate(FUZZ, [json.dumps(work), 17, 3000])
+    assert counts["taken"] > 100 and counts["refused"] > 1000, counts
+
+
 def test_text_from_a_saved_file_is_text(start, sheet, until):
     content, boxes = sheet
     page = start(content)

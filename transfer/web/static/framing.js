@@ -8,6 +8,7 @@ const STEPS = 12; // places that each side of a frame is tried at first
 const REACH = 6; // how many characters far is looked for neighbours
 const LEAST = 40, MOST = 150; // thresholds of ink, of 255
 const SPECK = 0.006; // pieces with less than this share of a frame's ink are no part of the character
+const NEAREST = 24; // pieces of ink that the size of characters is first taken from
 const THIN = 0.1, JOINED = 3, SHARE = 0.7; // see `sizeOf`
 const CUT = 3.2, SIZE = 1.0, CENTRE = 2.6, ASPECT = 0.25, MISSED = 1.2; // what weighs how much
 
@@ -17,13 +18,14 @@ const CUT = 3.2, SIZE = 1.0, CENTRE = 2.6, ASPECT = 0.25, MISSED = 1.2; // what 
  */
 export function frame(page, x, y, size = characterSize(page)) {
   if (!size) return null;
-  // The size nearby is found in two rounds: the first knows only that of the whole page, pictures and titles with it.
-  for (let round = 0; ; round++) {
-    const near = cutOut(page, x, y, REACH * size);
-    const parts = pieces(near);
-    if (round === 2) return best(near, parts, x - near.left, y - near.top, size);
-    size = sizeNear(parts, x - near.left, y - near.top, size);
-  }
+  // The size nearby is found in two rounds: what lies nearest, then its surroundings. That of the whole page is also of its pictures.
+  let near = cutOut(page, x, y, REACH * size), parts = pieces(near);
+  size = sizeOf(nearest(parts, x - near.left, y - near.top, near), near, () => 1) || size;
+  near = cutOut(page, x, y, REACH * size);
+  parts = pieces(near);
+  size = sizeNear(parts, x - near.left, y - near.top, size);
+  near = cutOut(page, x, y, REACH * size);
+  return best(near, pieces(near), x - near.left, y - near.top, size);
 }
 
 /** The longer side of most characters of a page, in its pixels; 0 where there is no ink. */
@@ -90,6 +92,7 @@ export function pieces({width, height, ink, cut}) {
   return {labels, boxes};
 }
 
+const likely = (box, most) => box.area >= 12 && Math.max(widthOf(box), heightOf(box)) <= most && box.area >= THIN * widthOf(box) * heightOf(box);
 const widthOf = (box) => box.right - box.left, heightOf = (box) => box.bottom - box.top;
 
 /**
@@ -99,8 +102,8 @@ const widthOf = (box) => box.right - box.left, heightOf = (box) => box.bottom - 
 function sizeOf({boxes}, {width, height}, weight) {
   const most = Math.max(width, height) / 5, found = [];
   for (const box of boxes) {
+    if (!likely(box, most)) continue;
     const w = widthOf(box), h = heightOf(box);
-    if (box.area < 12 || Math.max(w, h) > most || box.area < THIN * w * h) continue;
     found.push({side: Math.max(Math.min(w, h), Math.max(w, h) / JOINED), weight: Math.sqrt(box.area * w * h) * weight(box)});
   }
   found.sort((a, b) => a.side - b.side);
@@ -110,11 +113,17 @@ function sizeOf({boxes}, {width, height}, weight) {
   return 0;
 }
 
+const away = (box, x, y) => Math.hypot(Math.max(box.left - x, x - box.right, 0), Math.max(box.top - y, y - box.bottom, 0));
+
+/** The NEAREST pieces to a point that may be of characters. */
+function nearest({boxes}, x, y, {width, height}) {
+  const most = Math.max(width, height) / 5;
+  return {boxes: boxes.filter((box) => likely(box, most)).map((box) => [away(box, x, y), box]).sort((a, b) => a[0] - b[0])
+    .slice(0, NEAREST).map(([, box]) => box)};
+}
+
 function sizeNear(parts, x, y, size) {
-  const weight = (box) => {
-    const dx = Math.max(box.left - x, x - box.right, 0), dy = Math.max(box.top - y, y - box.bottom, 0);
-    return Math.exp(-(dx * dx + dy * dy) / (2 * (2 * size) ** 2));
-  };
+  const weight = (box) => Math.exp(-((away(box, x, y) / (2 * size)) ** 2) / 2);
   return sizeOf(parts, {width: 5 * 4 * size, height: 0}, weight) || size;
 }
 
