@@ -8,11 +8,21 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from transfer.commands import candidates, completion, data, draw, evaluate, info, serve, train
+from transfer.commands import (
+    candidates,
+    completion,
+    data,
+    draw,
+    evaluate,
+    export,
+    info,
+    serve,
+    train,
+)
 from transfer.commands.arguments import Help
 from transfer.system.entry import guarded
 
-COMMANDS = (draw, candidates, serve, train, evaluate, data, info, completion)
+COMMANDS = (draw, candidates, serve, train, evaluate, export, data, info, completion)
 """Each has `add(commands)`, which adds its parser and names the function that runs it; none imports
 jax before it runs."""
 
