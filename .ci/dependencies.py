@@ -144,8 +144,8 @@ def main() -> int:
                     " each says of its licence, in the versions of"
                 ),
                 (
-                    "`constraints.txt`, for the package and all extras but `benchmark`, `export` and"
-                    " `heic`. Written by `.ci/dependencies.py`."
+                    "`constraints.txt`, for the package and all extras but `benchmark`, `export`"
+                    " and `heic`. Written by `.ci/dependencies.py`."
                 ),
                 "",
                 "| package | version | licence |",
