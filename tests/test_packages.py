@@ -96,6 +96,7 @@ def test_the_sdist_makes_the_same_wheel(built):
         "transfer/pretrained/mdn.safetensors",
         "transfer/data/splits/README.md",
         "transfer/web/static/index.html",
+        "transfer/web/static/page/worker.js",
         "transfer/reading_aids/kanji.tsv",
         "transfer/py.typed",
     ):

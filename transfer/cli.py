@@ -15,6 +15,7 @@ from transfer.commands import (
     data,
     draw,
     evaluate,
+    export,
     info,
     serve,
     train,
@@ -22,7 +23,18 @@ from transfer.commands import (
 from transfer.commands.arguments import Help
 from transfer.system.entry import guarded
 
-COMMANDS = (draw, candidates, brush, serve, train, evaluate, data, info, completion)
+COMMANDS = (
+    draw,
+    candidates,
+    brush,
+    serve,
+    train,
+    evaluate,
+    export,
+    data,
+    info,
+    completion,
+)
 """Each has `add(commands)`, which adds its parser and names the function that runs it; none imports
 jax before it runs."""
 

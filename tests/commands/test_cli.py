@@ -532,7 +532,16 @@ def test_every_command_has_help_with_examples(run):
                 cli.parser().parse_args(words[1:])  # what the examples show can be typed
     assert all(
         name in run("--help").out
-        for name in ("draw", "candidates", "train", "evaluate", "info", "serve", "completion")
+        for name in (
+            "draw",
+            "candidates",
+            "train",
+            "evaluate",
+            "export",
+            "info",
+            "serve",
+            "completion",
+        )
     )
     assert run("--version").out.startswith("kuzushiji-transfer ")
 

@@ -1,5 +1,8 @@
-"""The shipped weights behind a server on a free port, and pictures to send to it."""
+"""The shipped weights behind a server on a free port, pictures to send to it, and a browser."""
 
+import os
+import re
+import shutil
 import socket
 import threading
 import time
@@ -7,6 +10,15 @@ from pathlib import Path
 
 import pytest
 
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.png"))
 
 
@@ -67,3 +79,74 @@ class Serving:
         self.server.should_exit = True
         self.thread.join(10)
         self.listener.close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if not found:
+        pytest.skip("no Chromium here: install it, or name it in $CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """open_page(path, **context options): the page, ready. Errors in its console, and requests to
+    elsewhere, fail the test."""
+    contexts, problems = [], []
+
+    def opened(path="/", **options):
+        options = {
+            "locale": "en-GB",
+            "viewport": {"width": 1280, "height": 900},
+            "reduced_motion": "reduce",
+        } | options
+        contexts.append(
+            browser.new_context(base_url=f"http://{address[0]}:{address[1]}", **options)
+        )
+        page = contexts[-1].new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        # A refused picture is logged by the browser as a failed request; that is no error of the
+        # page.
+        page.on(
+            "console",
+            lambda line: (
+                problems.append(line.text)
+                if line.type == "error" and not re.search("status of (4|503)", line.text)
+                else None
+            ),
+        )
+        ours = re.compile(f"http://{address[0]}:{address[1]}/|blob:|data:")
+        page.on(
+            "request",
+            lambda request: None if ours.match(request.url) else problems.append(request.url),
+        )
+        page.goto(path)
+        page.wait_for_selector("html[data-ready]")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not problems, problems
+
+
+@pytest.fixture(scope="session")
+def until():
+    """until(page, expression) waits until it is true. Not by wait_for_function: that needs eval,
+    which the page's CSP forbids."""
+
+    def waited(page, expression, seconds=60):
+        end = time.monotonic() + seconds
+        while not page.evaluate(expression):
+            assert time.monotonic() < end, expression
+            page.wait_for_timeout(30)
+
+    return waited

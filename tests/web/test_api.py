@@ -536,3 +536,38 @@ def test_an_accident_is_one_line(model, examples):
     with TestClient(app(Broken(model)), HERE, raise_server_exceptions=False) as client:
         assert "0x1234" not in one_line(client.post("/api/transfer", content=examples[0]), 500)
         assert client.get("/api/health").json()["waiting"] == 0
+
+
+def test_a_page_that_browsers_do_not_show_becomes_png(client):
+    page = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+    answered = client.post("/api/picture", content=saved(page, "TIFF"))
+    assert answered.headers["content-type"] == "image/png"
+    assert all(answered.headers[name] == value for name, value in HEADERS.items())
+    assert (np.asarray(Image.open(io.BytesIO(answered.content))) == page).all()
+    # Of 12 bits in 16, the darkest is black and the brightest white; EXIF's rotation is applied.
+    deep = io.BytesIO()
+    Image.fromarray(np.linspace(100, 4095, 1200).reshape(40, 30).astype(np.uint16)).save(
+        deep, "TIFF"
+    )
+    grey = np.asarray(
+        Image.open(io.BytesIO(client.post("/api/picture", content=deep.getvalue()).content))
+    )[..., 0].astype(int)
+    assert grey[0, 0] == 0 and grey[-1, -1] == 255 and (np.diff(grey.ravel()) >= 0).all()
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    Image.fromarray(page).save(turned := io.BytesIO(), "PNG", exif=tags)
+    answered = client.post("/api/picture", content=turned.getvalue())
+    assert Image.open(io.BytesIO(answered.content)).size == (40, 30)
+
+
+def test_a_page_that_is_none_is_one_line(client):
+    whole = saved(np.zeros((40, 30), np.uint8), "TIFF")
+    assert "empty" in one_line(client.post("/api/picture", content=b""), 400)
+    assert "no picture" in one_line(client.post("/api/picture", content=b"text"), 415)
+    one_line(client.post("/api/picture", content=whole[:-20]), 400)
+    wide = png(100_000, 8)
+    assert "100000 by 8" in one_line(client.post("/api/picture", content=wide), 413)
+    assert "larger" in one_line(client.post("/api/picture", content=b"x" * 2_000_001), 413)
+    one_line(client.get("/api/picture"), 405)
+    foreign = client.post("/api/picture", content=whole, headers={"origin": "http://evil.example"})
+    one_line(foreign, 403)

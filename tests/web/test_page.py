@@ -5,11 +5,8 @@ import http.client
 import http.server
 import io
 import json
-import os
 import re
-import shutil
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -18,84 +15,18 @@ from PIL import Image
 
 pytest.importorskip("starlette", reason="no starlette here; pip install '.[serve]'")
 pytest.importorskip("uvicorn", reason="no uvicorn here; pip install '.[serve]'")
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="no playwright here; pip install '.[test]'"
-)
+pytest.importorskip("playwright.sync_api", reason="no playwright here; pip install '.[test]'")
 
 from transfer.inference.images import read_image
 from transfer.web.answer import answer
 
 pytestmark = pytest.mark.slow  # half a minute on two cores
 PATH = "{http://www.w3.org/2000/svg}path"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 DROP = """([bytes, name, type]) => {
     const data = new DataTransfer();
     if (bytes) data.items.add(new File([new Uint8Array(bytes)], name, {type}));
     return data;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if not found:
-        pytest.skip("no Chromium here: install it, or name it in $CHROMIUM")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=found, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def open_page(browser, address):
-    """open_page(path, **context options): the page, ready. Errors in its console, and requests to
-    elsewhere, fail the test."""
-    contexts, problems = [], []
-
-    def opened(path="/", **options):
-        options = {
-            "locale": "en-GB",
-            "viewport": {"width": 1280, "height": 900},
-            "reduced_motion": "reduce",
-        } | options
-        contexts.append(
-            browser.new_context(base_url=f"http://{address[0]}:{address[1]}", **options)
-        )
-        page = contexts[-1].new_page()
-        page.set_default_timeout(60_000)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        # A refused picture is logged by the browser as a failed request; that is no error of the
-        # page.
-        page.on(
-            "console",
-            lambda line: (
-                problems.append(line.text)
-                if line.type == "error" and not re.search("status of (4|503)", line.text)
-                else None
-            ),
-        )
-        ours = re.compile(f"http://{address[0]}:{address[1]}/|blob:|data:")
-        page.on(
-            "request",
-            lambda request: None if ours.match(request.url) else problems.append(request.url),
-        )
-        page.goto(path)
-        page.wait_for_selector("html[data-ready]")
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not problems, problems
 
 
 def drop(page, content, name="a.png", kind="image/png"):
@@ -106,15 +37,6 @@ def drop(page, content, name="a.png", kind="image/png"):
 def drawn(page):
     """Waits for the drawing."""
     page.wait_for_selector("#answer:not([hidden])")
-
-
-def until(page, expression):
-    """Waits until it is true. Not by wait_for_function: that needs eval, which the page's CSP
-    forbids."""
-    end = time.monotonic() + 60
-    while not page.evaluate(expression):
-        assert time.monotonic() < end, expression
-        page.wait_for_timeout(30)
 
 
 def watch(page):
@@ -319,7 +241,7 @@ def test_keys_alone_are_enough(open_page):
     assert page.get_attribute("#stroke", "aria-valuetext").startswith("1 of")
 
 
-def test_strokes_are_written_one_after_another(open_page):
+def test_strokes_are_written_one_after_another(open_page, until):
     page = open_page(reduced_motion="no-preference")
     page.click("#examples li:nth-child(8) button")
     page.wait_for_selector("#paper .writing")
@@ -335,7 +257,7 @@ def test_strokes_are_written_one_after_another(open_page):
     page.wait_for_selector("#paper .unwritten", state="attached")
 
 
-def test_paste_and_choose(open_page, model, examples):
+def test_paste_and_choose(open_page, model, examples, until):
     pasted, chosen = (
         [c for c, _ in model.transfer(read_image(examples[i]).image)[0].candidates] for i in (3, 6)
     )
@@ -408,7 +330,7 @@ def test_verdicts_are_shown_plainly(open_page, model, examples):
         assert "3 pieces" in page.inner_text("#note") and page.is_visible("#used")
 
 
-def test_a_busy_server_is_asked_again(open_page):
+def test_a_busy_server_is_asked_again(open_page, until):
     page = open_page()
     tries = []
 

@@ -1,5 +1,5 @@
-"""The web page `kuzushiji-transfer serve`, and the small API under it; nothing that is sent is
-kept.
+"""The web pages of `kuzushiji-transfer serve` (one character, and `page.html` for whole pages), and
+the small API under them; nothing that is sent is kept.
 
 `POST /api/transfer` takes a picture and answers with what `KuzushijiTransfer.transfer` makes of it.
 The body is the file itself (any raster format that `transfer.inference.images` reads; the content
@@ -38,6 +38,9 @@ null where the weights cannot tell |
 | `note` | what was done to the picture that a reader should know, or an empty text |
 | `used` | left, top, right, bottom of the part of the picture that was read, in its pixels |
 | `samples`, `seed`, `temperature`, `box` | the numbers used |
+
+`POST /api/picture` takes a page in a format that browsers do not show (TIFF, HEIC, JPEG 2000), at
+most 10,000 pixels a side, and answers with the same as PNG.
 
 `GET /api/health` says that the server is up, how many requests are waiting, and its limits. `GET
 /api/examples` lists the pictures that come with the page: `{kanji, code_point, name, url}`.

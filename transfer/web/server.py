@@ -1,4 +1,4 @@
-"""The Starlette application: the page, its files, and three API routes (documented in
+"""The Starlette application: the two pages, their files, and the API's routes (documented in
 `transfer.web`)."""
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import io
 import logging
 import mimetypes
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote
@@ -28,6 +29,7 @@ from starlette.staticfiles import StaticFiles
 from transfer.inference import images
 from transfer.web.answer import answer, encode
 from transfer.web.guard import HEADERS, Guard
+from transfer.web.picture import to_png
 from transfer.web.queue import Busy, Queue
 
 STATIC = Path(__file__).parent / "static"
@@ -64,8 +66,8 @@ def build(
         "waiting": max_waiting,
     }
 
-    async def transfer(request: Request) -> Response:
-        parameters = question(request.query_params, max_samples)
+    async def work(request: Request, kind: str, make: Callable[[bytes], bytes]) -> Response:
+        """What `make` makes of the upload, when it is its turn."""
         try:
             declared = int(request.headers.get("content-length", max_bytes))
         except ValueError:
@@ -73,16 +75,23 @@ def build(
         with queue.place(min(max(declared, 0), max_bytes)):
             content = await upload(request, max_bytes)
             start = time.monotonic()
-            found = await queue.work(
-                lambda: think(model, content, parameters), request.is_disconnected
-            )
+            found = await queue.work(lambda: make(content), request.is_disconnected)
         if found is None:
             raise ClientDisconnect()
         return Response(
             found,
-            media_type="application/json",
+            media_type=kind,
             headers={"Server-Timing": f"all;dur={1000 * (time.monotonic() - start):.0f}"},
         )
+
+    async def transfer(request: Request) -> Response:
+        parameters = question(request.query_params, max_samples)
+        return await work(
+            request, "application/json", lambda content: think(model, content, parameters)
+        )
+
+    async def picture(request: Request) -> Response:
+        return await work(request, "image/png", to_png)
 
     def health(request: Request) -> JSONResponse:
         return JSONResponse(
@@ -101,6 +110,9 @@ def build(
     def page(request: Request) -> FileResponse:
         return FileResponse(STATIC / "index.html")
 
+    def whole(request: Request) -> FileResponse:
+        return FileResponse(STATIC / "page.html")
+
     async def busy(request: Request, error: Busy) -> JSONResponse:
         return JSONResponse({"error": str(error)}, 503, {"Retry-After": str(error.seconds)})
 
@@ -118,7 +130,9 @@ def build(
     application = Starlette(
         routes=[
             Route("/", page),
+            Route("/page.html", whole),
             Route("/api/transfer", transfer, methods=["POST"]),
+            Route("/api/picture", picture, methods=["POST"]),
             Route("/api/health", health),
             Route("/api/examples", shown),
             Mount("/static", StaticFiles(directory=STATIC)),

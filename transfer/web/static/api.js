@@ -1,11 +1,10 @@
-// The server's three routes.
+// The server's routes.
 
-/** What went wrong: `key` names the text for readers, `detail` is the server's own line. */
+/** What went wrong: `key` names the text for readers, `values` what is put into it, `detail` is the server's own line. */
 export class Refused extends Error {
-  constructor(key, detail = '') {
+  constructor(key, detail = '', values = {}) {
     super(detail || key);
-    this.key = key;
-    this.detail = detail;
+    Object.assign(this, {key, detail, values});
   }
 }
 
@@ -27,6 +26,14 @@ export async function transfer(body, settings, signal, waits) {
     const {error} = await response.json().catch(() => ({}));
     throw new Refused(KEYS[response.status] ?? 'error-other', error);
   }
+}
+
+/** A picture that the browser cannot show, as PNG. */
+export async function picture(blob) {
+  const response = await ask('api/picture', {method: 'POST', body: blob});
+  if (response.ok) return response.blob();
+  const {error} = await response.json().catch(() => ({}));
+  throw new Refused(KEYS[response.status] ?? 'error-other', error);
 }
 
 export async function get(path) {

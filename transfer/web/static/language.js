@@ -25,7 +25,7 @@ export function preferred() {
 export function speak(tag, keep = false) {
   current = tag;
   document.documentElement.lang = tag;
-  document.title = say('title');
+  document.title = say(document.body.dataset.title ?? 'title');
   for (const element of document.querySelectorAll('[data-t]')) element.textContent = say(element.dataset.t);
   for (const element of document.querySelectorAll('[data-t-label]')) element.setAttribute('aria-label', say(element.dataset.tLabel));
   for (const button of document.querySelectorAll('[data-language]')) button.setAttribute('aria-pressed', button.dataset.language === tag);
