@@ -145,8 +145,9 @@ def main() -> int:
                 ),
                 (
                     "`constraints.txt`, for the package and all extras but `benchmark`, `export`"
-                    " and `heic`. Written by `.ci/dependencies.py`."
+                    " and `heic`. Written by"
                 ),
+                "`.ci/dependencies.py`.",
                 "",
                 "| package | version | licence |",
                 "|---|---|---|",
