@@ -248,7 +248,7 @@ def test_the_same_figures_stand_everywhere():
 
 @pytest.fixture(scope="module")
 def figures():
-    """experiments/make_figures.py, and what `draw` makes of the examples, as tests/golden has it."""
+    """experiments/make_figures.py, and what `draw` makes of the examples, by tests/golden."""
     spec = importlib.util.spec_from_file_location(
         "make_figures", ROOT / "experiments" / "make_figures.py"
     )

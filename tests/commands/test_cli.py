@@ -192,7 +192,7 @@ def test_verdicts_and_notes_are_said_plainly(run, model, monkeypatch):
     monkeypatch.setattr(
         model,
         "transfer",
-        lambda *a: [dataclasses.replace(r, verdict=verdict[0]) for r in transfer(*a)],
+        lambda *a, **k: [dataclasses.replace(r, verdict=verdict[0]) for r in transfer(*a, **k)],
     )
     said = {}
     for verdict[0] in ("sure", "not sure", "not a kanji"):
@@ -239,7 +239,7 @@ def test_full_disk_is_one_line_and_leaves_nothing_half_written(run, tmp_path, mo
 
 
 def test_ctrl_c_gives_130_and_leaves_nothing_half_written(run, model, tmp_path, monkeypatch):
-    def transfer(*arguments):
+    def transfer(*arguments, **named):
         assert any(name.endswith(".tmp") for name in files(tmp_path)), (
             "drawings.ndjson is being written"
         )

@@ -1080,7 +1080,7 @@ class Stub:
 
     temperature = 0.1
 
-    def transfer(self, image, samples=10, seed=0, temperature=None, top=10):
+    def transfer(self, image, samples=10, seed=0, temperature=None, top=10, forms="as-read"):
         from transfer.inference.result import Result
 
         flat = np.zeros((64, 64), np.float32)

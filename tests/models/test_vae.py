@@ -93,7 +93,8 @@ def test_loss_is_its_formula_on_the_models_own_outputs(tiny, images):
             images,
             labels,
             key,
-        )
+        ),
+        static_argnums=(1, 2),
     )
     mean, log_variance = model.encode(images)
     z = vae.sample_z(mean, log_variance, key)

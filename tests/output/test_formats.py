@@ -34,6 +34,7 @@ def test_json_says_everything_a_script_needs(made, tmp_path):
         "character": "𠀋",
         "code_point": "U+2000B",
         "probability": 0.2,
+        "forms": [],
     }
     first = described["drawings"][0]
     assert first["character"] == "花" and first["uncertainty"] == [0.0, 0.5]
