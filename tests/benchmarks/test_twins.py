@@ -95,7 +95,7 @@ def test_decoder():
 
 
 def test_mdn():
-    config = mdn.MDNConfig(density="factorised", hidden=32, layers=3, mixtures=5)
+    config = mdn.MDNConfig(density="factorised", hidden=32, layers=3, mixtures=5, slope=0.2)
     graph, state = nnx.split(mdn.build(config, 10, nnx.Rngs(0)))
     z_old, z_new = np.random.default_rng(0).standard_normal((2, 30, 64), np.float32)
     agree(
