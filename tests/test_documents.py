@@ -568,6 +568,7 @@ def test_the_leaderboards_example_is_scored(tmp_path, monkeypatch):
     from transfer.data import corpus
     from transfer.evaluation.predictions import score, table
 
+    monkeypatch.delenv("KUZUSHIJI_DATA", raising=False)
     data = corpus.load(quiet=True)
     kept = data.old.indices("val")[:12]
     fewer = np.full(len(data.old.split), 0, np.uint8)

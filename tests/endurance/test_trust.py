@@ -62,6 +62,7 @@ def test_guided_fuzzing_counts_what_it_did_and_finds_a_fault(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_killed_jobs_lose_nothing(tmp_path):
     done = script(
         "chaos.py",
@@ -119,6 +120,7 @@ def test_a_lost_file_is_noticed(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_soak_reports_memory_and_answers(tmp_path):
     done = script("soak.py", "--drawings", 40, "--out", "a.json", cwd=tmp_path)
     assert done.returncode in (0, 1), done.stderr  # so few drawings need not be flat
