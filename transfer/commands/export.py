@@ -7,7 +7,8 @@
 | `old_encoder.onnx` | `images` (n, 64, 64) uint8, ink 255 on paper 0, framed as \
 `transfer.inference.images.load_image` does it | `z_old` (n, 64) float32, averaged over warped \
 forms of the image as the weights ask for it |
-| `density.onnx` | `z_old` | `probabilities` (n, k) float32 of the k kanji, each row sums to 1 |
+| `density.onnx` | `z_old` | `probabilities` (n, k) float32 of the k kanji, each row sums to 1; \
+forms of one character (国 and 國) have one each, which `transfer` adds up |
 | `new_decoder.onnx` | `z_new` (n, 64) float32 | `pictures` (n, 64, 64) float32 in 0 to 1, ink 1, \
 of the modern kanji |
 | `kanji.json` | | `characters`, k of them in the order of `probabilities`; `weights`: SHA-256 of \

@@ -24,7 +24,7 @@ from transfer.inference.result import Result
 from transfer.models import mdn, vae
 from transfer.stages.decoders import load_decoder
 from transfer.stages.drawings import DRAWINGS
-from transfer.stages.encoding import load_kana, load_mdn, load_vae
+from transfer.stages.encoding import load_reader, load_vae
 from transfer.system.batches import in_batches
 from transfer.system.devices import float32
 
@@ -52,12 +52,12 @@ class KuzushijiTransfer:
         self.folder = Path(folder)
         self.old_graph, self.old_params, _, _ = load_vae(folder, "old")
         self.new_graph, self.new_params, _, _ = load_vae(folder, "new")
-        self.mdn_graph, self.mdn_params, self.gallery, code_points, calibration = load_mdn(folder)
+        self.mdn_graph, self.mdn_params, self.gallery, *more = load_reader(folder)
+        code_points, self.calibration, self.kana, self.kana_params = more
         self.characters = [chr(c) for c in code_points]
-        self.kana, self.kana_params = load_kana(folder)
         self.decoder = load_decoder(folder)
         self.acceptance = acceptance.Acceptance.load(folder, self.old_params, self.mdn_params)
-        self.confidence = self.acceptance.confidence or confidence.plain(calibration)
+        self.confidence = self.acceptance.confidence or confidence.plain(self.calibration)
         self.mates = grouping.mates(self.characters)
 
     @property
@@ -421,7 +421,7 @@ def kana_probabilities(density, kana: dict[str, jax.Array], z_old: jax.Array) ->
     """Probability of every hiragana, (B, K), by the old VAE's classifier.
 
     All kanji that it knows compete. density: with or without the classifier's columns, in which
-    case K is 0. kana: kernel (64, K) and bias (K,), see `load_kana`.
+    case K is 0. kana: kernel (64, K) and bias (K,), see `load_reader`.
     """
     count = kana["bias"].shape[0]
     if not count:

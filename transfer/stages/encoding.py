@@ -262,7 +262,26 @@ def load_mdn(folder: Path, direction: str = "forward"):
 
     direction: "forward" or "back". Raises WeightsError.
     """
-    params, arrays, described = weights.load(weights.find(folder, MDN_NAMES[direction]))
+    return _density(*weights.load(weights.find(folder, MDN_NAMES[direction])))
+
+
+def load_reader(folder: Path):
+    """What `load_mdn` gives of the density that reads images, and after it the hiragana (K) that it
+    knows: their characters, and their columns of the old VAE's classifier, kernel (64, K) and bias
+    (K,). K is 0 where it was trained without.
+
+    Raises WeightsError.
+    """
+    params, arrays, described = weights.load(weights.find(folder, MDN_NAMES["forward"]))
+    loaded = _density(params, arrays, described)
+    latent = loaded[2].mean.shape[1]
+    empty = {"kernel": np.zeros((latent, 0)), "bias": np.zeros(0), "code_points": np.zeros(0)}
+    found = {k: arrays.get(f"kana_{k}", v) for k, v in empty.items()}
+    columns = {k: jnp.asarray(found[k], jnp.float32) for k in ("kernel", "bias")}
+    return *loaded, [chr(int(c)) for c in found["code_points"]], columns
+
+
+def _density(params: dict, arrays: dict, described: dict):
     params, config = params["mdn"], weights.config(mdn.MDNConfig, described)
     graph, _ = nnx.split(
         nnx.eval_shape(lambda: mdn.build(config, len(arrays["code_points"]), nnx.Rngs(0)))
@@ -271,20 +290,6 @@ def load_mdn(folder: Path, direction: str = "forward"):
         *(jnp.asarray(arrays[k]) for k in ("gallery_mean", "gallery_log_variance", "seen"))
     )
     return graph, params, gallery, arrays["code_points"], float(arrays["calibration"][0])
-
-
-def load_kana(folder: Path) -> tuple[list[str], dict[str, jax.Array]]:
-    """The hiragana (K) that a trained density knows, and their columns in the old VAE's classifier:
-    kernel (64, K) and bias (K,); none of them where it was trained without.
-
-    Raises WeightsError.
-    """
-    _, arrays, described = weights.load(weights.find(folder, "mdn"))
-    latent = weights.config(mdn.MDNConfig, described).latent
-    empty = {"kernel": np.zeros((latent, 0)), "bias": np.zeros(0), "code_points": np.zeros(0)}
-    found = {k: arrays.get(f"kana_{k}", v) for k, v in empty.items()}
-    columns = {k: jnp.asarray(found[k], jnp.float32) for k in ("kernel", "bias")}
-    return [chr(int(c)) for c in found["code_points"]], columns
 
 
 def painter(folder: Path):
