@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from transfer import reading_aids
 from transfer.inference import forms
 
 CHARACTERS = ["国", "土", "國", "体", "體", "軆"]
@@ -21,7 +22,7 @@ def test_mates_are_the_other_forms_in_the_gallery():
         ["國"],
         [],
         ["国"],
-        [c for c in CHARACTERS[4:] if c in forms.reading_aids.forms()["体"]],
+        [c for c in CHARACTERS[4:] if c in reading_aids.forms()["体"]],
     ]
 
 
@@ -42,7 +43,7 @@ def test_of_equally_likely_forms_one_leads():
 
 def test_a_gallery_without_other_forms_stays_as_it_is():
     scores = jnp.log(jnp.asarray([[0.25, 0.75]]))
-    for choice in forms.CHOICES:
+    for choice in reading_aids.FORM_CHOICES:
         found = forms.leading(scores, forms.mates(["山", "土"]), forms.bonus(["山", "土"], choice))
         np.testing.assert_allclose(found, scores)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import shtab
 
+from transfer.reading_aids import FORM_CHOICES
 from transfer.system.files import sweep
 
 
@@ -75,7 +76,7 @@ def top(parser) -> None:
 def forms(parser) -> None:
     parser.add_argument(
         "--forms",
-        choices=("as-read", "modern", "old"),
+        choices=FORM_CHOICES,
         default="as-read",
         help="which form leads where a character has several, such as 国 and 國 [%(default)s]",
     )

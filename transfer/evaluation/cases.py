@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from transfer import reading_aids
 from transfer.data.corpus import Corpus
 from transfer.evaluation import cross_fitting, unseen_hands
 from transfer.evaluation.hog import HogJudge
 from transfer.evaluation.judges import PRETRAINED, Judge, clean_images, strokes_image
 from transfer.inference.pipeline import CHUNK, KuzushijiTransfer
 from transfer.inference.result import Result
+from transfer.reading_aids import forms_of
 from transfer.stages import encoding
 from transfer.system.errors import DataError
 from transfer.training import weights
@@ -247,7 +247,7 @@ def places_of(result: Result, character: str) -> tuple[int, int]:
 
 def same_character(character: str) -> str:
     """The form that stands for a character in all its forms: the modern Japanese one."""
-    return reading_aids.forms().get(character, (character,))[0]
+    return forms_of(character)[0]
 
 
 def rank(scores: np.ndarray, label) -> np.ndarray:

@@ -12,11 +12,11 @@ import jax
 import numpy as np
 from flax import nnx
 
-from transfer import reading_aids
 from transfer.data.corpus import Corpus
 from transfer.inference import confidence
 from transfer.inference.pipeline import IMAGES, KuzushijiTransfer
 from transfer.models import mdn, vae
+from transfer.reading_aids import forms_of
 from transfer.stages import autoencoders, encoding
 from transfer.stages.density import calibrate, fit_exponents
 from transfer.system.batches import in_batches
@@ -90,8 +90,8 @@ def fit_confidence(
 ) -> dict[str, np.ndarray]:
     """Parameters of `confidence.confident`, fitted to images (N, 64, 64) uint8 and code points (N,)
     of several sources, each of which weighs alike."""
-    place, groups = {c: n for n, c in enumerate(model.characters)}, reading_aids.forms()
-    forms = lambda c: [place[f] for f in groups.get(c, (c,)) if f in place]
+    place = {c: n for n, c in enumerate(model.characters)}
+    forms = lambda c: [place[f] for f in forms_of(c) if f in place]
     most = 1 + model.mates.shape[1]
     evidence, right, weight = [], [], []
     for images, points in parts:

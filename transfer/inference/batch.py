@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from transfer.inference.images import FORMATS, ImageError, read_image
+from transfer.reading_aids import FormChoice
 
 if TYPE_CHECKING:
     from transfer.inference.result import Result
@@ -137,7 +138,7 @@ def transfer_pictures(
     seed: int = 0,
     temperature: float | None = None,
     top: int = 10,
-    forms: str = "as-read",
+    forms: FormChoice = "as-read",
 ) -> list[Result | ImageError]:
     """What became of each picture; those that could not be read keep their error.
 
@@ -166,7 +167,7 @@ def transfer_files(
     temperature: float | None = None,
     top: int = 10,
     jobs: int | None = None,
-    forms: str = "as-read",
+    forms: FormChoice = "as-read",
 ) -> Iterator[tuple[Path, Result | ImageError]]:
     """See `KuzushijiTransfer.transfer_files`."""
     names = [names] if isinstance(names, (str, os.PathLike)) else names

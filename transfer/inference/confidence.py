@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from transfer.models import vae
+
 NUMBERS = (
     "log probability of the first",
     "its lead over the second",
@@ -72,7 +74,7 @@ def numbers(
     ).sum((1, 2))
     edges = abs(jnp.diff(images, axis=1)).sum((1, 2)) + abs(jnp.diff(images, axis=2)).sum((1, 2))
     z, log_variance = seen["z_old"], seen["log_variance"]
-    kl = 0.5 * (jnp.exp(log_variance) + z**2 - 1 - log_variance).sum(1)
+    kl = vae.kl_divergence(z, log_variance).sum(1)
     return jnp.stack(
         [
             best,

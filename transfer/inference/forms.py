@@ -3,17 +3,12 @@ leads."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from transfer import reading_aids
+from transfer.reading_aids import FORM_CHOICES, FormChoice, forms_of
 
-Choice = Literal["as-read", "modern", "old"]
-"""Which form leads: the likeliest, the one of today's Japanese, or the likeliest of the others."""
-CHOICES: tuple[str, ...] = get_args(Choice)
 FAR = 1e6
 """Log odds that decide whatever an image says."""
 
@@ -21,23 +16,22 @@ FAR = 1e6
 def mates(characters: list[str]) -> np.ndarray:
     """(G, M) int32: of each of the characters (G) the places of its other forms, -1 for none."""
     place = {c: n for n, c in enumerate(characters)}
-    groups = reading_aids.forms()
-    rows = [[place[o] for o in groups.get(c, ()) if o in place and o != c] for c in characters]
+    rows = [[place[o] for o in forms_of(c) if o in place and o != c] for c in characters]
     most = max((len(row) for row in rows), default=0)
     return np.array([row + [-1] * (most - len(row)) for row in rows], np.int32).reshape(
         len(characters), most
     )
 
 
-def bonus(characters: list[str], choice: Choice) -> np.ndarray:
+def bonus(characters: list[str], choice: FormChoice) -> np.ndarray:
     """(G,) float32: what is added to a form's log probability when the leading one is looked for.
 
-    Raises ValueError for a choice that is none of `CHOICES`.
+    Raises ValueError for a choice that is none of `FORM_CHOICES`.
     """
-    if choice not in CHOICES:
-        raise ValueError(f"forms is {choice!r}; give one of {', '.join(CHOICES)}")
-    groups, sign = reading_aids.forms(), {"as-read": 0.0, "modern": FAR, "old": -FAR}[choice]
-    return np.array([sign * (groups.get(c, (c,))[0] == c) for c in characters], np.float32)
+    if choice not in FORM_CHOICES:
+        raise ValueError(f"forms is {choice!r}; give one of {', '.join(FORM_CHOICES)}")
+    sign = {"as-read": 0.0, "modern": FAR, "old": -FAR}[choice]
+    return np.array([sign * (forms_of(c)[0] == c) for c in characters], np.float32)
 
 
 def leading(scores: jax.Array, others: jax.Array, preferred: jax.Array) -> jax.Array:

@@ -22,6 +22,7 @@ from transfer.inference import forms as grouping
 from transfer.inference.images import ImageError
 from transfer.inference.result import Result
 from transfer.models import mdn, vae
+from transfer.reading_aids import FormChoice
 from transfer.stages.decoders import load_decoder
 from transfer.stages.drawings import DRAWINGS
 from transfer.stages.encoding import load_reader, load_vae
@@ -173,7 +174,7 @@ class KuzushijiTransfer:
         temperature: float | None = None,
         top: int = 10,
         sure: float | None = None,
-        forms: grouping.Choice = "as-read",
+        forms: FormChoice = "as-read",
     ) -> list[Result]:
         """Read and draw images.
 
@@ -204,7 +205,7 @@ class KuzushijiTransfer:
         images: np.ndarray,
         top: int = 10,
         sure: float | None = None,
-        forms: grouping.Choice = "as-read",
+        forms: FormChoice = "as-read",
     ) -> list[Result]:
         """Read images without drawing: candidates, pictures and verdict as from `transfer`, in a
         small part of its time.
@@ -298,7 +299,7 @@ class KuzushijiTransfer:
         temperature: float | None = None,
         top: int = 10,
         jobs: int | None = None,
-        forms: grouping.Choice = "as-read",
+        forms: FormChoice = "as-read",
     ) -> Iterator[tuple[Path, Result | ImageError]]:
         """Read and draw picture files, one after another.
 

@@ -97,23 +97,19 @@ def describe(result: Drawn) -> dict:
 def candidates(result: Drawn) -> list[dict]:
     """The ranked candidates: character, code_point ("U+82B1"), probability, and forms, a list of
     the same of the character's other forms."""
-    one = lambda c, p: {
-        "character": c,
-        "code_point": f"U+{ord(c):04X}",
-        "probability": round(float(p), 6),
-    }
     forms = result.other_forms or [()] * len(result.candidates)
     return [
-        one(c, p) | {"forms": [one(*form) for form in others]}
+        _likely(c, p) | {"forms": [_likely(*form) for form in others]}
         for (c, p), others in zip(result.candidates, forms)
     ]
 
 
 def kana(result: Drawn) -> dict | None:
     """The likeliest hiragana, and the probability that the image is one of them at all."""
-    if result.kana is None:
-        return None
-    character, probability = result.kana
+    return None if result.kana is None else _likely(*result.kana)
+
+
+def _likely(character: str, probability: float) -> dict:
     return {
         "character": character,
         "code_point": f"U+{ord(character):04X}",

@@ -9,7 +9,12 @@ forms of one character.
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal, get_args
 
+FormChoice = Literal["as-read", "modern", "old"]
+"""Which form of a character leads: the likeliest, the one of today's Japanese, or the likeliest of
+the others."""
+FORM_CHOICES: tuple[str, ...] = get_args(FormChoice)
 FILE = Path(__file__).parent / "kanji.tsv"
 FORMS = Path(__file__).parent / "forms.tsv"
 
@@ -50,3 +55,9 @@ def forms() -> dict[str, tuple[str, ...]]:
         if not line.startswith("#")
     )
     return {form: group for group in groups for form in group}
+
+
+def forms_of(character: str) -> tuple[str, ...]:
+    """The forms of a character, its own among them, the modern Japanese one first; the character
+    alone where it has one form."""
+    return forms().get(character, (character,))

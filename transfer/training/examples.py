@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from transfer import reading_aids
 from transfer.data.corpus import Corpus, New
 from transfer.data.published.kanjivg import HIRAGANA
 from transfer.data.writing import kana
+from transfer.reading_aids import forms_of
 from transfer.system.devices import shard
 
 FEWEST = 8
@@ -195,10 +195,7 @@ def pool(
 
 def form_groups(code_points: np.ndarray) -> np.ndarray:
     """(C,) int32: the same number for code points (C,) that are forms of one character."""
-    forms = reading_aids.forms()
-    first = [
-        ord(forms[c][0]) if (c := chr(int(point))) in forms else int(point) for point in code_points
-    ]
+    first = [ord(forms_of(chr(int(point)))[0]) for point in code_points]
     return np.unique(first, return_inverse=True)[1].astype(np.int32)
 
 
