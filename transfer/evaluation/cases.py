@@ -139,6 +139,11 @@ def recogniser_of(judges: Path, corpus: Corpus) -> Judge | HogJudge:
     package's own folder lacks it. Raises WeightsError."""
     if weights.exists(judges, "recogniser") or judges != PRETRAINED:
         return Judge(judges, "recogniser")
+    return hog_of(corpus)
+
+
+def hog_of(corpus: Corpus) -> HogJudge:
+    """HOG over the corpus's gallery."""
     gallery = corpus.new.gallery()
     return HogJudge(clean_images(corpus, gallery), np.asarray(corpus.new.code_points[gallery]))
 

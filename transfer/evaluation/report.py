@@ -59,15 +59,7 @@ def summarise(cases: Cases, measures: list[Measures], about: dict) -> dict:
     Intervals are 95 % percentile bootstraps over images.
     """
     per_image = {k: v for m in measures for k, v in m.per_image.items()}
-    metrics = {}
-    for name, values in per_image.items():
-        estimate, low, high = bootstrap(values, seed=cases.seed)
-        metrics[name] = [
-            _number(estimate),
-            _number(low),
-            _number(high),
-            int(np.isfinite(values).sum()),
-        ]
+    metrics = intervals(per_image, cases.seed)
     overall = {
         k: [_number(x) for x in v] if isinstance(v, tuple) else _number(v)
         for m in measures
@@ -95,6 +87,15 @@ def summarise(cases: Cases, measures: list[Measures], about: dict) -> dict:
     return {"about": about, "metrics": metrics, "overall": overall, "groups": groups}
 
 
+def intervals(per_image: dict[str, np.ndarray], seed: int = 0) -> dict[str, list]:
+    """Name -> [mean, low, high, n] of values (N,): a 95 % percentile bootstrap over images, and to
+    how many of them the metric applies. None for what is not a number."""
+    return {
+        name: [*map(_number, bootstrap(values, seed=seed)), int(np.isfinite(values).sum())]
+        for name, values in per_image.items()
+    }
+
+
 def _mean(values: np.ndarray) -> float | None:
     known = values[np.isfinite(values)]
     return _number(known.mean()) if len(known) else None
@@ -111,7 +112,7 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
     metrics, about = summary["metrics"], summary["about"]
     k, reader = about["samples"], about["reader"]
     hog_head = "" if reader == "HOG" else "HOG top-1 | "
-    hog = lambda name: f"{_cell(metrics.get(f'HOG: {name}, top-1'))} | " if hog_head else ""
+    hog = lambda name: f"{cell(metrics.get(f'HOG: {name}, top-1'))} | " if hog_head else ""
     lines = [
         f"# Evaluation: {about['weights']} on {about['split']}",
         "",
@@ -149,7 +150,7 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
             theirs = AUTHORS.get(f"recogniser: {name}", ())
             lines.append(
                 f"| {name} | "
-                + " | ".join(_cell(metrics.get(f"{reader}: {name}, top-{t}")) for t in (1, 5, 10))
+                + " | ".join(cell(metrics.get(f"{reader}: {name}, top-{t}")) for t in (1, 5, 10))
                 + f" | {' / '.join(_plain(x) for x in theirs) if theirs else '–'} | {hog(name)}"
                 + f"{_plain(AUTHORS[f'HOG: {name}'][0]) if f'HOG: {name}' in AUTHORS else '–'} |"
             )
@@ -164,7 +165,7 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
             lines.append(
                 f"| *{name}* (no drawing is read) | "
                 + " | ".join(
-                    _cell(metrics.get(f"{name}, top-{t}") if t in known else None)
+                    cell(metrics.get(f"{name}, top-{t}") if t in known else None)
                     for t in (1, 5, 10)
                 )
                 + " | – | – |"
@@ -234,16 +235,16 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
                 continue
             theirs = _plain(AUTHORS[name][0]) if name in AUTHORS else "–"
             extra = (
-                [_cell(metrics.get(f"{name}, {which}")) for which in ("right ones", "wrong kanji")]
+                [cell(metrics.get(f"{name}, {which}")) for which in ("right ones", "wrong kanji")]
                 if title == "Strokes"
                 else []
             )
-            lines.append(f"| {name} | " + " | ".join([_cell(metrics[name]), *extra, theirs]) + " |")
+            lines.append(f"| {name} | " + " | ".join([cell(metrics[name]), *extra, theirs]) + " |")
         prefix = {"Distribution": ("expected", "AUROC", "AURC"), "Latents": ("active", "KL")}.get(
             title, ()
         )
         lines += [
-            f"| {name} | {_cell(value) if isinstance(value, list) else _plain(value)} | – |"
+            f"| {name} | {cell(value) if isinstance(value, list) else _plain(value)} | – |"
             for name, value in summary["overall"].items()
             if name.startswith(prefix) and prefix
         ]
@@ -277,7 +278,8 @@ def _plain(value) -> str:
     return "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
-def _cell(metric) -> str:
+def cell(metric) -> str:
+    """A metric of `intervals` as the tables have it: 0.852 [0.836, 0.868]."""
     if not metric or metric[0] is None:
         return "–"
     if len(metric) < 3 or metric[1] is None:
@@ -288,9 +290,14 @@ def _cell(metric) -> str:
 def write(summary: dict, figures: list[tuple[str, str]], out: Path) -> None:
     """evaluation.json and report.md, whole or not at all. Raises OSError where `out` cannot be
     written."""
-    for name, text in (
-        ("evaluation.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n"),
-        ("report.md", markdown(summary, figures)),
+    write_both(summary, markdown(summary, figures), out, "evaluation.json", "report.md")
+
+
+def write_both(summary: dict, text: str, out: Path, data: str, page: str) -> None:
+    """A summary as JSON and its text, in files of the folder `out`, each whole or not at all."""
+    for name, content in (
+        (data, json.dumps(summary, indent=1, ensure_ascii=False) + "\n"),
+        (page, text),
     ):
         with atomic_write(Path(out) / name) as part:
-            part.write_text(text, "utf-8")
+            part.write_text(content, "utf-8")

@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from transfer.data.corpus import Corpus
+from transfer.evaluation.cases import top_hits
 from transfer.models import vae
 from transfer.stages.encoding import encode_images, in_gallery, load_vae, old_examples
 from transfer.system.batches import in_batches
@@ -69,5 +70,5 @@ def held(
 
 def hits(name: str, rank: np.ndarray, ranks: tuple[int, ...] = RANKS) -> dict[str, float]:
     """Shares of ranks (N,), 0 the best, below 1, 10 and 50; NaN of none."""
-    share = lambda k: float((rank < k).mean()) if len(rank) else float("nan")
-    return {f"{name}, top-{k}": share(k) for k in ranks}
+    share = lambda right: float(right.mean()) if len(right) else float("nan")
+    return {metric: share(right) for metric, right in top_hits(name, rank, ranks).items()}

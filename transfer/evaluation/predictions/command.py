@@ -13,6 +13,7 @@ def run(chosen) -> int:
     import datetime
 
     from transfer.data import corpus as corpora
+    from transfer.evaluation import report
     from transfer.evaluation.predictions import score, table
     from transfer.system.errors import DataError
     from transfer.training.weights import WeightsError
@@ -42,8 +43,8 @@ def run(chosen) -> int:
             f"{out}: the report cannot be written ({error.strerror or error}); choose another"
             " folder with --out"
         )
-    for name, (mean, low, high, _) in summary["metrics"].items():
-        if mean is not None:
-            print(f"{name:<32}{mean:6.3f} [{low:.3f}, {high:.3f}]")
+    for name, metric in summary["metrics"].items():
+        if metric[0] is not None:
+            print(f"{name:<32} {report.cell(metric)}")
     print(f"{out / 'predictions.md'}: {about['images']:,} images")
     return 0

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from transfer.data.corpus import Corpus
 from transfer.data.splits import class_of
-from transfer.evaluation import judges, stroke_quality
-from transfer.evaluation.calibration import bootstrap
-from transfer.evaluation.cases import rank, top_hits
+from transfer.evaluation import report, stroke_quality
+from transfer.evaluation.cases import hog_of, rank, recogniser_of, top_hits
 from transfer.evaluation.hog import HogJudge
-from transfer.evaluation.judges import Judge, clean_images, strokes_image
+from transfer.evaluation.judges import PRETRAINED, strokes_image
 from transfer.evaluation.predictions.table import Predictions
 from transfer.system.errors import DataError
-from transfer.system.files import atomic_write
-from transfer.training import weights
 
 
 def measure(
@@ -36,7 +32,9 @@ def measure(
     known = np.ones(len(points), bool)
     readers = []
     if predictions.drawings is not None:
-        readers = _readers(corpus, gallery, judges_folder)
+        recogniser = recogniser_of(judges_folder or PRETRAINED, corpus)
+        alone = isinstance(recogniser, HogJudge)
+        readers = [recogniser] if alone else [recogniser, hog_of(corpus)]
         known = np.isin(points, readers[0].classes)
     true = np.array([int(class_of(name)[2:], 16) for name in predictions.names])
     kept = np.flatnonzero(np.isin(true, points[known]))
@@ -56,14 +54,6 @@ def measure(
     return found, len(predictions.names) - len(kept)
 
 
-def _readers(corpus: Corpus, gallery: np.ndarray, folder: Path | None) -> list:
-    """The recogniser, where there is one, and HOG."""
-    hog = HogJudge(clean_images(corpus, gallery), np.asarray(corpus.new.code_points[gallery]))
-    if folder is None and not weights.exists(judges.PRETRAINED, "recogniser"):
-        return [hog]
-    return [Judge(folder or judges.PRETRAINED, "recogniser"), hog]
-
-
 def _read_by(readers: list, drawn: list, true: np.ndarray) -> dict[str, np.ndarray]:
     found = {}
     blank = np.array([not strokes for strokes in drawn])
@@ -81,12 +71,7 @@ def _read_by(readers: list, drawn: list, true: np.ndarray) -> dict[str, np.ndarr
 def summarise(measured: dict[str, np.ndarray], about: dict) -> dict:
     """{"about": about, "metrics": {name: [mean, low, high, n]}}, with 95 % percentile bootstrap
     intervals over images; None where a measure applies to no image."""
-    metrics = {}
-    for name, values in measured.items():
-        n = int(np.isfinite(values).sum())
-        interval = bootstrap(values, seed=0) if n else (None, None, None)
-        metrics[name] = [None if x is None else round(float(x), 5) for x in interval] + [n]
-    return {"about": about, "metrics": metrics}
+    return {"about": about, "metrics": report.intervals(measured)}
 
 
 def markdown(summary: dict) -> str:
@@ -101,18 +86,14 @@ def markdown(summary: dict) -> str:
         "| measure | | images |",
         "|---|---:|---:|",
     ]
-    for name, (mean, low, high, n) in summary["metrics"].items():
-        value = "–" if mean is None else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
-        lines.append(f"| {name} | {value} | {n:,} |")
+    lines += [
+        f"| {name} | {report.cell(metric)} | {metric[-1]:,} |"
+        for name, metric in summary["metrics"].items()
+    ]
     return "\n".join(lines) + "\n"
 
 
 def write(summary: dict, out: Path) -> None:
     """predictions.json and predictions.md in the folder `out`, each whole or not at all."""
     out.mkdir(parents=True, exist_ok=True)
-    for name, text in (
-        ("predictions.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n"),
-        ("predictions.md", markdown(summary)),
-    ):
-        with atomic_write(out / name) as part:
-            part.write_text(text, "utf-8")
+    report.write_both(summary, markdown(summary), out, "predictions.json", "predictions.md")
