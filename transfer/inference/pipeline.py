@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from transfer.inference.result import Result
 from transfer.models import mdn, vae
 from transfer.reading_aids import FormChoice
 from transfer.stages.decoders import load_decoder
-from transfer.stages.drawings import DRAWINGS
+from transfer.stages.drawings import write_drawings
 from transfer.stages.encoding import load_reader, load_vae
 from transfer.system.batches import in_batches
 from transfer.system.devices import float32
@@ -40,9 +39,6 @@ some ten megabytes."""
 CHUNK = 512
 """Images whose drawings are written together, those of many strokes in other batches than those of
 few: a batch lasts as long as its longest drawing."""
-WRITERS = 2
-"""Batches of drawings that are written at once: a compiled loop keeps a CPU's cores busy in its
-matrix products only."""
 
 
 class KuzushijiTransfer:
@@ -386,33 +382,7 @@ class KuzushijiTransfer:
         z, pictures = z_new.reshape(-1, z_new.shape[-1]), pictures.reshape(-1, 64, 64)
         keys = jax.random.key_data(jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys))
         keys = np.tile(np.asarray(keys)[:samples], (number, 1))
-        total = len(keys)
-        drawings, alike = [None] * total, np.zeros(total, np.float32)
-        size = next((s for s in DRAWINGS if s >= total), DRAWINGS[-1])
-        # Drawings that take alike long go together.
-        lengths = self.decoder.lengths(z, pictures)
-        order = np.argsort(lengths, kind="stable")
-
-        @float32
-        def write(chosen: np.ndarray) -> None:
-            # The last drawing again fills the batch.
-            index = np.concatenate([chosen, np.repeat(chosen[-1:], size - len(chosen))])
-            part, found = self.decoder.draw(
-                z[index],
-                pictures[index],
-                jax.random.wrap_key_data(jnp.asarray(keys[index])),
-                temperature,
-                lengths[index],
-            )
-            for i, drawing, value in zip(chosen, part, found):
-                drawings[i], alike[i] = drawing, value
-
-        parts = [order[at : at + size] for at in range(0, total, size)]
-        if len(parts) == 1:
-            write(parts[0])
-        else:
-            with ThreadPoolExecutor(WRITERS) as pool:
-                list(pool.map(write, parts))
+        drawings, alike = write_drawings(self.decoder, z, pictures, keys, temperature)
         return [drawings[n * samples : (n + 1) * samples] for n in range(number)], alike.reshape(
             number, samples
         )

@@ -1,23 +1,75 @@
-"""What the training of both stroke decoders shares: batches by length, and measuring on held-out
-drawings.
+"""What both stroke decoders share: batches by length, in training and in writing, and measuring on
+held-out drawings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from transfer.models import mdn
 from transfer.stages.encoding import encode_images, new_examples, old_latents
 from transfer.system.batches import in_batches
+from transfer.system.devices import float32
 
 DRAWINGS = (10, 160)
 """Numbers of drawings that are compiled for: a few, or many at once."""
 MEASURED = 64
 """Drawings whose likelihood is measured at once."""
+
+
+WRITERS = 2
+"""Batches of drawings that are written at once: a compiled loop keeps a CPU's cores busy in its
+matrix products only."""
+
+
+def write_drawings(
+    decoder,
+    z: np.ndarray,
+    pictures: np.ndarray,
+    keys: np.ndarray,
+    temperature: float,
+    sizes: tuple[int, ...] = DRAWINGS,
+) -> tuple[list, np.ndarray]:
+    """A drawing of each z (n, 64), and its likeness to its picture, (n,) float32.
+
+    decoder: as `decoders.load_decoder` gives it.
+    pictures: (n, 64, 64). keys: (n, 2) uint32, the data of random keys.
+    sizes: batches that are compiled for, ascending.
+    """
+    total = len(z)
+    drawings, alike = [None] * total, np.zeros(total, np.float32)
+    size = next((s for s in sizes if s >= total), sizes[-1])
+    # Drawings that take alike long go together.
+    lengths = decoder.lengths(z, pictures)
+    order = np.argsort(lengths, kind="stable")
+
+    @float32
+    def write(chosen: np.ndarray) -> None:
+        # The last drawing again fills the batch.
+        index = np.concatenate([chosen, np.repeat(chosen[-1:], size - len(chosen))])
+        part, found = decoder.draw(
+            z[index],
+            pictures[index],
+            jax.random.wrap_key_data(jnp.asarray(keys[index])),
+            temperature,
+            lengths[index],
+        )
+        for i, drawing, value in zip(chosen, part, found):
+            drawings[i], alike[i] = drawing, value
+
+    parts = [order[at : at + size] for at in range(0, total, size)]
+    if len(parts) == 1:
+        write(parts[0])
+    else:
+        with ThreadPoolExecutor(WRITERS) as pool:
+            list(pool.map(write, parts))
+    return drawings, alike
 
 
 def bucketed(count: np.ndarray, buckets: int, most: int, seed: int):

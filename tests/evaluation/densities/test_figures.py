@@ -7,6 +7,7 @@ import pytest
 
 from transfer.evaluation.densities import back, forward, tables
 from transfer.evaluation.densities.held import Held, hits
+from transfer.stages.drawings import write_drawings
 
 POINTS = np.array([0x4E00, 0x4E8C, 0x4E09], np.int32)
 
@@ -127,12 +128,13 @@ def test_drawings_come_back_in_their_order():
         config=SimpleNamespace(temperature=0.1),
         draw=lambda z, pictures, keys, temperature, lengths: (
             [float(x[0]) for x in z],
-            None,
+            [10 * float(x[0]) for x in z],
         ),
+        lengths=lambda z, pictures: np.arange(10)[::-1],
     )
-    z = np.arange(10.0)[:, None]
-    made = forward.in_parts(decoder, z, z, np.arange(10), np.arange(10)[::-1], size=4)
-    assert made == list(range(10))
+    z, keys = np.arange(10.0)[:, None], np.zeros((10, 2), np.uint32)
+    made, alike = write_drawings(decoder, z, z, keys, 0.1, (4,))
+    assert made == list(range(10)) and alike.tolist() == [10.0 * n for n in range(10)]
 
 
 def test_the_table_has_a_column_a_run_and_a_dash_for_what_is_not_there():

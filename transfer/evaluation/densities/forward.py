@@ -6,7 +6,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -15,6 +14,7 @@ from transfer.evaluation.densities.held import Held, held, hits
 from transfer.evaluation.judges import fit_image, strokes_image
 from transfer.models import mdn, vae
 from transfer.stages.decoders import load_decoder
+from transfer.stages.drawings import write_drawings
 from transfer.stages.encoding import load_mdn, painter, places
 from transfer.system.batches import in_batches
 from transfer.training import weights
@@ -145,33 +145,13 @@ def readings(
     }
     if weights.exists(folder, "sketch_rnn"):
         decoder, first = load_decoder(folder), pictures.reshape(*drawn.shape[:2], 64, 64)[:, 0]
-        lengths = decoder.lengths(drawn[:, 0], first)
         keys = jax.random.split(jax.random.key(seed + 2), len(first))
-        strokes = in_parts(decoder, drawn[:, 0], first, keys, lengths)
+        keys = np.asarray(jax.random.key_data(keys))
+        temperature = decoder.config.temperature
+        strokes, _ = write_drawings(decoder, drawn[:, 0], first, keys, temperature)
         images = [strokes_image(s) for s in strokes]
         found["drawing"] = float(read(judge, images, density.code_points, label)[1].mean())
     return found
-
-
-def in_parts(decoder, z, pictures, keys, lengths, size: int = 64) -> list:
-    """One drawing for each z (n, 64), written so many at once, those that take alike long together.
-
-    The last one again fills a batch, as each number is compiled for.
-    """
-    order, drawings = np.argsort(lengths, kind="stable"), [None] * len(z)
-    for at in range(0, len(order), size):
-        part = order[at : at + size]
-        index = np.concatenate([part, np.repeat(part[-1:], size - len(part))])
-        made, _ = decoder.draw(
-            jnp.asarray(z[index]),
-            jnp.asarray(pictures[index]),
-            keys[jnp.asarray(index)],
-            decoder.config.temperature,
-            lengths[index],
-        )
-        for i, drawing in zip(part, made):
-            drawings[i] = drawing
-    return drawings
 
 
 def read(judge, images: list[np.ndarray], code_points: np.ndarray, label: np.ndarray):
