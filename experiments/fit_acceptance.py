@@ -34,6 +34,7 @@ from transfer.evaluation.cases import places_of
 from transfer.inference import acceptance
 from transfer.inference.images import ImageError, read_image
 from transfer.inference.pipeline import PRETRAINED, KuzushijiTransfer
+from transfer.system.batches import in_batches
 from transfer.system.entry import guarded
 from transfer.system.errors import DataError
 from transfer.system.files import atomic_write
@@ -192,20 +193,7 @@ def seeing(model: KuzushijiTransfer):
         )
     )
 
-    def see(images, batch=200):
-        parts = []
-        for at in range(0, max(len(images), 1), batch):
-            some = images[at : at + batch]
-            padded = np.concatenate([some, np.zeros((batch - len(some), 64, 64), np.uint8)])
-            parts.append(
-                {
-                    k: np.asarray(v)[: len(some)]
-                    for k, v in compiled(model.old_params, padded).items()
-                }
-            )
-        return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
-
-    return see
+    return lambda images: in_batches(lambda part: compiled(model.old_params, part), images, (200,))
 
 
 def distances(seen: dict) -> dict[str, np.ndarray]:

@@ -9,15 +9,9 @@ import pytest
 
 from transfer.inference import confidence
 from transfer.inference.images import read_image
-from transfer.inference.pipeline import KuzushijiTransfer
 from transfer.reading_aids import forms
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.png"))
-
-
-@pytest.fixture(scope="module")
-def model():
-    return KuzushijiTransfer.load()
 
 
 @pytest.fixture(scope="module")

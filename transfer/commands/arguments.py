@@ -73,6 +73,16 @@ def top(parser) -> None:
     )
 
 
+def out(parser, default: str) -> None:
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(default),
+        metavar="DIR",
+        help="folder for the results [%(default)s]",
+    ).complete = shtab.DIRECTORY
+
+
 def forms(parser) -> None:
     parser.add_argument(
         "--forms",

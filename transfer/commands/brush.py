@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-
-import shtab
 
 from transfer.commands import arguments
 from transfer.inference import loading
@@ -44,13 +41,7 @@ def add(commands) -> None:
         help="above 0 to 1; lower is plainer [the model's own]",
     )
     arguments.weights(parser)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("brushed"),
-        metavar="DIR",
-        help="folder for the results [%(default)s]",
-    ).complete = shtab.DIRECTORY
+    arguments.out(parser, "brushed")
 
 
 def run(chosen) -> int:

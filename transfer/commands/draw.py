@@ -12,8 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-import shtab
-
 from transfer.commands import arguments
 from transfer.inference import loading
 from transfer.output import formats
@@ -43,13 +41,7 @@ def add(commands) -> None:
         EXAMPLES,
     )
     arguments.images(parser)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("drawings"),
-        metavar="DIR",
-        help="folder for the results [%(default)s]",
-    ).complete = shtab.DIRECTORY
+    arguments.out(parser, "drawings")
     parser.add_argument(
         "--format",
         type=chosen_formats,

@@ -22,7 +22,7 @@ EXAMPLES = """\
 
 
 def add(commands) -> None:
-    from transfer.data.splits import SPLITS
+    from transfer.data.splits import HANDS, SPLITS
 
     parser = arguments.add(
         commands,
@@ -49,7 +49,7 @@ def add(commands) -> None:
     arguments.data(parser)
     parser.add_argument(
         "--split",
-        choices=(*SPLITS, "hands"),
+        choices=(*SPLITS, HANDS),
         default="val",
         help="hands: fonts and a letter that no model is trained on [%(default)s]",
     )

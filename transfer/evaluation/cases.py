@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from transfer.data.corpus import Corpus
+from transfer.data.splits import HANDS
 from transfer.evaluation import cross_fitting, unseen_hands
 from transfer.evaluation.hog import HogJudge
 from transfer.evaluation.judges import PRETRAINED, Judge, clean_images, strokes_image
@@ -227,7 +228,7 @@ def gather(
 
 def images_of(corpus: Corpus, split: str) -> unseen_hands.Selection:
     """The images of a split of the books, or of the unseen hands. Raises DataError."""
-    if split == unseen_hands.NAME:
+    if split == HANDS:
         gallery = corpus.new.gallery()
         return unseen_hands.select(corpus, np.asarray(corpus.new.code_points[gallery]))
     chosen, points = encoding.old_examples(corpus, split)

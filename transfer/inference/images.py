@@ -150,6 +150,15 @@ def _read(path: Path, name: str) -> bytes:
         ) from None
 
 
+def formats_of(content: bytes) -> list[str]:
+    """Pillow's formats that a file may be in; none for HEIC where the package for it is missing."""
+    if content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS:
+        return ["HEIF"] if heif_can_be_read() else []
+    Image.init()
+    # Some builds of Pillow lack AVIF, WebP or JPEG 2000.
+    return [f for f in FORMATS if f in Image.OPEN]
+
+
 def _decode(content: bytes, name: str) -> tuple[np.ndarray, tuple[int, int], str]:
     """What the bytes of a file hold.
 
@@ -158,8 +167,7 @@ def _decode(content: bytes, name: str) -> tuple[np.ndarray, tuple[int, int], str
     """
     if not content:
         raise ImageError(f"{name}: is empty (0 bytes); save the picture again")
-    heif = content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS
-    if heif and not heif_can_be_read():
+    if not (formats := formats_of(content)):
         raise ImageError(
             f"{name}: HEIC needs one more package; run `pip install pillow-heif`, "
             "or save the picture as JPEG"
@@ -169,9 +177,6 @@ def _decode(content: bytes, name: str) -> tuple[np.ndarray, tuple[int, int], str
         raise ImageError(f"{name}: SVG is not supported; export the picture as PNG")
     if content[:2] in (b"P1", b"P2", b"P3") and len(content) > MAX_PLAIN:
         raise ImageError(f"{name}: is too large for a picture written as text; save it as PNG")
-    Image.init()
-    # Some builds of Pillow lack AVIF, WebP or JPEG 2000.
-    formats = ["HEIF"] if heif else [f for f in FORMATS if f in Image.OPEN]
     try:
         try:
             return *_opened(content, name, formats), containers.missing_end(content)

@@ -19,15 +19,10 @@ def to_png(content: bytes) -> bytes:
     (empty, damaged), 413 (too many pixels) or 415 (no picture)."""
     if not content:
         raise HTTPException(400, "the file is empty; save the page again")
-    if content[4:8] == b"ftyp" and content[8:12] in images.HEIF_BRANDS:
-        if not images.heif_can_be_read():
-            raise HTTPException(
-                415, "HEIC needs one more package; pip install pillow-heif, or save it as JPEG"
-            )
-        formats = ["HEIF"]
-    else:
-        Image.init()
-        formats = [f for f in images.FORMATS if f in Image.OPEN]
+    if not (formats := images.formats_of(content)):
+        raise HTTPException(
+            415, "HEIC needs one more package; pip install pillow-heif, or save it as JPEG"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the limit is ours, metadata warnings help nobody

@@ -28,6 +28,8 @@ import numpy as np
 from transfer.system.errors import DataError
 from transfer.system.untrusted import GZIP
 
+HANDS = "hands"
+"""The evaluation's own split, of no data set: hands that nothing is trained on."""
 SPLITS = ("train", "val", "test", "zero-shot")
 ZERO_SHOT_CLASSES = 300
 PUBLISHED = Path(__file__).parent

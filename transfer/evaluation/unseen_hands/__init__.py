@@ -19,7 +19,6 @@ from transfer.data.corpus import Corpus
 from transfer.inference.images import ImageError, read_image
 from transfer.system.errors import DataError
 
-NAME = "hands"
 EACH = 400
 """Characters of every family of fonts."""
 LETTER = Path("pages") / "letter_1882"
