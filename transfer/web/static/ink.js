@@ -43,7 +43,11 @@ export function readInk(raster, {colour = 'out'} = {}) {
 
 /** The picture without what is coloured: ink in its grey on white paper, as a raster. */
 export function cleaned(raster) {
-  const {width, height, ink} = readInk(raster);
+  return shown(readInk(raster));
+}
+
+/** Ink (see `readInk`) in grey on white, as a raster. */
+export function shown({width, height, ink}) {
   const data = new Uint8ClampedArray(4 * width * height);
   for (let at = 0; at < ink.length; at++) {
     data[4 * at] = data[4 * at + 1] = data[4 * at + 2] = 255 - ink[at];

@@ -41,3 +41,13 @@ function kept() {
     return null;
   }
 }
+
+/** The languages' buttons; changed() puts the words that a page sets itself. */
+export function listen(changed) {
+  for (const button of document.querySelectorAll('[data-language]')) {
+    button.addEventListener('click', () => {
+      speak(button.dataset.language, true);
+      changed();
+    });
+  }
+}

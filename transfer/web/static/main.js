@@ -1,7 +1,8 @@
 // The page: what the reader does, what is asked of the server, and the way back.
 import {Refused, bytes, get, transfer} from './api.js';
 import {Crop} from './crop.js';
-import {preferred, say, speak} from './language.js';
+import {receive} from './intake.js';
+import {listen, preferred, say, speak} from './language.js';
 import {pack, unpack} from './link.js';
 import {ResultView} from './result.js';
 
@@ -219,26 +220,7 @@ function picture(image) {
 
 // ---- Wiring
 
-for (const id of ['file', 'camera']) {
-  $(id).addEventListener('change', ({target}) => {
-    take(target.files[0], target.files[0]?.name);
-    target.value = ''; // so that the same file can be chosen again
-  });
-}
-document.addEventListener('dragover', (event) => {
-  event.preventDefault();
-  $('drop').classList.add('over');
-});
-document.addEventListener('dragleave', (event) => {
-  if (!event.relatedTarget) $('drop').classList.remove('over');
-});
-document.addEventListener('drop', (event) => {
-  event.preventDefault();
-  $('drop').classList.remove('over');
-  const [file] = event.dataTransfer.files;
-  if (file) take(file, file.name);
-  else problem({key: 'drop-nothing'});
-});
+receive($('drop'), take, (key) => problem({key}));
 document.addEventListener('paste', (event) => {
   const file = [...event.clipboardData.files].find(({type}) => type.startsWith('image/'));
   if (file) {
@@ -246,7 +228,6 @@ document.addEventListener('paste', (event) => {
     take(file, file.name);
   } else if (!event.target.matches('input')) problem({key: 'paste-nothing'});
 });
-$('camera').parentElement.hidden = !navigator.maxTouchPoints;
 $('paste').hidden = !navigator.clipboard?.read;
 $('paste').addEventListener('click', async () => {
   try {
@@ -284,12 +265,7 @@ $('reseed').addEventListener('click', () => {
 $('share').addEventListener('click', share);
 $('link').addEventListener('focus', ({target}) => target.select());
 addEventListener('hashchange', openLink);
-for (const button of document.querySelectorAll('[data-language]')) {
-  button.addEventListener('click', () => {
-    speak(button.dataset.language, true);
-    words();
-  });
-}
+listen(words);
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => view.fill());
 
 function words() {

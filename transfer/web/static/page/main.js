@@ -1,6 +1,7 @@
 // The page for whole pages: what the reader does, and what follows from it.
 import {Refused} from '../api.js';
-import {preferred, say, speak} from '../language.js';
+import {receive} from '../intake.js';
+import {listen, preferred, say, speak} from '../language.js';
 import {zip} from '../zip.js';
 import {Framer} from './framer.js';
 import {List} from './list.js';
@@ -384,27 +385,7 @@ $('colour').addEventListener('change', () => {
   work.set({...work.state, colour: $('colour').checked});
   look();
 });
-for (const id of ['file', 'camera']) {
-  $(id).addEventListener('change', ({target}) => {
-    take(target.files[0], target.files[0]?.name);
-    target.value = ''; // so that the same file can be chosen again
-  });
-}
-$('camera').parentElement.hidden = !navigator.maxTouchPoints;
-document.addEventListener('dragover', (event) => {
-  event.preventDefault();
-  $('stage').classList.add('over');
-});
-document.addEventListener('dragleave', (event) => {
-  if (!event.relatedTarget) $('stage').classList.remove('over');
-});
-document.addEventListener('drop', (event) => {
-  event.preventDefault();
-  $('stage').classList.remove('over');
-  const [file] = event.dataTransfer.files;
-  if (file) take(file, file.name);
-  else problem(new Refused('drop-nothing'));
-});
+receive($('stage'), take, (key) => problem(new Refused(key)));
 document.addEventListener('paste', (event) => {
   const [file] = event.clipboardData.files;
   if (file) {
@@ -420,12 +401,7 @@ document.addEventListener('keydown', (event) => {
   if (key === 'y' || event.shiftKey) undo('redo', 'redone');
   else undo('undo', 'undone-work');
 });
-for (const button of document.querySelectorAll('[data-language]')) {
-  button.addEventListener('click', () => {
-    speak(button.dataset.language, true);
-    words();
-  });
-}
+listen(words);
 addEventListener('pagehide', () => {
   if (timer) keepWork();
 });

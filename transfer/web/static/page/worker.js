@@ -1,6 +1,6 @@
 // Beside the page: finds ink and frames, so that zooming and typing go on meanwhile.
 import {frame, characterSize} from '../framing.js';
-import {readInk} from '../ink.js';
+import {readInk, shown} from '../ink.js';
 
 let page = null, size = 0;
 
@@ -23,13 +23,3 @@ const ANSWERS = {
   /** A part of the page in its full size, around a click: finer than what is kept. */
   near: ({raster, colour, x, y, size: known}) => frame(readInk(raster, {colour: colour ? 'out' : 'kept'}), x, y, known),
 };
-
-/** Ink in grey on white. */
-function shown({width, height, ink}) {
-  const data = new Uint8ClampedArray(4 * width * height);
-  for (let at = 0; at < ink.length; at++) {
-    data[4 * at] = data[4 * at + 1] = data[4 * at + 2] = 255 - ink[at];
-    data[4 * at + 3] = 255;
-  }
-  return {width, height, data};
-}
