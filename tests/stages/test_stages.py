@@ -493,6 +493,35 @@ def test_pairs_are_of_one_kanji_and_of_pictures_augmented_anew(folder):
     assert np.isfinite(value)
 
 
+def test_latents_of_all_images_are_encoded_once_for_all_densities(folder, monkeypatch):
+    place, given = folder
+    calls, encode = [], latent_pairs.encode_images
+    monkeypatch.setattr(
+        latent_pairs, "encode_images", lambda *given: calls.append(1) or encode(*given)
+    )
+    images = given.old.images[:4]
+    first = latent_pairs.old_views(place, images, 2, 0)
+    assert first["mean"].shape == (2, 4, 64) and len(calls) == 2
+    again = latent_pairs.old_views(place, images, 2, 0)
+    assert len(calls) == 2
+    for name, value in first.items():
+        np.testing.assert_array_equal(again[name], value)
+    # Another seed, number of views or image is another encoding, and so is what is in a broken file.
+    one = latent_pairs.old_views(place, images, 1, 0)["mean"]
+    assert len(calls) == 2
+    np.testing.assert_array_equal(one[0], first["mean"][0])
+    latent_pairs.old_views(place, images, 2, 1)
+    assert len(calls) == 4
+    plain = latent_pairs.old_views(place, images, 0, 1)["mean"]
+    assert len(calls) == 5 and not np.array_equal(plain[0], first["mean"][0])
+    other = latent_pairs.old_views(place, given.old.images[1:5], 1, 1)
+    assert len(calls) == 6
+    (place / latent_pairs.KEPT.format(0)).write_bytes(b"PK broken")
+    made = latent_pairs.old_views(place, given.old.images[1:5], 1, 1)
+    assert len(calls) == 7
+    np.testing.assert_array_equal(made["mean"], other["mean"])
+
+
 def test_a_density_back_is_a_stage_of_its_own(folder):
     place, given = folder
     config = mdn.suited(dataclasses.replace(SMALL, direct=False), None, "back")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from flax import nnx
 from transfer.data.corpus import Corpus
 from transfer.models import augment, mdn, vae
 from transfer.stages.encoding import (
+    VAE_NAMES,
     Forms,
     encode_images,
     in_gallery,
@@ -23,7 +26,14 @@ from transfer.stages.encoding import (
     old_pool,
     shares,
 )
+from transfer.system.files import atomic_write
+from transfer.training import weights
 from transfer.training.examples import Pool, mix
+
+KEPT = "latents_{}.npz"
+"""Beside the old VAE's weights: what it made of all images. The next density on these weights, or
+the same one after a kill, takes it from there, a view a file."""
+NAMES = "mean", "log_variance"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,16 +94,7 @@ def latent_pairs(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int 
             "vae_new": new_params,
         }
     else:
-        # Views are augmented with keys of the seed, so that a resumed run sees the same ones.
-        keys = [jax.random.fold_in(jax.random.key(seed), v) for v in range(config.views)] or [None]
-        parts = [
-            encode_images(folder, "old", source.images, key, f"z_old, view {v + 1}/{len(keys)}")
-            for v, key in enumerate(keys)
-        ]
-        data |= {
-            "mean": np.stack([p[0] for p in parts]),
-            "log_variance": np.stack([p[1] for p in parts]),
-        }
+        data |= old_views(folder, source.images, config.views, seed)
 
     def draw(data, keys):
         index, dense = mix(data["tables"], shares(config), config.batch, keys[0])
@@ -125,6 +126,50 @@ def latent_pairs(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int 
         data,
         draw,
     )
+
+
+def old_views(folder: Path, images: np.ndarray, views: int, seed: int) -> dict[str, np.ndarray]:
+    """What the old VAE in `folder` makes of images (N, 64, 64) uint8 in so many augmented views.
+
+    Without views the images are encoded as they are. It is kept in `KEPT` and read again where
+    images, weights, views and seed are the same.
+
+    Returns "mean" and "log_variance", each (max(views, 1), N, 64) float32.
+    """
+    place, found = weights.find(folder, VAE_NAMES["old"]), []
+    # Views are augmented with keys of the seed, so that a resumed run sees the same ones.
+    for number, key in enumerate(
+        [jax.random.fold_in(jax.random.key(seed), v) for v in range(views)] or [None]
+    ):
+        same = hashlib.sha256(f"{weights.checksum(place)} {key is None} {number} {seed}".encode())
+        same.update(np.ascontiguousarray(images))
+        bar = f"z_old, view {number + 1}/{max(views, 1)}"
+        found.append(
+            _kept(
+                place.with_name(KEPT.format(number)),
+                same.hexdigest(),
+                lambda: encode_images(folder, "old", images, key, bar),
+            )
+        )
+    return {name: np.stack([f[i] for f in found]) for i, name in enumerate(NAMES)}
+
+
+def _kept(path: Path, same: str, make: Callable) -> list[np.ndarray]:
+    """Two arrays: those that `path` holds, where they are of the `same`; else those that `make`
+    returns, which it then holds."""
+    try:
+        with np.load(path) as found:
+            if str(found["of"]) == same:
+                return [found[name] for name in NAMES]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass  # not there, or not of ours: it is made anew
+    made = list(make())
+    try:
+        with atomic_write(path) as part, open(part, "wb") as file:
+            np.savez(file, of=np.array(same), **dict(zip(NAMES, made)))
+    except OSError:
+        pass  # read-only or full: the training can do without
+    return made
 
 
 def anew(graph, params: dict, config: vae.VAEConfig, images: jax.Array, key: jax.Array):
