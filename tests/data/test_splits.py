@@ -1,5 +1,7 @@
+import gzip
 import hashlib
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -152,3 +154,98 @@ def test_zero_shot_classes_and_foreign_test_files_are_those_that_hash_lowest(mon
         first, second = by_hash(name for name in names if name.startswith(c))[:2]
         assert second in foreign["test"] and first in foreign["val"]
     assert len(foreign["test"]) == len(foreign["val"]) == 58
+
+
+# A copy of the published lists --------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The four published lists; val as plain text, with its lines turned round."""
+    for split, names in LISTS.items():
+        if split == "val":
+            (tmp_path / "val.txt").write_text("\n".join(sorted(names, reverse=True)), "utf-8")
+        else:
+            shutil.copy(splits.PUBLISHED / f"{split}.txt.gz", tmp_path)
+    return tmp_path
+
+
+def refused(path) -> str:
+    with pytest.raises(DataError) as error:
+        splits.check_copy(path)
+    return str(error.value)
+
+
+def test_a_true_copy_passes_as_a_folder_and_file_by_file(copy):
+    assert {k: set(v) for k, v in splits.check_copy(copy).items()} == LISTS
+    assert {k: set(v) for k, v in splits.check_copy().items()} == LISTS
+    [(split, names)] = splits.check_copy(copy / "val.txt").items()
+    assert split == "val" and set(names) == LISTS["val"]
+    renamed = copy / "zero-shot of mine.txt.gz"
+    (copy / "zero-shot.txt.gz").rename(renamed)
+    assert list(splits.check_copy(renamed)) == ["zero-shot"]
+
+
+def test_lists_that_are_missing_are_named(copy):
+    (copy / "val.txt").unlink()
+    (copy / "train.txt.gz").unlink()
+    assert refused(copy) == (
+        f"{copy}: train.txt.gz and val.txt.gz missing; copy all the lists of transfer/data/splits"
+    )
+
+
+def test_a_file_that_is_no_list_is_told_what_lists_are_called(copy):
+    assert refused(copy / "names.txt") == (
+        f"{copy / 'names.txt'}: cannot tell which list this is; name it train.txt, val.txt,"
+        " test.txt, zero-shot.txt, or .txt.gz"
+    )
+
+
+def test_a_copy_that_differs_says_by_how_many_names_and_the_first(copy):
+    names = sorted(LISTS["val"])
+    text = "\n".join(["A/new.png", *names[2:]])  # before all others; two others are gone
+    (copy / "val.txt").write_text(text, "utf-8")
+    assert refused(copy / "val.txt") == (
+        f"{copy / 'val.txt'}: is not the published val list, 3 names differ, the first is"
+        " A/new.png; copy the published list again"
+    )
+    (copy / "val.txt").write_text("\n".join([*names, *names[:1234]]), "utf-8")
+    assert refused(copy) == (
+        f"{copy / 'val.txt'}: 1,234 names come twice; copy the published list again"
+    )
+
+
+def test_names_are_read_as_the_bytes_that_they_are(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"U+4E00/a.png\nU+4E00/\xff.png\n")
+    names = splits.read_names(path)
+    assert names == ["U+4E00/a.png", "U+4E00/\udcff.png"]
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    assert splits.read_names(path) == names
+    splits.write_lists({split: set(names) for split in splits.SPLITS}, tmp_path / "new")
+    assert splits.read_lists(tmp_path / "new")["test"] == set(names)
+    digest = hashlib.sha256(b"U+4E00/a.png\nU+4E00/\xff.png\n").hexdigest()
+    assert splits.digest(reversed(names)) == digest
+
+
+def test_a_list_that_cannot_be_read_or_written_gives_one_line(tmp_path):
+    with pytest.raises(DataError) as error:
+        splits.read_names(tmp_path / "no.txt")
+    assert str(error.value) == (
+        f"{tmp_path / 'no.txt'}: no such file; install the project again, its data included"
+    )
+    with pytest.raises(DataError) as error:
+        splits.read_names(tmp_path)
+    assert str(error.value).startswith(f"{tmp_path}: cannot be read (")
+    assert str(error.value).endswith("); install the project again")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError) as error:
+        splits.write_lists({split: set() for split in splits.SPLITS}, tmp_path / "file")
+    assert str(error.value) == (
+        f"{tmp_path / 'file'}: the lists cannot be written (File exists); choose another folder"
+    )
+
+
+def test_blank_images_are_all_in_the_lists():
+    blank = splits.read_blank()
+    assert len(blank) == 28 and blank <= set().union(*LISTS.values())

@@ -1,13 +1,13 @@
 """Change the code in one small place at a time, and see whether a test notices.
 
-    pip install "mutmut>=3.8"
+    pip install "mutmut>=3.8" coverage
     python tests/endurance/mutants.py strokes locks --mutants 60   # of each room; see ROOMS
     python tests/endurance/mutants.py --mutants 60                 # of all: hours on two cores
 
 mutmut makes the changes: a comparison turned round, another number, an argument left out. Of those
-in a room's functions a sample is drawn by seed. Each is made in a copy of the tree, and the room's
-own tests run there, without published data, until one fails. A change that no test notices
-survives. The table has how many were killed, with Wilson's interval of 95 % for all changes of the
+in a room's functions a sample is drawn by seed. Each is made in a copy of the tree. Those of the
+room's test files that run the changed line then run there, without published data and the quickest
+first, until one fails. A change that no test notices survives. The table has how many were killed, with Wilson's interval of 95 % for all changes of the
 room. Survivors are printed as diffs, to be met with a test or with a reason why nothing can be
 wrong. Exit code 1 where fewer than --least of a room's changes were killed.
 """
@@ -15,8 +15,10 @@ wrong. Exit code 1 where fewer than --least of a room's changes were killed.
 from __future__ import annotations
 
 import argparse
+import ast
 import difflib
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -64,6 +66,19 @@ class Mutant:
         lines = (text.splitlines(keepends=True) for text in (self.before, self.after))
         return "".join(difflib.unified_diff(*lines, self.path, self.path, n=2))
 
+    def lines(self) -> set[int]:
+        """First lines of the statements that are changed, from 1."""
+        both = (text.splitlines() for text in (self.before, self.after))
+        blocks = difflib.SequenceMatcher(None, *both, autojunk=False).get_opcodes()
+        changed = [
+            n + 1 for tag, a, b, *_ in blocks if tag != "equal" for n in range(a, b or a + 1)
+        ]
+        statements = [n for n in ast.walk(ast.parse(self.before)) if isinstance(n, ast.stmt)]
+        return {
+            max(s.lineno for s in statements if s.lineno <= n <= (s.end_lineno or s.lineno))
+            for n in changed
+        }
+
     def key(self, seed: int) -> str:
         """Its place in a random order, which changes elsewhere in the tree leave as it is."""
         lines = [line for line in self.diff().splitlines() if not line.startswith("@@")]
@@ -103,13 +118,27 @@ def copy_tree(folder: Path) -> None:
             shutil.copy2(ROOT / name, folder / name)
 
 
-def run_tests(tree: Path, tests: list[str], timeout: float | None) -> tuple[int, str]:
-    """Exit code (124 where they hang) and output of a room's tests in a tree."""
+@dataclass(frozen=True)
+class TestFile:
+    """A test file of a room: which lines of which modules it runs, and how many seconds it takes."""
+
+    __test__ = False  # for pytest
+    path: str
+    runs: dict[str, set[int]]
+    seconds: float
+
+
+def run_tests(tree: Path, test: str, timeout: float | None, measured: bool) -> tuple[int, str]:
+    """Exit code (124 where it hangs) and output of a test file in a tree.
+
+    measured: also which lines it runs, into the tree's `.coverage`.
+    """
     environment = {k: v for k, v in os.environ.items() if k != "KUZUSHIJI_DATA"}
     environment |= {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", *(["coverage", "run", "--source=transfer", "-m"] * measured)]
+    command += ["pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
     with subprocess.Popen(
-        [*command, "-m", "not slow and not realdata", *tests],
+        [*command, "-m", "not slow and not realdata", test],
         cwd=tree,
         env=environment,
         stdout=subprocess.PIPE,
@@ -125,23 +154,43 @@ def run_tests(tree: Path, tests: list[str], timeout: float | None) -> tuple[int,
     return process.returncode, said
 
 
+def test_files(room: str, tree: Path) -> list[TestFile]:
+    """The room's test files, the quickest first, run once without a change."""
+    found = []
+    places = [tree / place for place in ROOMS[room][1]]
+    files = [f for p in places for f in (sorted(p.rglob("test_*.py")) if p.is_dir() else [p])]
+    for file in tqdm(files, desc=f"{room}, unchanged", unit="file", file=sys.stderr):
+        start, name = time.monotonic(), file.relative_to(tree).as_posix()
+        code, said = run_tests(tree, name, None, True)
+        seconds = time.monotonic() - start
+        if code == 5:
+            continue  # all its tests are slow or need published data
+        if code:
+            sys.exit(f"error: {name}: fails without a change; mend it first\n{said[-3000:]}")
+        report = [sys.executable, "-m", "coverage", "json", "-q", "-o", "lines.json"]
+        subprocess.run(report, cwd=tree, check=True)
+        files_run = json.loads((tree / "lines.json").read_text("utf-8"))["files"]
+        runs = {path: set(lines["executed_lines"]) for path, lines in files_run.items()}
+        found.append(TestFile(name, runs, seconds))
+    return sorted(found, key=lambda file: file.seconds)
+
+
 def survivors(room: str, number: int, seed: int, tree: Path) -> tuple[list[Mutant], int, int]:
     """Changes of a room that no test notices, how many were tried, and how many there are."""
-    places, tests = ROOMS[room]
-    chosen, every = sample(places, number, seed)
-    start = time.monotonic()
-    code, said = run_tests(tree, tests, None)
-    if code:
-        sys.exit(f"error: {room}: its tests fail without a change; mend them first\n{said[-3000:]}")
-    timeout = PATIENCE * (time.monotonic() - start) + 30
-    left = []
+    chosen, every = sample(ROOMS[room][0], number, seed)
+    tests, left = test_files(room, tree), []
     for mutant in tqdm(chosen, desc=room, unit="change", file=sys.stderr):
         (tree / mutant.path).write_text(mutant.after, "utf-8")
-        code, said = run_tests(tree, tests, timeout)
+        noticed = False
+        for test in tests:
+            if mutant.lines() & test.runs.get(mutant.path, set()):
+                code, said = run_tests(tree, test.path, PATIENCE * test.seconds + 30, False)
+                if code not in (0, 1, 2, 124):  # failed, or not even imported
+                    sys.exit(f"error: {room}: pytest ended with {code}\n{said[-3000:]}")
+                if noticed := bool(code):
+                    break
         (tree / mutant.path).write_text(mutant.before, "utf-8")
-        if code not in (0, 1, 2, 124):  # failed, or not even imported
-            sys.exit(f"error: {room}: pytest ended with {code}\n{said[-3000:]}\n{mutant.diff()}")
-        if not code:
+        if not noticed:
             left.append(mutant)
     return left, len(chosen), every
 
