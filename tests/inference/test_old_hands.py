@@ -107,7 +107,8 @@ def test_the_nearest_comes_first_and_is_painted_by_the_old_vae(loaded, result):
     again = Prototypes.load(loaded.folder, loaded.old_graph, loaded.old_params)
     [alone] = again.of(["国"], result.z_old)
     assert all((a.picture == b.picture).all() for a, b in zip(alone, hands["国"]))
-    assert again.of(["国", "A", "国"], result.z_old, most=1) == [alone[:1], (), alone[:1]]
+    far = [[h.distance for h in found] for found in again.of(["国", "A", "国"], result.z_old, 1)]
+    assert far == [[alone[0].distance], [], [alone[0].distance]]
 
 
 def test_they_are_kept_where_a_result_goes_elsewhere(result):

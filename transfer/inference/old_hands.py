@@ -104,7 +104,8 @@ class Prototypes:
 class TrainingImages:
     """The training images of a data folder, encoded kanji by kanji as they are asked for.
 
-    attribution: what is said of them where they are shown; "" where they are not the published ones.
+    attribution: what is said of them where they are shown; "" where they are not the published
+    ones.
     """
 
     source = "images"

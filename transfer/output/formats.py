@@ -14,7 +14,6 @@ import numpy as np
 
 from transfer.data.formats import quickdraw
 from transfer.output.drawn import Drawn, OldHand
-from transfer.output.pictures import data_url
 from transfer.output.svg import curves_of
 from transfer.system.entry import ESCAPED
 from transfer.system.files import atomic_write
@@ -114,6 +113,8 @@ def kana(result: Drawn) -> dict | None:
 def old_hands(hands: Iterable[OldHand]) -> list[dict]:
     """Old hands of one kanji: picture (a PNG, black on white, in a `data:` address), painted, after
     ("books" or "fonts"), name of the image ("" for painted ones), and distance."""
+    from transfer.output.pictures import data_url
+
     return [
         {
             "picture": data_url(hand.picture),

@@ -1,5 +1,5 @@
-"""A picture in a format that browsers do not show (TIFF, HEIC, JPEG 2000), or a page of a PDF -> PNG,
-for the page to open."""
+"""A picture in a format that browsers do not show (TIFF, HEIC, JPEG 2000), or a page of a PDF ->
+PNG, for the page to open."""
 
 from __future__ import annotations
 
