@@ -1,13 +1,15 @@
 """transfer.output.sheet: every picture of a Result stands in its panel, and the file is written
 whole or not at all."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from transfer.output.sheet import CAPTION, GAP, PANEL, draw_strokes, sheet
+from transfer.output.drawn import OldHand
+from transfer.output.sheet import CAPTION, GAP, LINE, PANEL, draw_strokes, sheet
 
 
 def result(samples: int = 3, candidates: int = 4):
@@ -26,6 +28,7 @@ def result(samples: int = 3, candidates: int = 4):
         pixels=edge,
         new_reconstruction=1 - edge,
         strokes=[strokes] * samples,
+        old_hands=[],
         candidates=[("花", 0.5), ("𠀋", 0.25), ("一", 0.2), ("二", 0.05)][:candidates],
         scores=np.zeros(samples),
         uncertainty=0.5 * edge[:, ::-1],
@@ -81,6 +84,24 @@ def test_candidates_take_lines_below():
     below = np.asarray(some)[none.height :]
     assert (below < 100).any()
     assert sheet(result(), top=0).height == none.height
+
+
+def test_old_hands_stand_in_a_row_and_are_marked_where_they_are_painted():
+    rng = np.random.default_rng(0)
+    hands = [OldHand(rng.integers(0, 256, (64, 64), np.uint8), float(i)) for i in range(4)]
+    given, without = result(samples=1), result(samples=1)
+    given.old_hands = [tuple(hands), (), (hands[3],), ()]
+    page = sheet(given)
+    small = lambda hand: np.asarray(Image.fromarray(255 - hand.picture).resize((96, 96), 0))
+    four, one = panel(page, 2, 0)[..., 0], panel(page, 2, 1)[..., 0]
+    assert (four[:96, :96] == small(hands[0])).all() and (four[:96, 96:] == small(hands[1])).all()
+    assert (four[96:, 96:] == small(hands[3])).all() and (one[:96, :96] == small(hands[3])).all()
+    assert (one[96:] == 255).all()
+    row = CAPTION + PANEL + GAP
+    assert page.height == sheet(without).height + row + LINE
+    real = dataclasses.replace(hands[0], name="0f3a.png")
+    given.old_hands = [(real,), (), (), ()]
+    assert sheet(given).height == sheet(without).height + row, "real ones are not called painted"
 
 
 def test_no_drawings_and_many_strokes():

@@ -98,10 +98,11 @@ def browser():
 @pytest.fixture
 def open_page(browser, address):
     """open_page(path, **context options): the page, ready. Errors in its console, and requests to
-    elsewhere, fail the test."""
+    elsewhere, fail the test; `elsewhere` is a pattern of addresses that may be asked, whose
+    failures the browser logs."""
     contexts, problems = [], []
 
-    def opened(path="/", **options):
+    def opened(path="/", elsewhere=None, **options):
         options = {
             "locale": "en-GB",
             "viewport": {"width": 1280, "height": 900},
@@ -119,11 +120,13 @@ def open_page(browser, address):
             "console",
             lambda line: (
                 problems.append(line.text)
-                if line.type == "error" and not re.search("status of (4|503)", line.text)
+                if line.type == "error"
+                and not re.search("status of (4|503)", line.text)
+                and not (elsewhere and re.search(elsewhere, line.text + line.location["url"]))
                 else None
             ),
         )
-        ours = re.compile(f"http://{address[0]}:{address[1]}/|blob:|data:")
+        ours = re.compile(f"http://{address[0]}:{address[1]}/|blob:|data:|{elsewhere or 'data:'}")
         page.on(
             "request",
             lambda request: None if ours.match(request.url) else problems.append(request.url),

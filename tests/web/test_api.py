@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import struct
+import sys
 import tempfile
 import threading
 import zlib
@@ -24,6 +25,7 @@ pytest.importorskip(
 from starlette.testclient import TestClient
 
 from transfer.inference.images import read_image
+from transfer.output.drawn import OldHand
 from transfer.web import app
 from transfer.web.answer import answer, encode
 from transfer.web.guard import HEADERS
@@ -231,6 +233,7 @@ def test_animation_is_drawn_from_its_first_frame(client, examples):
         "temperature=inf",
         "pixels=2",
         "sample=3",
+        "forms=older",
     ],
 )
 def test_bad_number_is_one_line(client, examples, query):
@@ -571,3 +574,150 @@ def test_a_page_that_is_none_is_one_line(client):
     one_line(client.get("/api/picture"), 405)
     foreign = client.post("/api/picture", content=whole, headers={"origin": "http://evil.example"})
     one_line(foreign, 403)
+
+
+def test_the_form_that_is_asked_for_leads(client, examples, model):
+    kuni = examples[4]
+    assert "U+56FD" in client.get("/api/examples").json()[4]["code_point"]
+    for forms in ("as-read", "modern", "old"):
+        found = client.post(f"/api/transfer?samples=1&top=1&forms={forms}", content=kuni).json()
+        [result] = model.transfer(read_image(kuni).image, samples=1, top=1, forms=forms)
+        assert found["forms"] == forms
+        assert found["candidates"][0]["character"] == result.candidates[0][0]
+        if forms != "as-read":
+            assert found["candidates"][0]["character"] == {"modern": "国", "old": "國"}[forms]
+
+
+# ---- Old hands
+
+
+class Hands:
+    """Stands in for prototypes: a picture of each kanji but 〇, as far as z_old is from 0."""
+
+    source, attribution = "painted", ""
+
+    def of(self, characters, z_old, most=4):
+        picture = np.arange(4096, dtype=np.uint16).reshape(64, 64).astype(np.uint8)
+        hand = OldHand(picture, float(np.linalg.norm(z_old)))
+        return [() if c == "〇" else (hand,) for c in characters]
+
+
+def test_old_hands_stand_beside_any_kanji(model, examples, monkeypatch):
+    monkeypatch.setattr(model, "old_hands", Hands())
+    [result] = model.read(read_image(examples[0]).image)
+    with TestClient(app(model), HERE) as client:
+        answered = client.post("/api/old-hands?of=国國国〇", content=examples[0])
+        found = answered.json()
+        assert list(found["hands"]) == ["国", "國"] and found["source"] == "painted"
+        [hand] = found["hands"]["國"]
+        assert hand["painted"] is True and hand["name"] == ""
+        assert abs(hand["distance"] - np.linalg.norm(result.z_old)) < 1e-3
+        assert all(answered.headers[name] == value for name, value in HEADERS.items())
+        again = client.post("/api/old-hands?of=国國〇&pixels=1", content=bytes(result.image))
+        assert again.json() == found
+        for query, content, words in (
+            ("", examples[0], "of names 0"),
+            ("of=" + "".join(map(chr, range(0x4E00, 0x4E00 + 61))), examples[0], "of names 61"),
+            ("of=国&samples=3", examples[0], "no parameter 'samples'"),
+            ("of=国&pixels=1", examples[0], "4096"),
+            ("of=国", b"", "empty"),
+        ):
+            assert words in one_line(client.post(f"/api/old-hands?{query}", content=content), 400)
+        one_line(client.get("/api/old-hands?of=国"), 405)
+
+
+def test_where_the_weights_have_no_old_hands_there_are_none(model, examples, monkeypatch):
+    monkeypatch.setattr(model, "old_hands", None)
+    with TestClient(app(model), HERE) as client:
+        found = client.post("/api/old-hands?of=国", content=examples[0])
+        assert found.json() == {"source": None, "attribution": "", "hands": {}}
+
+
+def test_with_a_data_folder_they_are_its_images(model, examples, monkeypatch):
+    from transfer.data import corpus
+    from transfer.web.listen import show_images
+
+    monkeypatch.setattr(model, "old_hands", None)
+    show_images(model, found := corpus.load(quiet=True))
+    with TestClient(app(model), HERE) as client:
+        answered = client.post("/api/old-hands?of=国", content=examples[4]).json()
+    assert answered["source"] == "images"
+    names = set(np.asarray(found.old.names)[found.old.code_points == ord("国")])
+    shown = [hand["name"] for hand in answered["hands"]["国"]]
+    assert len(shown) == 4 and set(shown) <= names
+
+
+# ---- Pages of files that have several
+
+
+def pdf_of(*shades):
+    """A PDF with a page of 72 x 144 points in each of the greys (0 to 1)."""
+    from reportlab.pdfgen.canvas import Canvas
+
+    file = io.BytesIO()
+    page = Canvas(file, (72, 144))
+    for shade in shades:
+        page.setFillGray(shade)
+        page.rect(-1, -1, 80, 150, stroke=0, fill=1)
+        page.showPage()
+    page.save()
+    return file.getvalue()
+
+
+def test_a_page_of_a_pdf(client):
+    pytest.importorskip("pypdfium2", reason="no pypdfium2 here; pip install '.[pdf]'")
+    content = pdf_of(0.2, 0.8)
+    for number, grey in ((1, 51), (2, 204)):
+        answered = client.post(f"/api/picture?page={number}", content=content)
+        assert answered.status_code == 200 and answered.headers["pages"] == "2"
+        picture = Image.open(io.BytesIO(answered.content))
+        assert picture.format == "PNG" and picture.size == (300, 600)
+        assert abs(np.asarray(picture)[300, 150].astype(int) - grey).max() <= 1
+    assert "no page 3; the file has 2" in one_line(
+        client.post("/api/picture?page=3", content=content), 400
+    )
+    for wrong in ("0", "-1", "x", "1.5", "9" * 400):
+        assert "page is" in one_line(
+            client.post(f"/api/picture?page={wrong}", content=content), 400
+        )
+    assert "damaged" in one_line(
+        client.post("/api/picture", content=b"%PDF-1.7\n" + bytes(99)), 400
+    )
+
+
+def test_a_locked_pdf_is_one_line(client):
+    pytest.importorskip("pypdfium2", reason="no pypdfium2 here; pip install '.[pdf]'")
+    from reportlab.pdfgen.canvas import Canvas
+
+    file = io.BytesIO()
+    page = Canvas(file, encrypt="secret")
+    page.showPage()
+    page.save()
+    assert "password" in one_line(client.post("/api/picture", content=file.getvalue()), 400)
+
+
+def test_a_package_that_is_missing_is_named(client, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pypdfium2", None)
+    assert "pip install pypdfium2" in one_line(
+        client.post("/api/picture", content=pdf_of(0.5)), 415
+    )
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    heic = b"\0\0\0\x18ftypheic" + bytes(99)
+    assert "pip install pillow-heif" in one_line(client.post("/api/picture", content=heic), 415)
+
+
+def test_pages_of_a_tiff(client):
+    shades = [Image.new("L", (30, 40), shade) for shade in (20, 200)]
+    shades[0].save(file := io.BytesIO(), "TIFF", save_all=True, append_images=shades[1:])
+    for number, shade in ((1, 20), (2, 200)):
+        answered = client.post(f"/api/picture?page={number}", content=file.getvalue())
+        assert answered.headers["pages"] == "2"
+        assert (np.asarray(Image.open(io.BytesIO(answered.content))) == shade).all()
+    assert "no page 3" in one_line(client.post("/api/picture?page=3", content=file.getvalue()), 400)
+
+
+def test_only_the_page_for_whole_pages_may_fetch_elsewhere(client):
+    policy = lambda path: client.get(path).headers["content-security-policy"]
+    assert policy("/page.html") == policy("/") + "; connect-src 'self' https: http:"
+    assert policy("/static/page/worker.js") == policy("/") == HEADERS["Content-Security-Policy"]
+    assert "default-src 'self'" in policy("/") and "connect-src" not in policy("/")

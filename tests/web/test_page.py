@@ -43,7 +43,10 @@ def watch(page):
     """From now on, the page's uploads are kept for `sent`."""
     page.evaluate("""() => {
         const real = window.fetch;
-        window.fetch = (url, options) => ((window.uploaded = options?.body), real(url, options));
+        window.fetch = (url, options) => {
+            if (url.includes('transfer')) window.uploaded = options?.body;
+            return real(url, options);
+        };
     }""")
 
 

@@ -135,7 +135,7 @@ def watch(page):
         const real = window.fetch;
         window.uploads = [];
         window.fetch = (url, options) => {
-            if (options?.body) window.uploads.push(options.body);
+            if (options?.body && url.includes('transfer')) window.uploads.push(options.body);
             return real(url, options);
         };
     }""")

@@ -12,6 +12,7 @@ from transfer.system.entry import fail
 EXAMPLES = """  kuzushiji-transfer candidates page.jpg
   kuzushiji-transfer candidates scans --top 3
   kuzushiji-transfer candidates - --json < page.jpg
+  kuzushiji-transfer candidates page.jpg --json --old-hands 2
 """
 
 
@@ -33,16 +34,26 @@ def add(commands) -> None:
     arguments.forms(parser)
     arguments.jobs(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document instead of tables")
+    parser.add_argument(
+        "--old-hands",
+        type=arguments.integer(0, 4),
+        metavar="N",
+        help="with --json, pictures of each candidate as old hands wrote it, painted by the model, "
+        "the nearest first [4]",
+    )
 
 
 def run(chosen) -> int:
     from transfer.inference import batch
-    from transfer.output.formats import candidates, kana
+    from transfer.output.formats import candidates, kana, old_hands
     from transfer.reading_aids import aid
     from transfer.training.weights import WeightsError
 
     if chosen.images.count("-") > 1:
         return fail("- stands for standard input, which can be read once; give it once")
+    if chosen.old_hands is not None and not chosen.json:
+        return fail("--old-hands are pictures, which a table cannot show; give --json too")
+    shown = 4 if chosen.old_hands is None else chosen.old_hands
     model, images, errors = None, [], []
     for pictures in batch.read_all(arguments.sources(chosen.images), chosen.jobs):
         if model is None and any(picture.error is None for picture in pictures):
@@ -68,6 +79,9 @@ def run(chosen) -> int:
                 for c in candidates(result)
                 for a in [aid(c["character"])]
             ]
+            if chosen.json and shown:
+                for candidate, hands in zip(listed, result.old_hands):
+                    candidate["old_hands"] = old_hands(hands[:shown])
             described = {
                 "image": picture.source,
                 "verdict": result.verdict,

@@ -12,13 +12,7 @@ from transfer.commands import arguments
 from transfer.system.entry import fail
 
 STAGES = ("vae_old", "vae_new", "mdn", "sketch_rnn")
-ATTRIBUTION = (
-    (
-        '"KMNIST Dataset" (created by CODH), adapted from "Kuzushiji Dataset" (created by NIJL and'
-        " others), doi:10.20676/00000341, CC BY-SA 4.0"
-    ),
-    "KanjiVG, (c) Ulrich Apel, https://kanjivg.tagaini.net, CC BY-SA 3.0",
-)
+KANJIVG = "KanjiVG, (c) Ulrich Apel, https://kanjivg.tagaini.net, CC BY-SA 3.0"
 EXAMPLES = """  kuzushiji-transfer info
   kuzushiji-transfer info --weights runs/small      # with minutes and held-out measurements
   kuzushiji-transfer info --json
@@ -92,6 +86,7 @@ def describe(folder: Path | None = None) -> dict:
     import jax
     import numpy as np
 
+    from transfer.data.published.kkanji import ATTRIBUTION
     from transfer.inference.pipeline import PRETRAINED
     from transfer.training import metrics, weights
 
@@ -133,6 +128,6 @@ def describe(folder: Path | None = None) -> dict:
             "data": data,
         },
         "attribution": (
-            ["the built-in sample corpus of this project"] if sample else list(ATTRIBUTION)
+            ["the built-in sample corpus of this project"] if sample else [ATTRIBUTION, KANJIVG]
         ),
     }

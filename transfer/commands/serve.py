@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import shtab
+
 from transfer.commands import arguments
 
 EXAMPLES = """  kuzushiji-transfer serve
   kuzushiji-transfer serve --port 8080 --weights runs/small
+  kuzushiji-transfer serve --data DIR                    # real old hands beside the candidates
   kuzushiji-transfer serve --name kanji.example.org      # behind a proxy, under any path there
 """
 
@@ -39,10 +44,17 @@ def add(commands) -> None:
         metavar="HOST",
         help="a name under which readers open the page, such as a proxy's; may be repeated",
     )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="data folder: its nearest training images stand beside the candidates instead of "
+        "painted ones",
+    ).complete = shtab.DIRECTORY
     arguments.weights(parser)
 
 
 def run(chosen) -> int:
     from transfer import web
 
-    return web.serve(chosen.host, chosen.port, chosen.weights, tuple(chosen.name))
+    return web.serve(chosen.host, chosen.port, chosen.weights, tuple(chosen.name), data=chosen.data)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from transfer.inference import acceptance, batch, brush, confidence
+from transfer.inference import acceptance, batch, brush, confidence, old_hands
 from transfer.inference import forms as grouping
 from transfer.inference.images import ImageError
 from transfer.inference.result import Result
@@ -56,6 +56,7 @@ class KuzushijiTransfer:
         self.acceptance = acceptance.Acceptance.load(folder, self.old_params, self.mdn_params)
         self.confidence = self.acceptance.confidence or confidence.plain(self.calibration)
         self.mates = grouping.mates(self.characters)
+        self.old_hands = old_hands.Prototypes.load(folder, self.old_graph, self.old_params)
 
     @property
     def temperature(self) -> float:
@@ -362,6 +363,7 @@ class KuzushijiTransfer:
                     z_new=read["z_new"][n, 0],
                     uncertainty=uncertainty[n],
                     order=order,
+                    nearest=self.old_hands and self.old_hands.of,
                 )
             )
         return results

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from transfer.output import formats
 from transfer.output import uncertainty as doubt
 from transfer.output.card import card
+from transfer.output.drawn import OldHand
 from transfer.output.svg import drawing_to_svg
 
 
@@ -43,6 +46,7 @@ class Result:
     where the weights come without `acceptance.safetensors`.
     note: one line from reading the picture (`inference.images.read_image`), such as that only the
     largest of several characters was used, or "".
+    nearest: finds `old_hands`, from characters and z_old; None where the weights have none.
     """
 
     image: np.ndarray
@@ -62,6 +66,23 @@ class Result:
     verdict: str = "not sure"
     familiarity: float = float("nan")
     note: str = ""
+    nearest: Callable[[list[str], np.ndarray], list[tuple[OldHand, ...]]] | None = (
+        dataclasses.field(default=None, repr=False, compare=False)
+    )
+
+    @cached_property
+    def old_hands(self) -> list[tuple[OldHand, ...]]:
+        """Of each candidate, forms that old hands wrote, the nearest to the image first.
+
+        They are painted by the old VAE from the weights' prototypes when first asked for; empty
+        where the weights have no `prototypes.safetensors`, or none of the kanji.
+        """
+        characters = [character for character, _ in self.candidates]
+        return self.nearest(characters, self.z_old) if self.nearest else [()] * len(characters)
+
+    def __getstate__(self) -> dict:
+        # What finds old hands holds compiled functions; what it finds can be kept.
+        return self.__dict__ | {"old_hands": self.old_hands, "nearest": None}
 
     def svg(
         self, i: int = 0, animate: bool = False, uncertainty: bool = False, numbers: bool = True

@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import dataclasses
+from typing import Literal, Protocol
 
 import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class OldHand:
+    """One form of a kanji as old hands wrote it.
+
+    picture: (64, 64) uint8, ink 255 on paper 0.
+    distance: of its z_old from the image's, Euclidean.
+    after: what it shows or was painted after: "books", or "fonts" where no book of the data set has
+    the kanji.
+    name: of the image in its data set, "U+82B1/0f3a….png"; "" for a painted one, which is no
+    historical image.
+    """
+
+    picture: np.ndarray
+    distance: float
+    after: Literal["books", "fonts"] = "books"
+    name: str = ""
+
+    @property
+    def painted(self) -> bool:
+        """Whether a model painted it."""
+        return not self.name
 
 
 class Drawn(Protocol):
@@ -30,6 +54,9 @@ class Drawn(Protocol):
 
     @property
     def other_forms(self) -> list[tuple[tuple[str, float], ...]]: ...
+
+    @property
+    def old_hands(self) -> list[tuple[OldHand, ...]]: ...
 
     @property
     def kana(self) -> tuple[str, float] | None: ...

@@ -7,12 +7,13 @@ import io
 import json
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from transfer.data.formats import quickdraw
-from transfer.output.drawn import Drawn
+from transfer.output.drawn import Drawn, OldHand
 from transfer.output.svg import curves_of
 from transfer.system.entry import ESCAPED
 from transfer.system.files import atomic_write
@@ -107,6 +108,23 @@ def candidates(result: Drawn) -> list[dict]:
 def kana(result: Drawn) -> dict | None:
     """The likeliest hiragana, and the probability that the image is one of them at all."""
     return None if result.kana is None else _likely(*result.kana)
+
+
+def old_hands(hands: Iterable[OldHand]) -> list[dict]:
+    """Old hands of one kanji: picture (a PNG, black on white, in a `data:` address), painted, after
+    ("books" or "fonts"), name of the image ("" for painted ones), and distance."""
+    from transfer.output.pictures import data_url
+
+    return [
+        {
+            "picture": data_url(hand.picture),
+            "painted": hand.painted,
+            "after": hand.after,
+            "name": hand.name,
+            "distance": round(hand.distance, 4),
+        }
+        for hand in hands
+    ]
 
 
 def _likely(character: str, probability: float) -> dict:

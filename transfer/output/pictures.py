@@ -1,7 +1,9 @@
-"""Grids of small images as PNG: what a training run shows of itself."""
+"""Small images as PNG: grids of what a training run shows of itself, and one as an address."""
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 
 import numpy as np
@@ -29,3 +31,10 @@ def image_grid(columns: list[np.ndarray], path: Path, across: int = 8) -> None:
     image = Image.fromarray(np.uint8(np.round(255 * (1 - sheet.clip(0, 1)))))
     with atomic_write(path) as part:
         image.save(part, "PNG")
+
+
+def data_url(ink: np.ndarray) -> str:
+    """An image (64, 64) uint8, ink 255, as a PNG of black on white in a `data:` address."""
+    file = io.BytesIO()
+    Image.fromarray(255 - ink).save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from transfer.data.raster import rasterise
 from transfer.data.strokes import BOX
-from transfer.output.drawn import Drawn
+from transfer.output.drawn import Drawn, OldHand
 from transfer.output.uncertainty import heatmap
 
 PANEL = 192  # pixels a side: three for each of the models' 64
@@ -25,8 +25,9 @@ def sheet(result: Drawn, columns: int = 5, top: int = 10) -> Image.Image:
 
     Row 1: input | old VAE's reconstruction | predicted pixels | where readings differ | new VAE's
     picture of the best candidate. Then the drawings, best first, `columns` a row, strokes tinted
-    from black to blue and numbered in writing order. Then the verdict and the first `top`
-    candidates as code point and percentage: no Japanese font is asked for.
+    from black to blue and numbered in writing order. Then, where there are any, old hands of the
+    first `columns` candidates, a panel each. Then the verdict and the first `top` candidates as
+    code point and percentage: no Japanese font is asked for.
     """
     if columns < 1:
         raise ValueError(f"columns is {columns}; give 1 or more")
@@ -45,11 +46,20 @@ def sheet(result: Drawn, columns: int = 5, top: int = 10) -> Image.Image:
         (f"drawing {i + 1}", draw_strokes(strokes)) for i, strokes in enumerate(result.strokes)
     ]
     rows = [panels] + [drawings[i : i + columns] for i in range(0, len(drawings), columns)]
+    old = [
+        (f"old hands of {_name(c)}", mosaic(hands))
+        for (c, _), hands in list(zip(result.candidates, result.old_hands))[:columns]
+        if hands
+    ]
+    rows += [old] if old else []
+    painted = any(hand.painted for hands in result.old_hands[:columns] for hand in hands)
     width = GAP + max(len(row) for row in rows) * (PANEL + GAP)
     per_line = max(1, (width - GAP) // 130)
     listed = [f"{_name(c)} {100 * p:.1f} %" for c, p in result.candidates[:top]]
     lines = -(-len(listed) // per_line)
+    remark = LINE if painted else 0
     height = len(rows) * (CAPTION + PANEL + GAP) + (CAPTION + lines * LINE if lines else 0) + GAP
+    height += remark
     page = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(page)
     font = ImageFont.load_default(13)
@@ -62,8 +72,16 @@ def sheet(result: Drawn, columns: int = 5, top: int = 10) -> Image.Image:
             pen.rectangle(
                 (x - 1, y + CAPTION - 1, x + PANEL, y + CAPTION + PANEL), outline=(220, 220, 220)
             )
+    y = GAP // 2 + len(rows) * (CAPTION + PANEL + GAP)
+    if painted:
+        pen.text(
+            (GAP, y - GAP // 2),
+            "old hands: painted by the model, not historical images; nearest to the input first",
+            MARK,
+            font,
+        )
+    y += remark
     if listed:
-        y = GAP // 2 + len(rows) * (CAPTION + PANEL + GAP)
         pen.text(
             (GAP, y),
             f"candidates ({result.verdict})",
@@ -92,6 +110,14 @@ def draw_strokes(polylines: list[np.ndarray], size: int = PANEL) -> Image.Image:
         pen.text(
             (min(max(x - 9, 0), size - 12), min(max(y - 11, 0), size - 12)), str(number), MARK, font
         )
+    return page
+
+
+def mosaic(hands: tuple[OldHand, ...]) -> Image.Image:
+    """(PANEL, PANEL) RGB: four old hands at most, from left to right and from top to bottom."""
+    page, half = Image.new("RGB", (PANEL, PANEL), "white"), PANEL // 2
+    for i, hand in enumerate(hands[:4]):
+        page.paste(grey(hand.picture, half), (i % 2 * half, i // 2 * half))
     return page
 
 

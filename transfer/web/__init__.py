@@ -14,6 +14,8 @@ type is not looked at), or a form (multipart/form-data) with one file in it:
 | `seed` | 0 to 2147483647; same picture and numbers, same strokes | 0 |
 | `temperature` | of the pen, above 0 to 1 | the model's own |
 | `top` | candidates listed, 1 to 100 | 10 |
+| `forms` | which form leads where a character has several (国 and 國): `as-read`, `modern` or \
+`old` | as-read |
 | `pixels` | `1`: the body is no file but 4,096 bytes, \
 the rows of a 64x64 image, ink 255 on paper 0, taken as it is | 0 |
 
@@ -37,10 +39,23 @@ plausible readings |
 null where the weights cannot tell |
 | `note` | what was done to the picture that a reader should know, or an empty text |
 | `used` | left, top, right, bottom of the part of the picture that was read, in its pixels |
-| `samples`, `seed`, `temperature`, `box` | the numbers used |
+| `samples`, `seed`, `temperature`, `forms`, `box` | the numbers and the choice used |
 
-`POST /api/picture` takes a page in a format that browsers do not show (TIFF, HEIC, JPEG 2000), at
-most 10,000 pixels a side, and answers with the same as PNG.
+`POST /api/old-hands?of=国國` takes the same picture (`pixels=1` too) and answers with how old hands
+wrote up to 60 kanji, up to four forms of each, the nearest to the picture first:
+
+| name | value |
+|---|---|
+| `source` | `painted` by the model (no historical images), `images` of the data folder (`serve \
+--data DIR`), null where the weights have none |
+| `hands` | kanji -> `{picture, painted, after, name, distance}`; `picture` is a PNG in a `data:` \
+address, `name` that of an image in the data set, `after` `fonts` where the data set has no image |
+| `attribution` | whose images they are, or an empty text |
+
+`POST /api/picture` takes a page in a format that browsers do not show (TIFF, HEIC, JPEG 2000, PDF),
+at most 10,000 pixels a side, and answers with the same as PNG. `page` says which one of a PDF or
+TIFF, from 1 on; the header `Pages` says how many there are. HEIC and PDF need the extras `heic` and
+`pdf`.
 
 `GET /api/health` says that the server is up, how many requests are waiting, and its limits. `GET
 /api/examples` lists the pictures that come with the page: `{kanji, code_point, name, url}`.
@@ -72,6 +87,7 @@ def serve(
     hosts: tuple[str, ...] = (),
     max_bytes: int = 20_000_000,
     max_waiting: int = 32,
+    data=None,
 ) -> int:
     """Serve the page until Ctrl-C; returns the exit code: 0, or 2 with one line on stderr.
 
@@ -80,10 +96,11 @@ def serve(
     weights: runs or weights folder, None for the shipped ones. hosts: further names under which the
     page is opened (a proxy's, say).
     max_bytes: largest upload. max_waiting: requests in the queue before the next is turned away.
+    data: data folder whose training images stand beside the candidates, None for painted ones.
     """
     from transfer.web.listen import listen
 
-    return listen(host, port, weights, hosts, max_bytes, max_waiting)
+    return listen(host, port, weights, hosts, max_bytes, max_waiting, data)
 
 
 __all__ = ["app", "serve"]

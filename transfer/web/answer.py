@@ -9,7 +9,7 @@ import numpy as np
 from transfer.output.formats import candidates, kana, rounded
 
 
-def answer(result, read, seed: int, temperature: float) -> dict:
+def answer(result, read, seed: int, temperature: float, forms: str = "as-read") -> dict:
     """What `transfer.web` documents, of plain lists and numbers. read: a
     `transfer.inference.images.Reading`."""
     return {
@@ -37,6 +37,7 @@ def answer(result, read, seed: int, temperature: float) -> dict:
         "samples": len(result.strokes),
         "seed": seed,
         "temperature": temperature,
+        "forms": forms,
         "box": 109,
     }
 

@@ -28,6 +28,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
+PAGE = HEADERS["Content-Security-Policy"] + "; connect-src 'self' https: http:"
+"""Of the page for whole pages: it fetches the IIIF address that a reader enters, and no other."""
 HERE = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -52,6 +54,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
+                if scope["path"] == "/page.html":
+                    headers["Content-Security-Policy"] = PAGE
                 headers.setdefault(
                     "Cache-Control", "no-store" if scope["path"].startswith("/api/") else "no-cache"
                 )

@@ -9,7 +9,7 @@ from transfer.inference.loading import load_model
 from transfer.system.entry import fail
 
 
-def listen(host, port, weights, hosts, max_bytes, max_waiting) -> int:
+def listen(host, port, weights, hosts, max_bytes, max_waiting, data=None) -> int:
     """See `transfer.web.serve`."""
     try:
         import python_multipart  # noqa: F401
@@ -32,6 +32,8 @@ def listen(host, port, weights, hosts, max_bytes, max_waiting) -> int:
             f"cannot listen on {host} port {port} ({reason}); choose others with --host, --port"
         )
 
+    from transfer.data import corpus
+    from transfer.system.errors import DataError
     from transfer.training.weights import WeightsError
     from transfer.web.server import build
 
@@ -39,7 +41,9 @@ def listen(host, port, weights, hosts, max_bytes, max_waiting) -> int:
         print("loading the models …", file=sys.stderr, flush=True)
         try:
             model = load_model(weights)
-        except WeightsError as error:
+            if data is not None:
+                show_images(model, corpus.load(data))
+        except (WeightsError, DataError) as error:
             return fail(str(error))
         warm(model)
         name = f"[{host}]" if ":" in host else host
@@ -67,9 +71,18 @@ def listen(host, port, weights, hosts, max_bytes, max_waiting) -> int:
     return 0
 
 
+def show_images(model, found) -> None:
+    """Old hands are training images of a corpus from now on, not painted ones."""
+    from transfer.inference.old_hands import TrainingImages
+
+    model.old_hands = TrainingImages(found, model.old_graph, model.old_params)
+
+
 def warm(model) -> None:
     """Compile what the page's first question will need."""
     import numpy as np
 
     ring = np.hypot(*(np.indices((64, 64)) - 31.5))
-    model.transfer(np.where(abs(ring - 20) < 2, 255, 0).astype(np.uint8), samples=10)
+    [result] = model.transfer(np.where(abs(ring - 20) < 2, 255, 0).astype(np.uint8), samples=10)
+    if model.old_hands and model.old_hands.source == "painted":
+        _ = result.old_hands

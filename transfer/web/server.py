@@ -27,9 +27,11 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from transfer.inference import images
+from transfer.reading_aids import FORM_CHOICES
+from transfer.web import hands
 from transfer.web.answer import answer, encode
 from transfer.web.guard import HEADERS, Guard
-from transfer.web.picture import to_png
+from transfer.web.picture import page_number, to_png
 from transfer.web.queue import Busy, Queue
 
 STATIC = Path(__file__).parent / "static"
@@ -66,8 +68,8 @@ def build(
         "waiting": max_waiting,
     }
 
-    async def work(request: Request, kind: str, make: Callable[[bytes], bytes]) -> Response:
-        """What `make` makes of the upload, when it is its turn."""
+    async def work(request: Request, kind: str, make: Callable) -> Response:
+        """What `make` makes of the upload, when it is its turn: bytes, or bytes and headers."""
         try:
             declared = int(request.headers.get("content-length", max_bytes))
         except ValueError:
@@ -78,20 +80,30 @@ def build(
             found = await queue.work(lambda: make(content), request.is_disconnected)
         if found is None:
             raise ClientDisconnect()
-        return Response(
-            found,
-            media_type=kind,
-            headers={"Server-Timing": f"all;dur={1000 * (time.monotonic() - start):.0f}"},
-        )
+        found, headers = found if isinstance(found, tuple) else (found, {})
+        timing = {"Server-Timing": f"all;dur={1000 * (time.monotonic() - start):.0f}"}
+        return Response(found, media_type=kind, headers=timing | headers)
 
     async def transfer(request: Request) -> Response:
-        parameters = question(request.query_params, max_samples)
+        parameters = question(request.query_params.multi_items(), max_samples)
         return await work(
             request, "application/json", lambda content: think(model, content, parameters)
         )
 
+    async def old_hands(request: Request) -> Response:
+        query = dict(request.query_params)
+        of = hands.characters(query.pop("of", ""))
+        pixels = question(query.items(), max_samples, ("pixels",))["pixels"]
+        look = lambda content: read_image(content, pixels).image if model.old_hands else None
+        return await work(
+            request,
+            "application/json",
+            lambda content: encode(hands.answer(model, look(content), of)),
+        )
+
     async def picture(request: Request) -> Response:
-        return await work(request, "image/png", to_png)
+        number = page_number(request.query_params)
+        return await work(request, "image/png", lambda content: to_png(content, number))
 
     def health(request: Request) -> JSONResponse:
         return JSONResponse(
@@ -132,6 +144,7 @@ def build(
             Route("/", page),
             Route("/page.html", whole),
             Route("/api/transfer", transfer, methods=["POST"]),
+            Route("/api/old-hands", old_hands, methods=["POST"]),
             Route("/api/picture", picture, methods=["POST"]),
             Route("/api/health", health),
             Route("/api/examples", shown),
@@ -152,22 +165,28 @@ def build(
 def think(model, content: bytes, parameters: dict) -> bytes:
     """The answer's bytes. Raises HTTPException for pictures that cannot be used."""
     parameters = dict(parameters)
-    if parameters.pop("pixels"):
-        if len(content) != 64 * 64:
-            raise HTTPException(
-                400, f"pixels=1 takes 4096 bytes, the rows of a 64x64 image; {len(content)} came"
-            )
-        read = images.Reading(np.frombuffer(content, np.uint8).reshape(64, 64), "", (0, 0, 64, 64))
-    else:
-        try:
-            read = images.read_image(content)
-        except images.ImageError as error:
-            raise HTTPException(status(content), str(error)) from None
+    read = read_image(content, parameters.pop("pixels"))
     [result] = model.transfer(read.image, **parameters)
     temperature = (
         model.temperature if parameters["temperature"] is None else parameters["temperature"]
     )
-    return encode(answer(result, read, parameters["seed"], temperature))
+    return encode(answer(result, read, parameters["seed"], temperature, parameters["forms"]))
+
+
+def read_image(content: bytes, pixels: int) -> images.Reading:
+    """The 64x64 image of a file, or of its 4,096 bytes with pixels. Raises HTTPException for what
+    cannot be used."""
+    if pixels:
+        if len(content) != 64 * 64:
+            raise HTTPException(
+                400, f"pixels=1 takes 4096 bytes, the rows of a 64x64 image; {len(content)} came"
+            )
+        image = np.frombuffer(content, np.uint8).reshape(64, 64)
+        return images.Reading(image, "", (0, 0, 64, 64))
+    try:
+        return images.read_image(content)
+    except images.ImageError as error:
+        raise HTTPException(status(content), str(error)) from None
 
 
 def status(content: bytes) -> int:
@@ -193,20 +212,36 @@ def status(content: bytes) -> int:
         return 400
 
 
-def question(query, max_samples: int) -> dict:
-    """Arguments of `transfer` and `pixels` from the query. Raises HTTPException 400."""
-    parameters = {"samples": 10, "seed": 0, "temperature": None, "top": 10, "pixels": 0}
+DEFAULTS = {
+    "samples": 10,
+    "seed": 0,
+    "temperature": None,
+    "top": 10,
+    "forms": "as-read",
+    "pixels": 0,
+}
+
+
+def question(query, max_samples: int, names: tuple[str, ...] = tuple(DEFAULTS)) -> dict:
+    """Arguments of `transfer` and `pixels`, those of `names`, from the query's (name, value).
+    Raises HTTPException 400."""
+    parameters = {name: DEFAULTS[name] for name in names}
     bounds = {
         "samples": (1, max_samples),
         "seed": (0, 2**31 - 1),
         "top": (1, 100),
         "pixels": (0, 1),
     }
-    for name, value in query.multi_items():
+    for name, value in query:
         if name not in parameters:
             raise HTTPException(
                 400, f"there is no parameter {name[:40]!r}; there are {', '.join(parameters)}"
             )
+        if name == "forms":
+            if value not in FORM_CHOICES:
+                raise HTTPException(400, f"forms is {value[:40]!r}; give {', '.join(FORM_CHOICES)}")
+            parameters[name] = value
+            continue
         try:
             number = (
                 float(value) if name == "temperature" else int(value) if len(value) < 12 else None

@@ -19,6 +19,10 @@ from transfer.system.folders import is_leftover
 from transfer.system.untrusted import BROKEN_TAR, unpacked
 
 SIZE = 64
+ATTRIBUTION = (
+    '"KMNIST Dataset" (created by CODH), adapted from "Kuzushiji Dataset" (created by NIJL and'
+    " others), doi:10.20676/00000341, CC BY-SA 4.0"
+)
 URL = "http://codh.rois.ac.jp/kmnist/dataset/kkanji/kkanji.tar"
 _MAX_PNG = 1 << 16  # bytes; 64x64 grey needs 4 kB and some header
 _CLASS = re.compile(r"U\+([0-9A-F]{4,6})", re.ASCII)

@@ -28,10 +28,24 @@ export async function transfer(body, settings, signal, waits) {
   }
 }
 
+/** How old hands wrote the characters of the text `of`, nearest to the picture `body` first: {source, attribution, hands}; source is null
+    where there are none. */
+export async function oldHands(body, of, settings = {}) {
+  const response = await ask(`api/old-hands?${new URLSearchParams({of, ...settings})}`, {method: 'POST', body});
+  if (response.status === 404) return {source: null, attribution: '', hands: {}};
+  if (!response.ok) throw new Refused('error-other');
+  return response.json();
+}
+
 /** A picture that the browser cannot show, as PNG. */
 export async function picture(blob) {
-  const response = await ask('api/picture', {method: 'POST', body: blob});
-  if (response.ok) return response.blob();
+  return (await pageOfFile(blob, 1)).blob;
+}
+
+/** Page `number` of a PDF or TIFF, from 1 on, as PNG, and how many there are: {blob, pages}. */
+export async function pageOfFile(blob, number) {
+  const response = await ask(`api/picture?page=${number}`, {method: 'POST', body: blob});
+  if (response.ok) return {blob: await response.blob(), pages: Number(response.headers.get('Pages')) || 1};
   const {error} = await response.json().catch(() => ({}));
   throw new Refused(KEYS[response.status] ?? 'error-other', error);
 }

@@ -8,7 +8,7 @@ import {ResultView} from './result.js';
 
 const $ = (id) => document.getElementById(id);
 const REMEMBERED = 30; // steps back
-const SETTINGS = ['seed', 'samples', 'temperature'];
+const SETTINGS = ['seed', 'samples', 'temperature', 'forms'];
 const past = [];
 /** source: {name, blob, bitmap, raw}: raw is 4,096 bytes and only comes from a link, bitmap is null where the browser cannot show it. */
 const now = {source: null, answer: null, number: 0, used: null, message: ['idle', {}], problem: null};
@@ -127,7 +127,7 @@ async function draw() {
   try {
     const [sent, form] = await body(now.source);
     const cut = now.source.bitmap && !(sent === now.source.blob) ? crop.cut() : {left: 0, top: 0, scale: 1};
-    const settings = {seed: $('seed').value, samples: $('samples').value, temperature: $('temperature').value, ...form};
+    const settings = {seed: $('seed').value, samples: $('samples').value, temperature: $('temperature').value, forms: $('forms').value, ...form};
     const answer = await transfer(sent, settings, signal, (seconds) => tell('waiting', {seconds}));
     if (signal.aborted) return;
     Object.assign(now, {answer, number: 0, used: answer.note && now.source.bitmap ? placed(answer.used, cut) : null});
@@ -255,6 +255,10 @@ $('fields').addEventListener('submit', (event) => {
   event.preventDefault();
   if (!now.source) return;
   remember();
+  draw();
+});
+$('forms').addEventListener('change', () => {
+  if (!now.source) return;
   draw();
 });
 $('reseed').addEventListener('click', () => {

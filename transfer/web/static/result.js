@@ -1,5 +1,6 @@
 // The right-hand side: everything about one answer of the server.
 import {language, say} from './language.js';
+import {OldHands} from './old_hands.js';
 import {Paper, element, strokesOf} from './paper.js';
 import {heat, ink, summary} from './pictures.js';
 
@@ -12,6 +13,7 @@ export class ResultView {
     this.chosen = chosen;
     this.paper = new Paper({svg: $('paper'), play: $('play'), slider: $('stroke'), count: $('stroke-count'), numbers: $('numbers')});
     this.urls = [];
+    this.hands = new OldHands((answer) => answer === this.answer && this.candidates());
   }
 
   /** source: name of the picture's file, "" where it has none. */
@@ -21,6 +23,8 @@ export class ResultView {
     $('waiting').hidden = true;
     this.fill();
     this.choose(number);
+    this.hands.ask(answer, answer.candidates.map(({character}) => character).join(''),
+      () => [Uint8Array.from(answer.image.flat()), {pixels: 1}]);
   }
 
   clear() {
@@ -69,7 +73,7 @@ export class ResultView {
     $('verdict-name').textContent = name ? say(name) : '';
     $('verdict-text').textContent = name ? say(`${name}-text`) : '';
     note($('note'), answer.note);
-    $('candidates').replaceChildren(...answer.candidates.map(candidate));
+    this.candidates();
     this.drawings();
     ink($('as-read'), answer.image, 255);
     ink($('predicted'), answer.pixels);
@@ -80,6 +84,12 @@ export class ResultView {
     $('uncertain').setAttribute('aria-label', answer.samples > 1 ? say('uncertain-label', {percent: most, where: say(where)})
       : say('uncertain-none'));
     this.paper.words();
+  }
+
+  candidates() {
+    const {answer} = this;
+    $('candidates').replaceChildren(...answer.candidates.map((one) => candidate(one, this.hands.beside(answer, one.character))));
+    $('hands-about').textContent = this.hands.about(answer);
   }
 
   drawings() {
@@ -103,7 +113,8 @@ export class ResultView {
   }
 }
 
-function candidate({character, code_point, probability}) {
+/** hands: what old hands wrote of it, or null. */
+function candidate({character, code_point, probability, forms = []}, hands) {
   const row = document.createElement('li');
   const part = (name, text) => {
     const made = document.createElement('span');
@@ -120,6 +131,14 @@ function candidate({character, code_point, probability}) {
   bar.append(filled);
   part('percent', `${percent(probability)} %`);
   part('code', code_point);
+  if (forms.length) {
+    const others = part('others', '');
+    others.append(say('other-forms'), ' ', ...forms.flatMap((form) => {
+      const kanji = Object.assign(document.createElement('span'), {lang: 'ja', textContent: form.character});
+      return [kanji, ` ${percent(form.probability)} % `];
+    }));
+  }
+  if (hands) row.append(hands);
   return row;
 }
 

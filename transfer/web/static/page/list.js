@@ -1,5 +1,6 @@
 // What was read: the list in reading order, and everything about the chosen character.
 import {say} from '../language.js';
+import {OldHands} from '../old_hands.js';
 import {Paper, element} from '../paper.js';
 import {codePoints, drawingOf, svgOf, textOf} from './work.js';
 
@@ -7,11 +8,12 @@ const $ = (id) => document.getElementById(id);
 const VERDICTS = {'sure': 'sure', 'not sure': 'not-sure', 'not a kanji': 'not-a-kanji', 'kana': 'kana'};
 
 export class List {
-  /** does: {selected(id), moved(id, places), edited(id, fields), cut(canvas, frame), state(item) -> 'reading' | 'failed' | ''} */
+  /** does: {selected(id), moved(id, places), edited(id, fields), cut(canvas, frame), picture(item) -> what is read of it, state(item) -> 'reading' | 'failed' | ''} */
   constructor(work, does) {
     Object.assign(this, {work, does});
     this.paper = new Paper({svg: $('paper'), play: $('play'), slider: $('stroke'), count: $('stroke-count'), numbers: $('numbers')});
     this.rows = new Map();
+    this.hands = new OldHands((key) => this.chosen !== null && key === work.key(work.find(this.chosen) ?? {frame: {}}) && this.detail(false));
     $('typed').addEventListener('change', () => this.type($('typed').value));
     $('remark').addEventListener('change', () => this.does.edited(this.chosen, {note: $('remark').value}));
     $('list').addEventListener('keydown', (event) => {
@@ -116,12 +118,18 @@ export class List {
   }
 
   choices(item, reading, text) {
+    const key = this.work.key(item);
+    if (reading) {
+      const all = reading.candidates.flatMap(({character, forms = []}) => [character, ...forms]);
+      this.hands.ask(key, [...all, text].join(''), () => this.does.picture(item));
+    }
     const focused = document.activeElement?.name === 'choice' ? document.activeElement.value : null;
     const groups = (reading?.candidates ?? []).map(({character, probability, forms = []}) => {
       const group = document.createElement('div');
       group.className = 'choice';
       // Forms of one kanji (国 and 國) stand side by side: the model says which kanji it is, the reader sees which form.
-      group.append(...[character, ...forms.filter((form) => form !== character)].map((form) => this.choice(item, form, text)));
+      group.append(...[character, ...forms.filter((form) => form !== character)]
+        .flatMap((form) => [this.choice(item, form, text), this.hands.beside(key, form)].filter(Boolean)));
       const share = document.createElement('span');
       share.className = 'percent';
       share.textContent = `${percent(probability)} %`;
@@ -130,6 +138,10 @@ export class List {
       return group;
     });
     $('choices').replaceChildren(...groups);
+    // What the reader typed, too.
+    const typed = item.chosen && !groups.some((group) => group.querySelector('input:checked')) && this.hands.beside(key, item.chosen);
+    if (typed) $('choices').append(typed);
+    $('hands-about').textContent = this.hands.about(key);
     if (focused) $('choices').querySelector(`input[value="${CSS.escape(focused)}"]`)?.focus();
   }
 

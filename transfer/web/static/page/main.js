@@ -3,11 +3,12 @@ import {Refused} from '../api.js';
 import {receive} from '../intake.js';
 import {listen, preferred, say, speak} from '../language.js';
 import {zip} from '../zip.js';
+import {Elsewhere} from './elsewhere.js';
 import {Framer} from './framer.js';
 import {List} from './list.js';
 import {Reader} from './reader.js';
 import {NotSaved, TYPES, fromFile, toFile} from './saved.js';
-import {canvas, drawCut, pageOf} from './source.js';
+import {canvas, drawCut, pageOf, toRead} from './source.js';
 import {claim, forget, keep, kept} from './store.js';
 import {Viewer} from './viewer.js';
 import {Work, csvOf, frameKey, svgsOf, textOf, tsvOf} from './work.js';
@@ -42,6 +43,7 @@ const list = new List(work, {
     const item = work.find(id);
     if (item && Object.entries(fields).some(([name, value]) => item[name] !== value)) work.edit(id, fields);
   },
+  picture: async (item) => [await toRead(now.page, item.frame, work.state.colour), {}],
   cut: (out, frame) => now.page && drawCut(now.page, out, frame),
   state: (item) => (work.reading(item) ? '' : reader.state(work.key(item))),
 });
@@ -91,14 +93,14 @@ function refreshSoon() {
 function refresh() {
   cancelAnimationFrame(waiting);
   waiting = 0;
-  const {items, colour} = work.state;
+  const {items, colour, forms = 'as-read'} = work.state;
   if (!work.find(now.chosen)) now.chosen = null;
   const keys = new Set(items.map((item) => work.key(item)));
   reader.only(keys);
   if (now.page) {
     for (const item of items) {
       const key = work.key(item);
-      if (!work.readings.has(key) && !reader.state(key)) reader.ask(key, now.page, item.frame, colour);
+      if (!work.readings.has(key) && !reader.state(key)) reader.ask(key, now.page, item.frame, colour, forms);
     }
   }
   list.put(now.chosen);
@@ -106,6 +108,7 @@ function refresh() {
   $('undo').setAttribute('aria-disabled', !work.past.length);
   $('redo').setAttribute('aria-disabled', !work.future.length);
   $('colour').checked = colour;
+  $('forms').value = forms;
   for (const button of $('exports').querySelectorAll('button')) {
     button.setAttribute('aria-disabled', button.id === 'save' || button.id === 'forget' ? !now.page : !items.length);
   }
@@ -146,7 +149,7 @@ function choose(id, look = false) {
   const item = work.find(id);
   if (item && reader.state(work.key(item)) === 'failed') {
     problem(null);
-    reader.ask(work.key(item), now.page, item.frame, work.state.colour);
+    reader.ask(work.key(item), now.page, item.frame, work.state.colour, work.state.forms);
   }
   refresh();
   if (item && look) viewer.reveal(item.frame);
@@ -385,12 +388,14 @@ $('colour').addEventListener('change', () => {
   work.set({...work.state, colour: $('colour').checked});
   look();
 });
-receive($('stage'), take, (key) => problem(new Refused(key)));
+$('forms').addEventListener('change', () => work.set({...work.state, forms: $('forms').value}));
+const elsewhere = new Elsewhere({take, tell, problem});
+receive($('stage'), (file, name) => elsewhere.open(file, name), (key) => problem(new Refused(key)));
 document.addEventListener('paste', (event) => {
   const [file] = event.clipboardData.files;
   if (file) {
     event.preventDefault();
-    take(file, file.name);
+    elsewhere.open(file, file.name);
   } else if (!event.target.matches('input, textarea')) problem(new Refused('paste-nothing'));
 });
 document.addEventListener('keydown', (event) => {
@@ -409,6 +414,7 @@ addEventListener('pagehide', () => {
 function words() {
   $('view').setAttribute('aria-label', now.page ? say('page-view', {name: now.page.name || say('unnamed')}) : say('page-none'));
   list.paper.words();
+  elsewhere.words();
   tell(...now.message);
   problem(now.problem);
   refresh();

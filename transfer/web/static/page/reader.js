@@ -27,10 +27,10 @@ export class Reader {
   }
 
   /** Asks for the reading of a frame of a page. */
-  ask(key, page, frame, colour) {
+  ask(key, page, frame, colour, forms = 'as-read') {
     if (this.state(key) === 'reading') return;
     this.broken.delete(key);
-    this.queue.push({key, page, frame, colour});
+    this.queue.push({key, page, frame, colour, forms});
     this.next();
   }
 
@@ -44,11 +44,11 @@ export class Reader {
     this.begun();
   }
 
-  async work({key, page, frame, colour}) {
+  async work({key, page, frame, colour, forms}) {
     const {signal} = this.stop;
     this.running.set(key, true);
     try {
-      const answer = await transfer(await toRead(page, frame, colour), SETTINGS, signal, () => {});
+      const answer = await transfer(await toRead(page, frame, colour), {...SETTINGS, forms}, signal, () => {});
       if (signal.aborted) return;
       for (const drawing of answer.drawings) drawing.paths = strokesOf(drawing.svg);
       this.read(key, slim(answer));

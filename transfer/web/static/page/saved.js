@@ -2,6 +2,7 @@
 import {frameKey} from './work.js';
 
 const FORMAT = 'kuzushiji-transfer page', VERSION = 1;
+const FORMS = ['as-read', 'modern', 'old']; // a file without is as read
 const ITEMS = 5000, CANDIDATES = 100, STROKES = 64, DRAWINGS = 50;
 const LONGEST = {chosen: 16, note: 4000, name: 300, path: 6000};
 export const TYPES = ['image/png', 'image/jpeg', 'image/webp', 'image/gif', 'image/bmp', 'image/avif'];
@@ -16,8 +17,8 @@ export class NotSaved extends Error {
 
 /** page: {name, type, width, height, data (base64)} */
 export function toFile(work, page) {
-  const {items, manual, colour} = work.state;
-  return JSON.stringify({format: FORMAT, version: VERSION, page, manual, colour,
+  const {items, manual, colour, forms = 'as-read'} = work.state;
+  return JSON.stringify({format: FORMAT, version: VERSION, page, manual, colour, forms,
     items: items.map((item) => ({frame: item.frame, chosen: item.chosen, note: item.note, reading: work.reading(item) ?? null}))});
 }
 
@@ -37,16 +38,17 @@ export function fromFile(text) {
     width: check('page.width', page.width, whole(1, 1e5)), height: check('page.height', page.height, whole(1, 1e5)),
     data: check('page.data', page.data, (v) => typeof v === 'string' && v.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(v)),
   };
+  const forms = check('forms', file.forms ?? FORMS[0], (v) => FORMS.includes(v));
   const colour = check('colour', file.colour, boolean), readings = new Map();
   const items = check('items', file.items, list(ITEMS)).map((item, i) => {
     const at = (name) => `items[${i}].${name}`;
     check(at(''), item, plain);
     const frame = frameOf(item.frame, found, at('frame'));
-    if (item.reading !== null) readings.set(frameKey(frame, colour), readingOf(item.reading, at('reading')));
+    if (item.reading !== null) readings.set(frameKey(frame, colour, forms), readingOf(item.reading, at('reading')));
     return {id: i + 1, frame, chosen: check(at('chosen'), item.chosen, (v) => v === null || string(LONGEST.chosen)(v) && v.length > 0),
       note: check(at('note'), item.note, string(LONGEST.note))};
   });
-  return {page: found, state: {items, manual: check('manual', file.manual, boolean), colour}, readings};
+  return {page: found, state: {items, manual: check('manual', file.manual, boolean), colour, forms}, readings};
 }
 
 /** Of a server's answer, what is kept: {verdict, familiarity, note, candidates, drawings: the best of each kanji}. */

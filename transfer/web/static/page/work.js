@@ -2,7 +2,8 @@
 //
 // A state is never changed, only replaced: {items: [{id, frame, chosen, note}], manual, colour}. frame: {left, top, right, bottom} in
 // the page's pixels; chosen: what the reader took or typed, null for the first candidate; manual: whether items stand in an order made
-// by hand; colour: whether colour is taken out before reading. Readings stand apart, by frame, as they are no doing of the reader.
+// by hand; colour: whether colour is taken out before reading; forms: which form of a kanji leads ('as-read', 'modern' or 'old'). Readings
+// stand apart, by frame, as they are no doing of the reader.
 
 const REMEMBERED = 500; // steps back
 
@@ -13,7 +14,7 @@ export class Work {
     this.reset();
   }
 
-  reset(state = {items: [], manual: false, colour: true}, readings = new Map()) {
+  reset(state = {items: [], manual: false, colour: true, forms: 'as-read'}, readings = new Map()) {
     this.state = state;
     this.readings = readings;
     this.past = [];
@@ -96,7 +97,7 @@ export class Work {
   }
 
   key({frame}) {
-    return frameKey(frame, this.state.colour);
+    return frameKey(frame, this.state.colour, this.state.forms);
   }
 
   /** What stands in the text for an item: the reader's choice, else the first candidate, else a geta mark. */
@@ -105,8 +106,8 @@ export class Work {
   }
 }
 
-export function frameKey({left, top, right, bottom}, colour) {
-  return [left, top, right, bottom, colour ? 1 : 0].join(' ');
+export function frameKey({left, top, right, bottom}, colour, forms = 'as-read') {
+  return [left, top, right, bottom, colour ? 1 : 0, ...(forms === 'as-read' ? [] : [forms])].join(' ');
 }
 
 // ---- Reading order
