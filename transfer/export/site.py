@@ -79,7 +79,10 @@ def fill(folder: Path, model, about: dict, runtime: Runtime, tell: Callable[[str
     tables.write(models, model, about, "float16")
     if (size := sum(path.stat().st_size for path in models.iterdir())) > MOST:
         tell(f"the models have {size / 1e6:.0f} MB: a browser may not hold them all")
-    (folder / "ATTRIBUTION.txt").write_text("\n".join(about["attribution"]) + "\n", "utf-8")
+    runtime_line = f"runtime: onnxruntime-web {runtime.version}, (c) Microsoft, MIT licence"
+    (folder / "ATTRIBUTION.txt").write_text(
+        "\n".join([*about["attribution"], runtime_line]) + "\n", "utf-8"
+    )
     described = describe(folder, model, about, runtime)
     # The worker's text changes with the files: by that a browser knows of a new export.
     (folder / "offline.js").write_text(
