@@ -4,7 +4,8 @@ compared.
     pip install ".[export]" playwright
     kuzushiji-transfer export site
     python experiments/exported_page.py site                # the examples and the built-in sample
-    python experiments/exported_page.py site --data DIR     # val images, each disturbed in many ways, too
+    python experiments/exported_page.py site --data DIR     # val images, disturbed in many ways
+    python experiments/exported_page.py site --samples 10   # drawings, too
 
 The pictures are the eight examples, images of the built-in sample corpus, and pages made of the
 examples (or of val images), disturbed as `disturbances.py` does it. Headless Chromium
@@ -100,7 +101,8 @@ def served(folder: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def opened(address: str) -> Iterator[tuple]:
-    """A page of a browser that reaches nothing else, and the seconds until its models were ready."""
+    """A page of a browser that reaches nothing else, and the seconds until its models are
+    ready."""
     from playwright.sync_api import sync_playwright
 
     names = ("chromium", "chromium-browser", "google-chrome")
@@ -145,21 +147,26 @@ def compare(found: dict, wanted: dict) -> dict:
         {c["character"]: c["probability"] for c in x["candidates"]} for x in (found, wanted)
     )
     first, best = (x["candidates"][0]["character"] for x in (found, wanted))
-    drawing, other = (x["drawings"][0]["strokes"] for x in (found, wanted))
-    strokes = np.nan
-    if first == best and len(drawing) == len(other):
-        strokes = max(np.abs(np.subtract(a, b)).max() for a, b in zip(drawing, other))
+    strokes = [
+        max(np.abs(np.subtract(a, b)).max() for a, b in zip(mine["strokes"], other["strokes"]))
+        for mine, other in zip(by_sample(found), by_sample(wanted))
+        if len(mine["strokes"]) == len(other["strokes"]) and mine["character"] == other["character"]
+    ]
     return {
         "refused": 0.0,
         "pixels": float(pixels.mean()),
         "another first candidate": float(first != best),
         "probability": max(abs(p - theirs[c]) for c, p in mine.items() if c in theirs),
         "another verdict": float(found["verdict"] != wanted["verdict"]),
-        "strokes": float(strokes),
+        "strokes": strokes,
     }
 
 
-def python(model: KuzushijiTransfer, contents: list[bytes]) -> list[dict | None]:
+def by_sample(answered: dict) -> list[dict]:
+    return sorted(answered["drawings"], key=lambda drawing: drawing["sample"])
+
+
+def python(model: KuzushijiTransfer, contents: list[bytes], samples: int) -> list[dict | None]:
     """Python's answers; None for a picture that it refuses."""
     reads: list[Reading | None] = []
     for content in contents:
@@ -167,7 +174,8 @@ def python(model: KuzushijiTransfer, contents: list[bytes]) -> list[dict | None]
             reads.append(read_image(content))
         except ImageError:
             reads.append(None)
-    results = iter(model.transfer(np.stack([r.image for r in reads if r]), samples=1))
+    images = np.stack([read.image for read in reads if read])
+    results = iter(model.transfer(images, samples) if samples else model.read(images))
     return [answer(next(results), read, 0, model.temperature) if read else None for read in reads]
 
 
@@ -175,10 +183,10 @@ def row(kind: str, rows: list[dict]) -> str:
     """A line of the table."""
     of = lambda name: np.array([r[name] for r in rows if name in r])
     percent = lambda name: f"{100 * of(name).mean():.1f} %" if len(of(name)) else ""
-    strokes = of("strokes")[~np.isnan(of("strokes"))] if len(of("strokes")) else of("strokes")
+    strokes = np.array([x for r in rows for x in r.get("strokes", ())])
     most = lambda values, digits: f"{values.max():.{digits}f}" if len(values) else ""
     mean = f"{of('pixels').mean():.3f}" if len(of("pixels")) else ""
-    over = f"{100 * (strokes > 1).mean():.1f} %" if len(strokes) else ""
+    over = f"{100 * (strokes > 1).mean():.1f} % of {len(strokes)}" if len(strokes) else ""
     return (
         f"| {kind} | {len(rows)} | {percent('refused')} | {mean} | {most(of('pixels'), 2)} |"
         f" {percent('another first candidate')} | {most(of('probability'), 4)} |"
@@ -192,6 +200,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="data folder [the examples are disturbed]")
     parser.add_argument("--sample", type=int, default=200, help="images of the built-in sample")
     parser.add_argument("--disturbed", type=int, default=16, help="val images")
+    parser.add_argument("--samples", type=int, default=0, help="drawings of each [none]")
     parser.add_argument("--weights", type=Path, help="those of the export [the shipped ones]")
     chosen = parser.parse_args()
     model = KuzushijiTransfer.load(chosen.weights)
@@ -201,12 +210,12 @@ def main() -> int:
     with served(chosen.folder) as address, opened(address) as (page, loading):
         for _, content in tqdm(made, file=sys.stderr, mininterval=20):
             text = base64.b64encode(content).decode()
-            found.append(page.evaluate(ASK, [text, {"samples": 1, "seed": 0}])[0])
+            found.append(page.evaluate(ASK, [text, {"samples": chosen.samples, "seed": 0}])[0])
         text = base64.b64encode((ROOT / "examples" / "hana_U+82B1.png").read_bytes()).decode()
-        for seed in range(10):
+        for seed in range(5):
             times.append(page.evaluate(ASK, [text, {"samples": 10, "seed": seed}])[1])
         memory = most_memory()
-    wanted = python(model, [content for _, content in made])
+    wanted = python(model, [content for _, content in made], chosen.samples)
     for (kind, _), mine, theirs in zip(made, found, wanted):
         if theirs is None and "refused" in mine:
             both += 1
@@ -215,7 +224,7 @@ def main() -> int:
     print(
         "| pictures | number | refused by one | 64x64, mean difference of 255 | its largest |"
         " another first candidate | probability, largest difference | another verdict |"
-        " strokes off by more than 1 unit |\n|---|---|---|---|---|---|---|---|---|"
+        " drawings off by more than 1 unit |\n|---|---|---|---|---|---|---|---|---|"
     )
     for kind, rows in kinds.items():
         print(row(kind, rows))

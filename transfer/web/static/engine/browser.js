@@ -5,13 +5,28 @@ export const place = 'browser';
 const HOME = new URL('../../', import.meta.url), LIMITS = {bytes: 200e6};
 const DEFAULTS = {samples: 10, seed: 0, temperature: null, top: 10, forms: 'as-read'};
 const waiting = new Map();
-let worker = null, last = 0, loaded = null, ready = false;
+let worker = null, last = 0, ready = false, settle;
+const loaded = new Promise((resolve) => (settle = resolve));
+loaded.catch(() => {}); // who waits for it is told
 
 /** Starts the models' loading; resolves to {limits, temperature, examples} before it has ended. failed(error) is told what went wrong then. */
 export async function begin(failed) {
+  const site = listed();
+  settle(site.then(load));
+  const {temperature, examples} = await site;
+  loaded.catch(failed);
+  return {limits: LIMITS, temperature, examples};
+}
+
+/** What `site.json` says of the folder. */
+async function listed() {
   const response = await fetch(new URL('site.json', HOME), {cache: 'no-cache'}).catch(() => null);
   const site = response?.ok ? await response.json().catch(() => null) : null;
   if (!site) throw new Refused('engine-missing', '', {file: 'site.json'});
+  return site;
+}
+
+async function load(site) {
   try {
     worker = new Worker(new URL('./worker.js', import.meta.url), {type: 'module'});
   } catch {
@@ -29,13 +44,10 @@ export async function begin(failed) {
     for (const {reject} of waiting.values()) reject(new Refused('engine-old', event.message ?? ''));
     waiting.clear();
   };
-  loaded = ask('load', {site}).then(() => {
-    ready = true;
-    document.documentElement.dataset.engine = 'ready';
-    keepOffline();
-  });
-  loaded.catch(failed);
-  return {limits: LIMITS, temperature: site.temperature, examples: site.examples};
+  await ask('load', {site});
+  ready = true;
+  document.documentElement.dataset.engine = 'ready';
+  keepOffline();
 }
 
 /** The answer for `body` (Blob, or 4,096 bytes with settings.pixels). waits(key, values) is told while the models load. */

@@ -52,7 +52,8 @@ export async function load(site) {
 
 /** Memory that the browser did not give is told as that. */
 function lack(error) {
-  return /memory|alloc|RangeError|\bOOM\b/i.test(String(error)) ? new Lacking('engine-memory', {}, String(error)) : new Lacking('engine-runtime', {}, String(error));
+  const line = String(error).slice(0, 200);
+  return new Lacking(/memory|alloc|RangeError|\bOOM\b/i.test(line) ? 'engine-memory' : 'engine-runtime', {}, line);
 }
 
 function file(files, name) {

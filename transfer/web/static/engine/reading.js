@@ -9,7 +9,8 @@ const CELLS = 4096;
 const FAR = 1e6; // log odds that decide whatever an image says
 
 /**
- * models: {run(name, feeds), kanji, strokes, zNew}. read: {image, note, box}. settings: {samples, seed, temperature, top, forms}.
+ * models: {run(name, feeds), kanji, strokes, zNew}. read: {image, note, box}. settings: {samples, seed, temperature, top, forms}; without
+ * samples nothing is drawn.
  * rest() is awaited now and then; what it throws ends the reading.
  */
 export async function answer(models, read, settings, rest) {
@@ -21,7 +22,7 @@ export async function answer(models, read, settings, rest) {
   const targets = drawn(scores, ranked[0], seed, samples, kanji.temperature);
   const likely = ranked.slice(0, kanji.likely), share = softmax(likely.map((place) => scores[place]));
   await rest();
-  const pictures = await paint(models, [...new Set([...targets, ...likely])]);
+  const pictures = await paint(models, [...new Set([...targets, ...likely])]), shown = pictures.get(ranked[0]);
   const kana = likeliestKana(seen.kana?.data, kanji), probability = Math.exp(scores[ranked[0]]);
   const familiarity = await familiar(models, read.image, images, seen);
   await rest();
@@ -42,7 +43,7 @@ export async function answer(models, read, settings, rest) {
       forms: others(place, kanji).sort((a, b) => likelihood[b] - likelihood[a])
         .map((other) => likelyOf(kanji.characters[other], Math.exp(likelihood[other])))})),
     kana: kana && likelyOf(kana.character, kana.probability),
-    drawings, image: square(read.image, (v) => v), pixels: square(pictures.get(targets[0]), (v) => round(v, 4)),
+    drawings, image: square(read.image, (v) => v), pixels: square(shown, (v) => round(v, 4)),
     uncertainty: square(deviation(likely.map((place) => pictures.get(place)), share), (v) => round(v, 4)),
     samples: targets.length, seed, temperature, box: models.strokes.box,
   };

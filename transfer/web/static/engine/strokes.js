@@ -7,6 +7,7 @@ import {categorical, foldIn, normal, split} from './random.js';
  * several may share z and picture (the same arrays). rest() is awaited between steps. Resolves to {strokes, alike} each.
  */
 export async function draw(models, model, jobs, temperature, rest) {
+  if (!jobs.length) return [];
   const {attempts, points, grid} = model, codes = 2 * points, cells = grid * grid;
   const plans = await planned(models, jobs);
   const states = jobs.map((job, n) => {
