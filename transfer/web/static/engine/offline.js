@@ -39,6 +39,7 @@ async function found(request) {
   const asked = new URL(request.url);
   if (asked.pathname.endsWith('/')) asked.pathname += 'index.html';
   asked.search = asked.hash = '';
+  asked.pathname = decodeURIComponent(asked.pathname); // U%2B82B1 is U+82B1
   return (await caches.match(asked)) ?? fetch(request);
 }
 
