@@ -119,6 +119,27 @@ def test_an_image_goes_the_whole_way_without_jax(run, model, tmp_path):
     assert np.abs(alone[0] - seen["z_old"][2]).max() < 1e-4
 
 
+def test_weights_that_know_hiragana_say_so(model, tmp_path, monkeypatch):
+    pytest.importorskip("jax2onnx", reason="no jax2onnx here; pip install '.[export]'")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="no onnxruntime here")
+    from transfer.export import onnx_file, programs, tables
+
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(64, 3)).astype(np.float32)
+    monkeypatch.setattr(model, "kana", ["あ", "い", "う"])
+    known = {"kernel": kernel, "bias": np.full(3, 9, np.float32)}
+    monkeypatch.setattr(model, "kana_params", known)
+    onnx_file.write(tmp_path / "reader.onnx", programs.reader(model), "float16")
+    images = np.stack([load_image(path) for path in EXAMPLES[:3]])
+    session = onnxruntime.InferenceSession(tmp_path / "reader.onnx")
+    kana, scores = session.run(["kana", "log_probabilities"], {"images": images})
+    for row, shares, result in zip(scores, kana, model.read(images)):
+        assert result.kana[1] == pytest.approx(shares.sum(), abs=0.01) and result.kana[1] > 0.05
+        assert result.kana[0] == model.kana[shares.argmax()]
+        assert np.exp(row).sum() == pytest.approx(1 - shares.sum(), abs=0.01)
+    assert tables.kanji(model)["kana"] == model.kana
+
+
 def test_the_page_is_written_whole_and_again(run, package, tmp_path, monkeypatch):
     """With stand-ins for the graphs: those of an export are tried in a browser, in tests/web."""
     pytest.importorskip("jax2onnx", reason="no jax2onnx here; pip install '.[export]'")

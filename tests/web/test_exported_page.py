@@ -235,8 +235,8 @@ def test_a_whole_page_is_read_too(visit, address, examples, until):
     page = visit(address, "/page.html", service_workers="block")
     sheet = Image.new("RGB", (500, 560), (226, 210, 178))
     for row, content in enumerate(examples[2:4]):
-        picture = Image.open(io.BytesIO(content)).convert("L").resize((170, 200))
-        sheet.paste((40, 34, 30), (160, 40 + 260 * row), picture.point(lambda v: 255 * (v < 110)))
+        ink = Image.fromarray(read_image(content).image).resize((110, 110))
+        sheet.paste((40, 34, 30), (190, 80 + 240 * row), ink)
     file = io.BytesIO()
     sheet.save(file, "PNG")
     page.set_input_files(
@@ -249,14 +249,14 @@ def test_a_whole_page_is_read_too(visit, address, examples, until):
             stage.clientWidth, stage.clientHeight];
     }""")
     scale = min(width / 500, height / 560)
-    # On ink: in the middle of a dark row of each character.
+    # On ink, in a middle row of each character.
     for row in range(2):
-        dark = np.asarray(sheet.convert("L"))[40 + 260 * row : 240 + 260 * row] < 110
-        y = np.flatnonzero(dark.any(1))[60]
-        x = int(np.median(np.flatnonzero(dark[y])))
+        y = 80 + 240 * row + 55
+        dark = np.flatnonzero(np.asarray(sheet.convert("L"))[y] < 90)
+        x = int(dark[len(dark) // 2])
         page.mouse.click(
             left + (width - 500 * scale) / 2 + x * scale,
-            top + (height - 560 * scale) / 2 + (40 + 260 * row + y) * scale,
+            top + (height - 560 * scale) / 2 + y * scale,
         )
     until(page, "document.querySelectorAll('.entry[data-verdict]').length === 2", 200)
     assert len(page.inner_text("#text").strip()) >= 2
