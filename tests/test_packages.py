@@ -97,6 +97,7 @@ def test_the_sdist_makes_the_same_wheel(built):
         "transfer/data/splits/README.md",
         "transfer/web/static/index.html",
         "transfer/web/static/page/worker.js",
+        "transfer/web/static/engine/worker.js",
         "transfer/reading_aids/kanji.tsv",
         "transfer/py.typed",
     ):

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "transfer" / "web" / "static"
-SCRIPTS = sorted([*STATIC.glob("*.js"), *STATIC.glob("page/*.js")])
+SCRIPTS = sorted([*STATIC.glob("*.js"), *STATIC.glob("page/*.js"), *STATIC.glob("engine/*.js")])
 
 
 def strings(language):
@@ -61,6 +61,8 @@ def test_every_text_is_used_and_every_text_used_is_there():
     words |= {f"{verdict}-text" for verdict in ("sure", "not-sure", "not-a-kanji", "kana")}
     words |= {f"state-{state}" for state in ("reading", "failed")}
     words |= {f"corner-{corner}" for corner in ("nw", "ne", "sw", "se")}
+    # What an exported page says in the place of another text.
+    words |= {f"{key}-browser" for key in words}
     assert known - words == set()
 
 

@@ -36,6 +36,8 @@ INK, FEWEST, MOST = 77, 16, 0.9
 """Less than FEWEST pixels of at least INK, or more than the share MOST of them, are no character
 whatever the models say."""
 FILE = "acceptance"
+INK_NUMBERS = 24
+"""Numbers of `ink_numbers`."""
 
 
 def signals(old: vae.VAE, images: jax.Array) -> dict[str, jax.Array]:
@@ -59,7 +61,7 @@ def ink_numbers(images: np.ndarray) -> np.ndarray:
     """(N, 64, 64) uint8 -> (N, 24) float32: how the ink of each image lies."""
     return np.array(
         [_ink_numbers(image.astype(np.float32) / 255) for image in images], np.float32
-    ).reshape(-1, 24)
+    ).reshape(-1, INK_NUMBERS)
 
 
 def _ink_numbers(ink: np.ndarray) -> list[float]:
@@ -167,41 +169,8 @@ class Acceptance:
         Arrays: z_mean (64,), z_whiten (64, 64), feature_mean (F,), feature_axes (F, axes),
         feature_scale (axes,), of training images.
         """
-        ink = images.astype(np.float32) / 255
-        painted = np.clip(seen["old"].astype(np.float32), 1e-6, 1 - 1e-6)
-        known = np.clip(ink, 1e-6, 1 - 1e-6)
-        # Cross-entropy less the image's own entropy: 0 for a perfect picture, however grey.
-        lost = (
-            (ink * np.log(known / painted) + (1 - ink) * np.log((1 - known) / (1 - painted)))
-            .sum((1, 2))
-            .clip(0)
-        )
-        edges = np.abs(np.diff(ink, axis=1)).sum((1, 2)) + np.abs(np.diff(ink, axis=2)).sum((1, 2))
-        alike = (ink * painted).sum((1, 2)) / np.sqrt(
-            (ink**2).sum((1, 2)) * (painted**2).sum((1, 2)) + 1e-9
-        )
-        z, log_variance, features = seen["z_old"], seen["log_variance"], seen["features"]
-        from_z = (((z - self.arrays["z_mean"]) @ self.arrays["z_whiten"]) ** 2).sum(1)
-        centred = features - self.arrays["feature_mean"]
-        inside = centred @ self.arrays["feature_axes"]
-        outside = np.sqrt(np.maximum((centred**2).sum(1) - (inside**2).sum(1), 0))
-        from_features = ((inside / self.arrays["feature_scale"]) ** 2).sum(1)
-        kl = 0.5 * (np.exp(log_variance) + z**2 - 1 - log_variance).sum(1)
-        knows = [
-            np.log1p(lost),
-            lost / np.maximum(edges, 20),
-            alike,
-            np.log1p(from_z),
-            np.log1p(from_features),
-            np.log1p(outside),
-            np.linalg.norm(features, axis=1) / 30,
-            kl / 100,
-            log_variance.mean(1),
-            np.linalg.norm(z, axis=1) / 10,
-        ]
-        return np.concatenate(
-            [ink_numbers(images), np.stack(knows, 1), inside / self.arrays["feature_scale"]], 1
-        ).astype(np.float32)
+        knows, inside = known(self.arrays, images.astype(np.float32) / 255, seen)
+        return np.concatenate([ink_numbers(images), knows, inside], 1).astype(np.float32)
 
     def familiarity(self, images: np.ndarray, seen: dict[str, np.ndarray]) -> np.ndarray:
         """(N,) float32 in [0, 1], how much images are like Kuzushiji kanji; NaN where nothing was
@@ -235,13 +204,57 @@ class Acceptance:
         return "sure" if probability >= (self.sure if sure is None else sure) else "not sure"
 
 
-def score(network: dict, numbers: np.ndarray) -> np.ndarray:
+def known(arrays: dict, images, seen: dict, numpy=np) -> tuple:
+    """How well the old VAE knows images (N, 64, 64) float32 in [0, 1], and its features along their
+    main axes: (N, 10) and (N, axes).
+
+    arrays, seen: see `Acceptance.describe`. numpy: numpy, or jax.numpy for a graph.
+    """
+    painted = numpy.clip(seen["old"], 1e-6, 1 - 1e-6)
+    known = numpy.clip(images, 1e-6, 1 - 1e-6)
+    # Cross-entropy less the image's own entropy: 0 for a perfect picture, however grey.
+    lost = images * numpy.log(known / painted)
+    lost = (lost + (1 - images) * numpy.log((1 - known) / (1 - painted))).sum((1, 2))
+    lost = numpy.maximum(lost, 0.0)
+    edges = sum(
+        numpy.abs(after - before).sum((1, 2))
+        for before, after in (
+            (images[:, :-1], images[:, 1:]),
+            (images[:, :, :-1], images[:, :, 1:]),
+        )
+    )
+    alike = (images * painted).sum((1, 2)) / numpy.sqrt(
+        (images**2).sum((1, 2)) * (painted**2).sum((1, 2)) + 1e-9
+    )
+    z, log_variance, features = seen["z_old"], seen["log_variance"], seen["features"]
+    from_z = (((z - arrays["z_mean"]) @ arrays["z_whiten"]) ** 2).sum(1)
+    centred = features - arrays["feature_mean"]
+    inside = centred @ arrays["feature_axes"]
+    outside = numpy.sqrt(numpy.maximum((centred**2).sum(1) - (inside**2).sum(1), 0.0))
+    from_features = ((inside / arrays["feature_scale"]) ** 2).sum(1)
+    kl = 0.5 * (numpy.exp(log_variance) + z**2 - 1 - log_variance).sum(1)
+    knows = [
+        numpy.log1p(lost),
+        lost / numpy.maximum(edges, 20.0),
+        alike,
+        numpy.log1p(from_z),
+        numpy.log1p(from_features),
+        numpy.log1p(outside),
+        numpy.linalg.norm(features, axis=1) / 30,
+        kl / 100,
+        log_variance.mean(1),
+        numpy.linalg.norm(z, axis=1) / 10,
+    ]
+    return numpy.stack(knows, 1), inside / arrays["feature_scale"]
+
+
+def score(network: dict, numbers, numpy=np):
     """The network: numbers (N, D) of `describe` -> (N,) log-odds of a kanji.
 
-    Arrays centre, scale (D,), in1 (D, H), bias1 (H,), out (H,), bias2 ().
+    Arrays centre, scale (D,), in1 (D, H), bias1 (H,), out (H,), bias2 (). numpy: as in `known`.
     """
     hidden = (numbers - network["centre"]) / network["scale"] @ network["in1"] + network["bias1"]
-    return np.maximum(hidden, 0) @ network["out"] + network["bias2"]
+    return numpy.maximum(hidden, 0.0) @ network["out"] + network["bias2"]
 
 
 def digest(*params) -> str:

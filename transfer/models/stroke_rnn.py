@@ -208,7 +208,7 @@ class Look(nnx.Module):
             "query": jnp.einsum("whd,chd->whc", query, key).reshape(width, -1) / 32**0.5,
             "query_bias": jnp.einsum("hd,chd->hc", bias, key).reshape(-1) / 32**0.5,
             "back": jnp.einsum("chd,hdw->hcw", value, back).reshape(-1, width),
-            "back_bias": self.back(self.value.bias[...]),
+            "back_bias": self.back(self.value.bias[...][None])[0],
         }
 
     def __call__(

@@ -10,8 +10,6 @@ import mimetypes
 import time
 from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -30,11 +28,11 @@ from transfer.inference import images
 from transfer.reading_aids import FORM_CHOICES
 from transfer.web import hands
 from transfer.web.answer import answer, encode
+from transfer.web.examples import STATIC, examples
 from transfer.web.guard import HEADERS, Guard
 from transfer.web.picture import page_number, to_png
 from transfer.web.queue import Busy, Queue
 
-STATIC = Path(__file__).parent / "static"
 UPLOAD_SECONDS = 60
 MAX_PARTS = 100  # of a form; each costs the parser microseconds
 logging.getLogger("python_multipart").setLevel(
@@ -324,22 +322,6 @@ def from_form(content: bytes, boundary: bytes | None, limit: int) -> bytes:
             400, "there is no file in the form; name one, as in curl -F image=@hana.png"
         )
     return files[0]
-
-
-def examples() -> list[dict]:
-    """The pictures of `static/examples`, named `<reading>_U+<code point>.png`."""
-    found = []
-    for path in sorted((STATIC / "examples").glob("*.png")):
-        name, _, code_point = path.stem.partition("_")
-        found.append(
-            {
-                "kanji": chr(int(code_point[2:], 16)),
-                "code_point": code_point,
-                "name": name,
-                "url": f"static/examples/{quote(path.name)}",
-            }
-        )
-    return found
 
 
 def version() -> str:

@@ -1,4 +1,6 @@
-// The server's routes.
+// The server's routes: the engine that reads where there is a server (see engine.js).
+
+export const place = 'server';
 
 /** What went wrong: `key` names the text for readers, `values` what is put into it, `detail` is the server's own line. */
 export class Refused extends Error {
@@ -11,7 +13,7 @@ export class Refused extends Error {
 const KEYS = {400: 'error-picture', 413: 'error-large', 415: 'error-kind', 503: 'error-busy'};
 const PATIENCE = 8; // times that a busy server is asked again
 
-/** The answer for `body` (Blob, or 4,096 bytes with settings.pixels). `waits(seconds)` is told before each further try. */
+/** The answer for `body` (Blob, or 4,096 bytes with settings.pixels). `waits(key, values)` is told why it takes longer. */
 export async function transfer(body, settings, signal, waits) {
   const query = new URLSearchParams(Object.entries(settings));
   for (let tries = 0; ; tries++) {
@@ -19,7 +21,7 @@ export async function transfer(body, settings, signal, waits) {
     if (response.ok) return response.json();
     if (response.status === 503 && tries < PATIENCE) {
       const seconds = Math.min(Number(response.headers.get('Retry-After')) || 1, 30);
-      waits(seconds);
+      waits('waiting', {seconds});
       await pause(1000 * seconds * (1 + Math.random() / 4), signal);
       continue;
     }
@@ -50,7 +52,13 @@ export async function pageOfFile(blob, number) {
   throw new Refused(KEYS[response.status] ?? 'error-other', error);
 }
 
-export async function get(path) {
+/** {limits, temperature, examples}: what the page shows before the first picture. */
+export async function begin() {
+  const [{limits, temperature}, examples] = await Promise.all([get('api/health'), get('api/examples')]);
+  return {limits, temperature, examples};
+}
+
+async function get(path) {
   const response = await ask(path);
   if (!response.ok) throw new Refused('error-other');
   return response.json();

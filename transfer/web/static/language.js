@@ -1,4 +1,5 @@
 // Which language the page speaks, and every text in it.
+import {place} from './engine.js';
 import en from './strings/en.js';
 import ja from './strings/ja.js';
 
@@ -10,9 +11,10 @@ export function language() {
   return current;
 }
 
-/** The text named `key`, with {names} filled in from `values`. */
+/** The text named `key`, or the one that this engine has in its place (foot-browser for foot), with {names} filled in from `values`. */
 export function say(key, values = {}) {
-  return LANGUAGES[current][key].replace(/\{([a-z-]+)\}/g, (_, name) => values[name]);
+  const texts = LANGUAGES[current];
+  return (texts[`${key}-${place}`] ?? texts[key]).replace(/\{([a-z-]+)\}/g, (_, name) => values[name]);
 }
 
 /** The language chosen here before, else the first of the browser's that there is. */

@@ -1,6 +1,7 @@
-// The page: what the reader does, what is asked of the server, and the way back.
-import {Refused, bytes, get, transfer} from './api.js';
+// The page: what the reader does, what is asked of the engine, and the way back.
+import {Refused} from './api.js';
 import {Crop} from './crop.js';
+import {begin, bytes, transfer} from './engine.js';
 import {receive} from './intake.js';
 import {listen, preferred, say, speak} from './language.js';
 import {pack, unpack} from './link.js';
@@ -128,7 +129,7 @@ async function draw() {
     const [sent, form] = await body(now.source);
     const cut = now.source.bitmap && !(sent === now.source.blob) ? crop.cut() : {left: 0, top: 0, scale: 1};
     const settings = {seed: $('seed').value, samples: $('samples').value, temperature: $('temperature').value, forms: $('forms').value, ...form};
-    const answer = await transfer(sent, settings, signal, (seconds) => tell('waiting', {seconds}));
+    const answer = await transfer(sent, settings, signal, tell);
     if (signal.aborted) return;
     Object.assign(now, {answer, number: 0, used: answer.note && now.source.bitmap ? placed(answer.used, cut) : null});
     crop.mark(now.used);
@@ -285,10 +286,10 @@ async function start() {
   speak(preferred());
   words();
   try {
-    const [health, examples] = await Promise.all([get('api/health'), get('api/examples')]);
-    limits = health.limits;
-    $('temperature').value = health.temperature;
-    $('examples').replaceChildren(...examples.map(example));
+    const found = await begin(problem);
+    limits = found.limits;
+    $('temperature').value = found.temperature;
+    $('examples').replaceChildren(...found.examples.map(example));
     words();
   } catch (error) {
     return problem(error);

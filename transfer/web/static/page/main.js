@@ -1,5 +1,6 @@
 // The page for whole pages: what the reader does, and what follows from it.
 import {Refused} from '../api.js';
+import {begin} from '../engine.js';
 import {receive} from '../intake.js';
 import {listen, preferred, say, speak} from '../language.js';
 import {zip} from '../zip.js';
@@ -423,6 +424,7 @@ function words() {
 async function start() {
   speak(preferred());
   words();
+  begin(problem).catch(problem);
   await restore();
   document.documentElement.dataset.ready = 'true';
 }

@@ -1,5 +1,6 @@
-// Readings in the background: one frame after another is sent to the server, the newest last, each only once.
-import {Refused, transfer} from '../api.js';
+// Readings in the background: one frame after another is sent to the engine, the newest last, each only once.
+import {Refused} from '../api.js';
+import {transfer} from '../engine.js';
 import {strokesOf} from '../paper.js';
 import {slim} from './saved.js';
 import {toRead} from './source.js';

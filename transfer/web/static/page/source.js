@@ -1,5 +1,6 @@
 // A file or a picture from the clipboard -> a page to look at; and what is cut out of it.
-import {Refused, picture} from '../api.js';
+import {Refused} from '../api.js';
+import {picture} from '../engine.js';
 import {cleaned} from '../ink.js';
 
 const MOST = 10_000; // pixels a side of a page

@@ -1,0 +1,241 @@
+"""The models as functions of JAX that become ONNX: what goes in, and what comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from transfer.inference import acceptance, confidence
+from transfer.inference.pipeline import kana_probabilities
+from transfer.models import augment, mdn, stroke_fitting, stroke_forms, stroke_rnn, vae
+from transfer.models.layers.recurrent import gates
+from transfer.stages.stroke_decoder import StrokeDecoder
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """One file to be.
+
+    function: takes arrays (n, …), and gives a tuple of them.
+    takes: name of each input -> its type and its shape after n.
+    gives: names of the outputs.
+    """
+
+    name: str
+    function: Callable
+    takes: dict[str, tuple]
+    gives: tuple[str, ...]
+
+
+def programs(model) -> list[Program]:
+    """All that can be made of a `KuzushijiTransfer`: reader, acceptance (where one was fitted),
+    painter, and the stroke decoder (where it writes stroke by stroke)."""
+    found = [reader(model)]
+    if model.acceptance.arrays:
+        found.append(judge(model))
+    found.append(painter(model))
+    if isinstance(model.decoder, StrokeDecoder):
+        found += [stroke_plan(model), stroke_step(model)]
+    return found
+
+
+def density_config(model) -> mdn.MDNConfig:
+    """The settings of a `KuzushijiTransfer`'s density."""
+    return nnx.merge(model.mdn_graph, model.mdn_params).config
+
+
+def reader(model) -> Program:
+    """Images -> everything about them but modern pictures and strokes."""
+    old = nnx.merge(model.old_graph, model.old_params)
+    density = nnx.merge(model.mdn_graph, model.mdn_params)
+    gallery = model.gallery
+    if density.config.density == "anchored":
+        # Ready made: they are smaller than what they are made of.
+        keys = np.asarray(density.keys(gallery.mean))
+        density.keys = lambda mean: keys
+    # What the warps do is known beforehand: ONNX has none of JAX's random numbers.
+    views = density.config.averaged
+    warps = [
+        augment.warping(1, 64, key, vae.VIEW, 0.5)
+        for key in (vae.view_keys(views) if views else ())
+    ]
+
+    def read(images):
+        plain = augment.to_float(images)
+        forms = [plain, *(warped(plain, *warp) for warp in warps)]
+        # All at once, one below the other: else the weights would be in the file each time.
+        stacked = jnp.concatenate(forms, axis=1).reshape(-1, 64, 64)
+        features = old.encoder(stacked)
+        own = lambda x: x.reshape(-1, len(forms), x.shape[-1])
+        all_z = own(old.mean(features))
+        seen = {
+            "features": own(features)[:, 0],
+            "z_old": all_z[:, 0],
+            "log_variance": jnp.clip(own(old.log_variance(features))[:, 0], -12.0, 6.0),
+        }
+        seen["old"] = jax.nn.sigmoid(old.decode(seen["z_old"]))
+        z_old = all_z.mean(1)
+        scores = mdn.candidate_scores(density, z_old, gallery)
+        if model.kana:
+            kana = kana_probabilities(density, model.kana_params, z_old)
+            hiragana = kana.sum(-1)
+        else:
+            hiragana = 0.0 * z_old[:, 0]
+        given = confidence.numbers(
+            plain, seen, all_z.transpose(1, 0, 2), scores, gallery.seen, hiragana
+        )
+        scores = confidence.confident(model.confidence, scores, given, gallery.seen)
+        scores += jnp.log1p(-jnp.minimum(hiragana, 1 - 1e-6))[:, None]
+        known = (seen["old"], seen["features"], seen["z_old"], seen["log_variance"])
+        return (scores, z_old, *known, *([kana] if model.kana else []))
+
+    gives = ("log_probabilities", "z_old", "picture", "features", "mean", "log_variance")
+    gives += ("kana",) if model.kana else ()
+    return Program("reader", read, {"images": (jnp.uint8, 64, 64)}, gives)
+
+
+def judge(model) -> Program:
+    """How the ink of images lies, and what the reader says of them -> familiarity."""
+    arrays = {k: np.asarray(v, np.float32) for k, v in model.acceptance.arrays.items()}
+    latent, features = len(arrays["z_mean"]), len(arrays["feature_mean"])
+
+    def judged(ink, images, picture, features, mean, log_variance):
+        seen = {
+            "old": picture,
+            "features": features,
+            "z_old": mean,
+            "log_variance": log_variance,
+        }
+        numbers = acceptance.known(arrays, augment.to_float(images), seen, jnp)
+        numbers = jnp.concatenate([ink, *numbers], 1)
+        return (jax.nn.sigmoid(jnp.clip(acceptance.score(arrays, numbers, jnp), -30.0, 30.0)),)
+
+    takes = {
+        "ink": (jnp.float32, acceptance.INK_NUMBERS),
+        "images": (jnp.uint8, 64, 64),
+        "picture": (jnp.float32, 64, 64),
+        "features": (jnp.float32, features),
+        "mean": (jnp.float32, latent),
+        "log_variance": (jnp.float32, latent),
+    }
+    return Program("acceptance", judged, takes, ("familiarity",))
+
+
+def painter(model) -> Program:
+    """z_new -> pictures of the modern kanji."""
+    new = nnx.merge(model.new_graph, model.new_params)
+    latent = int(np.shape(model.gallery.mean)[1])
+    return Program(
+        "painter",
+        lambda z: (jax.nn.sigmoid(new.decode(z)),),
+        {"z_new": (jnp.float32, latent)},
+        ("pictures",),
+    )
+
+
+def stroke_plan(model) -> Program:
+    """What the stroke decoder knows before its first stroke."""
+    decoder = model.decoder
+    network, config = nnx.merge(decoder.graph, decoder.params), decoder.config
+
+    def plan(z_new, pictures):
+        condition = {"z": z_new, "picture": pictures}
+        seen = network.see(condition)
+        count = jnp.clip(network.plan(condition).argmax(-1), 1, config.most).astype(jnp.int32)
+        return (count, *(seen[name] for name in ("coarse", "context", "features", "h", "c")))
+
+    takes = {"z_new": (jnp.float32, config.latent), "pictures": (jnp.float32, 64, 64)}
+    return Program("stroke_plan", plan, takes, ("count", "coarse", "context", "features", "h", "c"))
+
+
+def stroke_step(model) -> Program:
+    """One step of the stroke decoder, of several attempts at each drawing."""
+    decoder = model.decoder
+    network, config, axes = nnx.merge(decoder.graph, decoder.params), decoder.config, decoder.axes
+    attempts, codes, cells = config.attempts, 2 * config.stroke_points, stroke_forms.GRID**2
+
+    def step(code, end, first, count_left, ink_left, h, c, context, features):
+        seen = {
+            "context": context,
+            "features": features,
+            "turned": features.transpose(0, 2, 1),
+            "looks": [look.folded() for look in network.looks],
+        }
+        embedded = network.embedded(code, end, first, count_left, ink_left, seen)
+        i, f, g, o = gates(network.inputs(embedded), h, network.kernel[...])
+        c = f * c + i * g
+        h = o * jnp.tanh(c)
+        out = network.read(h, embedded, ink_left, seen)
+        return (h, c, *stroke_rnn.mixture(config, axes, out))
+
+    takes = {
+        "code": (jnp.float32, attempts, codes),
+        "end": (jnp.float32, attempts, 2),
+        "first": (jnp.float32, attempts),
+        "count_left": (jnp.int32, attempts),
+        "ink_left": (jnp.float32, attempts, cells),
+        "h": (jnp.float32, attempts, config.units),
+        "c": (jnp.float32, attempts, config.units),
+        "context": (jnp.float32, 256),
+        "features": (jnp.float32, cells, config.channels),
+    }
+    gives = ("h_next", "c_next", "log_weights", "means", "log_scales")
+    return Program("stroke_step", step, takes, gives)
+
+
+def stroke_settings(model) -> dict:
+    """What a program needs beside the graphs to draw, as numbers and lists."""
+    decoder = model.decoder
+    config, axes = decoder.config, decoder.axes
+    return {
+        "points": config.stroke_points,
+        "most": config.most,
+        "attempts": config.attempts,
+        "temperature": config.temperature,
+        "fit_steps": config.fit_steps,
+        "fit_rate": config.fit_rate,
+        "samples": stroke_fitting.SAMPLES,
+        "stay": stroke_fitting.STAY,
+        "momentum": stroke_fitting.MOMENTUM,
+        "box": stroke_forms.BOX,
+        "grid": stroke_forms.GRID,
+        "canvas": stroke_forms.CANVAS,
+        "ink_width": stroke_forms.INK_WIDTH,
+        "mean": np.asarray(axes.mean).tolist(),
+        "axes": np.asarray(axes.axes).tolist(),
+        "deviation": np.asarray(axes.deviation).tolist(),
+    }
+
+
+def warped(images, y, x, amount):
+    """`transfer.models.augment.warp` of images (n, 64, 64) float32 in [0, 1] by one known warp, in
+    operations that jax2onnx has for any n: no padding, and fixed places to take pixels from."""
+    size = images.shape[1]
+    flat, out = images.reshape(-1, size * size), 0.0
+    # Places and shares are worked out in the graph: the file holds two numbers a pixel, not twelve.
+    y, x = (jnp.asarray(np.clip(np.asarray(v)[0] + 1.0, 0.0, size + 0.999)).ravel() for v in (y, x))
+    for down in (0, 1):
+        for right in (0, 1):
+            row, column = jnp.floor(y) + down, jnp.floor(x) + right
+            share = (1 - abs(y - row)) * (1 - abs(x - column))
+            inside = (row >= 1) & (row <= size) & (column >= 1) & (column <= size)  # else paper
+            place = jnp.clip(row - 1, 0, size - 1) * size + jnp.clip(column - 1, 0, size - 1)
+            out = out + jnp.take(flat, place.astype(jnp.int32), axis=1) * jnp.where(
+                inside, share, 0.0
+            )
+    out = out.reshape(-1, size, size)
+
+    def around(pick):
+        rows = jnp.concatenate([out[:, :1], out, out[:, -1:]], 1)
+        rows = pick(pick(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+        both = jnp.concatenate([rows[:, :, :1], rows, rows[:, :, -1:]], 2)
+        return pick(pick(both[:, :, :-2], both[:, :, 1:-1]), both[:, :, 2:])
+
+    amount = float(np.asarray(amount)[0, 0, 0])
+    heavy = around(jnp.maximum if amount > 0 else jnp.minimum)
+    return out + abs(amount) * (heavy - out)

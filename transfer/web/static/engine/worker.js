@@ -1,0 +1,56 @@
+// Beside the page: the models read and draw, one picture after another, so that the page stays quick.
+import {ImageError, readFile} from './door.js';
+import {Lacking, load} from './models.js';
+import {answer} from './reading.js';
+
+const KEYS = {picture: 'error-picture', large: 'error-large', kind: 'error-kind'};
+const gone = new Set();
+let models = null, turn = Promise.resolve();
+
+onmessage = ({data: {id, ask, ...values}}) => {
+  if (ask === 'cancel') gone.add(id);
+  else {
+    turn = turn.then(() => work(id, ask, values));
+  }
+};
+
+async function work(id, ask, values) {
+  try {
+    if (!gone.has(id)) postMessage({id, answer: await ANSWERS[ask](values, () => rest(id))});
+  } catch (error) {
+    if (error !== gone) postMessage({id, error: told(error)});
+  }
+  gone.delete(id);
+}
+
+function told(error) {
+  if (error instanceof ImageError) return {key: KEYS[error.kind], detail: error.message};
+  if (error instanceof Lacking) return {key: error.key, values: error.values, detail: error.detail};
+  console.error(error);
+  return {key: 'error-other', detail: String(error)};
+}
+
+/** Lets messages in; ends what nobody waits for any more. */
+async function rest(id) {
+  await new Promise((resolve) => {
+    const {port1, port2} = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(0);
+  });
+  if (gone.has(id)) throw gone;
+}
+
+const ANSWERS = {
+  async load({site}) {
+    models = await load(site);
+  },
+  /** A picture's file, or 4,096 bytes as they were read. */
+  async transfer({blob, pixels, settings}, breathe) {
+    const read = pixels ? {image: pixels, note: '', box: [0, 0, 64, 64]} : await readFile(blob);
+    return answer(models, read, settings, breathe);
+  },
+  read: ({blob}) => readFile(blob),
+};
