@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from contextlib import closing
 
 from PIL import Image, ImageOps
 from starlette.exceptions import HTTPException
@@ -53,7 +54,7 @@ def _of_pdf(content: bytes, number: int) -> tuple[Image.Image, int]:
             415, "PDF needs one more package; pip install pypdfium2, or save the page as JPEG"
         ) from None
     try:
-        with pypdfium2.PdfDocument(content) as document:
+        with closing(pypdfium2.PdfDocument(content)) as document:
             pages = len(document)
             _within(number, pages)
             page = document[number - 1]
