@@ -3,6 +3,16 @@
 What most programs need is in `transfer.inference.pipeline` (the model and its `Result`) and
 `transfer.inference.images` (any picture into what the model takes); the command line is
 `transfer.cli`.
+
+>>> from transfer import KuzushijiTransfer
+>>> from transfer.inference.images import load_image
+>>> [result] = KuzushijiTransfer.load().transfer(load_image("examples/hana_U+82B1.png"), samples=2)
+>>> result.candidates[0][0], result.verdict
+('花', 'sure')
+>>> result.save("hana.svg").name, result.svg().count("<path") == len(result.strokes[0])
+('hana.svg', True)
+>>> result.heatmap(128).shape, result.stroke_uncertainty().shape == (len(result.strokes[0]),)
+((128, 128, 3), True)
 """
 
 from typing import TYPE_CHECKING

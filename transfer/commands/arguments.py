@@ -44,13 +44,16 @@ def images(parser) -> None:
         nargs="+",
         metavar="IMAGE",
         help="picture files, folders of them, patterns such as 'scans/**/*.png', "
-        "or - for a picture on standard input; one character each, dark on light or light on dark",
+        "or - for a picture on standard input; each picture shows one character",
     ).complete = shtab.FILE
 
 
 def weights(parser) -> None:
     parser.add_argument(
-        "--weights", type=Path, metavar="DIR", help="runs or weights folder [the shipped weights]"
+        "--weights",
+        type=Path,
+        metavar="DIR",
+        help="folder of runs or weights [the shipped weights]",
     ).complete = shtab.DIRECTORY
 
 
@@ -69,7 +72,7 @@ def top(parser) -> None:
         type=integer(1, 10_000),
         default=10,
         metavar="N",
-        help="candidates listed [%(default)s]",
+        help="number of candidates to list [%(default)s]",
     )
 
 
@@ -88,7 +91,7 @@ def forms(parser) -> None:
         "--forms",
         choices=FORM_CHOICES,
         default="as-read",
-        help="which form leads where a character has several, such as 国 and 國 [%(default)s]",
+        help="which form comes first if a character has several, such as 国 and 國 [%(default)s]",
     )
 
 
@@ -98,11 +101,11 @@ def samples(parser) -> None:
         type=integer(1, 1000),
         default=10,
         metavar="N",
-        help="drawings an image [%(default)s]",
+        help="drawings for each image [%(default)s]",
     )
 
 
-def seed(parser, text: str = "[%(default)s]") -> None:
+def seed(parser, text: str = "random seed [%(default)s]") -> None:
     parser.add_argument("--seed", type=integer(0, 2**31 - 1), default=0, metavar="N", help=text)
 
 
@@ -111,15 +114,18 @@ def jobs(parser) -> None:
         "--jobs",
         type=integer(1, 256),
         metavar="N",
-        help="threads that read and write files [one a core]",
+        help="threads that read and write files [one for each core]",
     )
 
 
 def loudness(parser) -> None:
     loud = parser.add_mutually_exclusive_group()
-    loud.add_argument("-q", "--quiet", action="store_true", help="errors only")
+    loud.add_argument("-q", "--quiet", action="store_true", help="print errors only")
     loud.add_argument(
-        "-v", "--verbose", action="store_true", help="also what is used, and how long it takes"
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="also print which weights are used and how long it takes",
     )
 
 

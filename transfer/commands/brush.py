@@ -19,10 +19,10 @@ def add(commands) -> None:
         commands,
         "brush",
         run,
-        "paint how a kanji may have been written",
+        "paint how old hands may have written a kanji",
         "Paint cursive forms of one modern kanji: <U+code>-<number>.png (64x64, dark on light), "
         "<U+code>.png (all of them) and\n"
-        "<U+code>.json. Needs weights with the density back (mdn_back.safetensors).",
+        "<U+code>.json. It needs weights with the density back (mdn_back.safetensors).",
         EXAMPLES,
     )
     parser.add_argument("kanji", metavar="KANJI", help="one character")
@@ -31,14 +31,14 @@ def add(commands) -> None:
         type=arguments.integer(1, 1000),
         default=12,
         metavar="N",
-        help="pictures [%(default)s]",
+        help="number of pictures [%(default)s]",
     )
-    arguments.seed(parser, "same seed, same pictures [%(default)s]")
+    arguments.seed(parser, "the same seed gives the same pictures [%(default)s]")
     parser.add_argument(
         "--temperature",
         type=arguments.temperature,
         metavar="T",
-        help="above 0 to 1; lower is plainer [the model's own]",
+        help="above 0 and up to 1; a lower one gives plainer forms [the model's own]",
     )
     arguments.weights(parser)
     arguments.out(parser, "brushed")

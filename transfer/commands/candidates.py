@@ -21,11 +21,11 @@ def add(commands) -> None:
         commands,
         "candidates",
         run,
-        "list what images may be read as",
+        "list the likeliest kanji of images",
         "List the likeliest kanji of each image of one character: code point, calibrated "
         "probability, stroke count, radical and\n"
-        "components (each with its own in brackets; from KanjiVG, (c) Ulrich Apel, CC BY-SA 3.0). "
-        "Nothing is written.",
+        "components (their own components in brackets; from KanjiVG, (c) Ulrich Apel, CC BY-SA 3.0). "
+        "The command writes no files.",
         EXAMPLES,
     )
     arguments.images(parser)
@@ -33,7 +33,9 @@ def add(commands) -> None:
     arguments.top(parser)
     arguments.forms(parser)
     arguments.jobs(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of tables")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document instead of tables"
+    )
     parser.add_argument(
         "--old-hands",
         type=arguments.integer(0, 4),

@@ -17,7 +17,7 @@ def add(commands) -> None:
         "data",
         run,
         "list, download, prepare and convert data sets",
-        "The commands of `python -m transfer.data`, by another name.",
+        "Run one of the commands of `python -m transfer.data`.",
         EXAMPLES,
     )
     parser.add_argument(
@@ -25,7 +25,7 @@ def add(commands) -> None:
         metavar="COMMAND ...",
         nargs=argparse.REMAINDER,
         help="list, download, prepare, fonts, hands, info, split, leaks or convert, and its "
-        "arguments; COMMAND --help tells them",
+        "arguments; COMMAND --help lists them",
     )
 
 

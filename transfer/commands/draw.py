@@ -33,11 +33,12 @@ def add(commands) -> None:
         "draw",
         run,
         "draw the modern kanji of images",
-        "Write for each image of one character <stem>.svg (the best drawing, in KanjiVG's "
-        "structure), <stem>.json (candidates and all\n"
-        "drawings) and <stem>.png (a sheet of every step), and on request <stem>.pdf (the drawing "
-        "as a page), <stem>.npz (all arrays) and\n"
-        "one drawings.ndjson (all drawings of all images, as QuickDraw has them).",
+        "Read each image of one character, and draw its kanji. Each image gets <stem>.svg (the best "
+        "drawing, in KanjiVG's structure),\n"
+        "<stem>.json (candidates and all drawings) and <stem>.png (a sheet of every step). --format "
+        "adds <stem>.pdf (the drawing as\n"
+        "a page), <stem>.npz (all arrays) and one drawings.ndjson (all drawings of all images, in "
+        "QuickDraw's format).",
         EXAMPLES,
     )
     arguments.images(parser)
@@ -47,32 +48,32 @@ def add(commands) -> None:
         type=chosen_formats,
         default=("svg", "json", "png"),
         metavar="LIST",
-        help=f"of {','.join(FORMATS)}; none writes no files [svg,json,png]",
+        help=f"any of {','.join(FORMATS)}; none writes no files [svg,json,png]",
     )
     arguments.weights(parser)
     arguments.samples(parser)
-    arguments.seed(parser, "same seed, same drawings [%(default)s]")
+    arguments.seed(parser, "the same seed gives the same drawings [%(default)s]")
     parser.add_argument(
         "--temperature",
         type=arguments.temperature,
         metavar="T",
-        help="of the pen, above 0 to 1 [the model's own]",
+        help="how freely the pen moves, above 0 and up to 1 [the model's own]",
     )
     arguments.top(parser)
     arguments.forms(parser)
     parser.add_argument(
-        "--animate", action="store_true", help="SVGs write themselves in stroke order"
+        "--animate", action="store_true", help="make SVGs that draw themselves in stroke order"
     )
     parser.add_argument(
         "--uncertainty",
         action="store_true",
-        help="strokes are fainter where plausible readings differ (SVG, PDF)",
+        help="make strokes fainter where plausible readings differ (SVG, PDF)",
     )
     arguments.jobs(parser)
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print one JSON document about everything instead of a line an image",
+        help="print one JSON document instead of a line for each image",
     )
     arguments.loudness(parser)
 

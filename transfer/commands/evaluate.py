@@ -29,7 +29,8 @@ def add(commands) -> None:
         "evaluate",
         run,
         "measure weights on a split",
-        "Evaluate weights on a split: evaluation.json, report.md and figures. Needs the extra: "
+        "Evaluate weights on a split, and write evaluation.json, report.md and figures. It needs an\n"
+        "extra: "
         'python -m pip install ".[evaluate]"',
         EXAMPLES,
     )
@@ -38,7 +39,7 @@ def add(commands) -> None:
         "--judges",
         type=Path,
         metavar="DIR",
-        help="weights or runs folder of recogniser and baseline [shipped]",
+        help="folder of the recogniser and the baseline [the shipped ones]",
     ).complete = shtab.DIRECTORY
     parser.add_argument(
         "--predictions",
@@ -51,7 +52,7 @@ def add(commands) -> None:
         "--split",
         choices=(*SPLITS, HANDS),
         default="val",
-        help="hands: fonts and a letter that no model is trained on [%(default)s]",
+        help="split to evaluate; hands: fonts and a letter that no model has seen [%(default)s]",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the report [evaluation/SPLIT]"
@@ -62,7 +63,7 @@ def add(commands) -> None:
         "--limit",
         type=arguments.integer(1, 10**9),
         metavar="N",
-        help="evaluate so many images, chosen by seed [all]",
+        help="evaluate only N images, chosen by the seed [all]",
     )
 
 

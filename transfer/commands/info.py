@@ -25,16 +25,16 @@ def add(commands) -> None:
         "info",
         run,
         "show versions, weights and devices",
-        "Show the version, the weights (files, settings, data they were trained on; of a runs "
-        "folder\n"
-        "also the minutes that each stage took and its last measurement on held-out data), "
-        "attribution,\n"
-        "and JAX's devices.",
+        "Show the version, the weights (files, settings, training data), whom to credit, and JAX's "
+        "devices. For a runs folder,\n"
+        "also show how many minutes each stage took and what it last measured on held-out data.",
         EXAMPLES,
     )
     arguments.weights(parser)
     parser.add_argument(
-        "--json", action="store_true", help="one JSON document, with all settings of every model"
+        "--json",
+        action="store_true",
+        help="print one JSON document with all settings of every model",
     )
 
 

@@ -28,9 +28,9 @@ def add(commands) -> None:
         "train",
         run,
         "train all stages",
-        "Train both VAEs, the density and the Sketch-RNN, one after another. It can be stopped at "
-        "any time, by Ctrl-C or by force: the\n"
-        "same command goes on where it stood and ends with the same weights. To change single "
+        "Train both VAEs, the density and the Sketch-RNN, one after another. You can stop it at any "
+        "time, by Ctrl-C or by force. The\n"
+        "same command continues where it stopped, and ends with the same weights. To change single "
         "settings, train stage by stage with\n"
         "experiments/stage1_vae.py, stage2_mdn.py and stage3_sketch_rnn.py.",
         EXAMPLES,
@@ -39,7 +39,7 @@ def add(commands) -> None:
         "--preset",
         choices=PRESETS,
         default="auto",
-        help="settings; auto: small on the real data, tiny on the built-in sample [%(default)s]",
+        help="settings; auto takes small for the real data, tiny for the sample [%(default)s]",
     )
     arguments.data(parser)
     parser.add_argument(
@@ -50,7 +50,7 @@ def add(commands) -> None:
         "--steps",
         type=arguments.integer(1, 10**9),
         metavar="N",
-        help="of every stage, to try it out [the preset's]",
+        help="steps of every stage, for a trial run [the preset's]",
     )
     parser.add_argument(
         "--checkpoint-seconds",
@@ -58,27 +58,29 @@ def add(commands) -> None:
         default=90.0,
         metavar="S",
         help=(
-            "time between checkpoints; at most this much work is lost when it is killed"
-            " [%(default)s]"
+            "time between checkpoints; a killed training loses at most this much work [%(default)s]"
         ),
     )
     parser.add_argument(
         "--coordinator",
         metavar="HOST:PORT",
         help=(
-            "of process 0, where several processes train together, on one host or many that see the"
-            " same folders: the same command for each but for --process-id; auto: Slurm, Open MPI,"
-            " … tells"
+            "address of process 0, if several processes train together, on one host or on several"
+            " that share the folders; run the same command in each process, with its own"
+            " --process-id; auto asks Slurm, Open MPI and the like"
         ),
     )
     parser.add_argument(
-        "--num-processes", type=arguments.integer(1, 10_000), metavar="N", help="with --coordinator"
+        "--num-processes",
+        type=arguments.integer(1, 10_000),
+        metavar="N",
+        help="number of processes that train together",
     )
     parser.add_argument(
         "--process-id",
         type=arguments.integer(0, 9_999),
         metavar="I",
-        help="from 0, with --coordinator",
+        help="number of this process, from 0",
     )
 
 

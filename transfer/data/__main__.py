@@ -255,12 +255,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Get, check, prepare and describe the data.",
         epilog=(
             "Begin with `python -m transfer.data download kkanji kanjivg`, then "
-            "`python -m transfer.data prepare`; data/README.md goes on from there."
+            "`python -m transfer.data prepare`. data/README.md tells you more."
         ),
     )
     commands = parser.add_subparsers(metavar="COMMAND")
 
-    cache = folders.cache_folder() or "the cache in your home"
+    cache = folders.cache_folder() or folders.CACHELESS
 
     def command(name, run, text, data=True, release=False):
         out = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
@@ -270,20 +270,18 @@ def _parser() -> argparse.ArgumentParser:
                 "--data",
                 metavar="DIR",
                 type=Path,
-                help=f"the data folder (else ${folders.VARIABLE}, else {cache})",
+                help=f"data folder (default: ${folders.VARIABLE}, or else {cache})",
             )
         if release:
             out.add_argument(
                 "--release",
                 metavar="YYYYMMDD",
                 default=catalogue.RELEASE,
-                help=f"KanjiVG's release (else {catalogue.RELEASE})",
+                help=f"KanjiVG's release (default: {catalogue.RELEASE})",
             )
         return out
 
-    command(
-        "list", _list, "show every published file, and which are in the data folder", release=True
-    )
+    command("list", _list, "list every published file, and show which ones you have", release=True)
 
     get = command(
         "download",
@@ -295,20 +293,20 @@ def _parser() -> argparse.ArgumentParser:
         "names",
         metavar="NAME",
         nargs="*",
-        help=f"{', '.join(catalogue.NAMES)}, all, or a file's name; without one the command asks",
+        help=f"{', '.join(catalogue.NAMES)}, all, or the name of a file; without a name the command asks",
     )
     formats = dict.fromkeys(f for forms in catalogue.FORMATS.values() for f in forms)
     get.add_argument(
         "--format",
         choices=[*formats, "all-formats"],
-        help="of a data set that is published in several (else npz, and KanjiVG's -all.zip)",
+        help="format, if a data set has several (default: npz, and KanjiVG's -all.zip)",
     )
     get.add_argument(
         "--mirror",
         metavar="URL",
         action="append",
         default=[],
-        help="an address tried before the known ones, of a folder or of a file; may be repeated",
+        help="address of a folder or file to try before the known ones; may be repeated",
     )
     get.add_argument(
         "--from",
@@ -322,9 +320,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         type=_seconds,
         default=30.0,
-        help="wait so long for a server (else 30)",
+        help="how long to wait for a server (default: 30)",
     )
-    get.add_argument("--quiet", action="store_true", help="no progress bars")
+    get.add_argument("--quiet", action="store_true", help="show no progress bars")
 
     command("prepare", _prepare, "turn the published files into arrays, once")
 
@@ -350,10 +348,14 @@ def _parser() -> argparse.ArgumentParser:
         "hands", _hands, "write every kanji with simulated brushes, as more images to train on"
     )
     hands.add_argument(
-        "--each", metavar="N", type=int, default=16, help="images a character (else %(default)s)"
+        "--each",
+        metavar="N",
+        type=int,
+        default=16,
+        help="images of each character (default: %(default)s)",
     )
     hands.add_argument(
-        "--seed", type=int, default=0, help="another seed, other hands (else %(default)s)"
+        "--seed", type=int, default=0, help="another seed gives other hands (default: %(default)s)"
     )
 
     info = command("info", _info, "show what the data folder holds")
@@ -362,7 +364,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         nargs="?",
         choices=catalogue.NAMES,
-        help=f"{', '.join(catalogue.NAMES)}: count this one's files (else what is prepared)",
+        help=f"{', '.join(catalogue.NAMES)}: count the files of this data set (default: what is prepared)",
     )
 
     split = command(
@@ -378,7 +380,8 @@ def _parser() -> argparse.ArgumentParser:
         const=splits.PUBLISHED,
         type=Path,
         help=(
-            "fail if this folder's or file's names are not the published ones (else the package's)"
+            "fail if the names in this folder or file differ from the published ones (default: the"
+            " package's own)"
         ),
     )
     split.add_argument("--out", metavar="DIR", type=Path, help="write the lists into this folder")
@@ -389,28 +392,34 @@ def _parser() -> argparse.ArgumentParser:
         help="apply the rule again with kanjivg-20260513.xml.gz",
     )
     split.add_argument(
-        "--listing", metavar="FILE", type=Path, help="names of all files (else the shipped ones)"
+        "--listing",
+        metavar="FILE",
+        type=Path,
+        help="names of all files (default: the shipped list)",
     )
     split.add_argument(
-        "--test", metavar="FILE", type=Path, help="names of the test files (else the shipped ones)"
+        "--test",
+        metavar="FILE",
+        type=Path,
+        help="names of the test files (default: the shipped list)",
     )
 
-    leaks = command("leaks", _leaks, "search val and test for images that train holds too")
+    leaks = command("leaks", _leaks, "search val and test for images that are in train as well")
     leaks.add_argument(
         "--threshold",
         metavar="R",
         type=float,
         default=0.85,
-        help="least correlation of a pair (else 0.85)",
+        help="lowest correlation of a pair (default: 0.85)",
     )
     leaks.add_argument(
         "--control",
         action="store_true",
-        help="measure instead what true duplicates, made here, score",
+        help="instead, make true duplicates and measure how they score",
     )
     leaks.add_argument("--out", metavar="CSV", type=Path, help="write the pairs here")
     leaks.add_argument(
-        "--show", metavar="N", type=int, default=20, help="print the N best pairs (else 20)"
+        "--show", metavar="N", type=int, default=20, help="print the N best pairs (default: 20)"
     )
 
     conversion.add_parser(commands)
@@ -424,7 +433,7 @@ def _seconds(text: str) -> float:
     return value
 
 
-@partial(guarded, stopped="stopped; the same command goes on where it can")
+@partial(guarded, stopped="stopped; run the same command to continue")
 def main(arguments=None) -> int:
     """Run the command line; returns the exit code: 0, 2 for bad input (one line on stderr), 130
     after Ctrl-C."""

@@ -35,8 +35,13 @@ _SAMPLE = "kanjivg-00000000.xml.gz"  # no release has this date
 
 @dataclass(frozen=True)
 class Old:
-    """Kuzushiji-Kanji: images (N, 64, 64) uint8, code_points (N,) int32, names (N,) str, split (N,)
-    uint8."""
+    """The old domain, Kuzushiji-Kanji: images (N, 64, 64) uint8, code_points (N,) int32, names (N,)
+    str, split (N,) uint8.
+
+    >>> old = load(quiet=True).old
+    >>> bool((old.split[old.indices("val")] == SPLITS.index("val")).all())
+    True
+    """
 
     images: np.ndarray
     code_points: np.ndarray
@@ -55,8 +60,14 @@ class Old:
 
 @dataclass(frozen=True)
 class New:
-    """KanjiVG: images (M, 64, 64) uint8, code_points (M,) int32, variants and ids (M,) str, strokes
-    and components."""
+    """The new domain, KanjiVG: images (M, 64, 64) uint8, code_points (M,) int32, variants and ids
+    (M,) str, strokes and components.
+
+    >>> new = load(quiet=True).new
+    >>> glyph = new.gallery()[0]
+    >>> len(new.strokes(glyph)) == len(new.stroke_types(glyph))
+    True
+    """
 
     images: np.ndarray
     code_points: np.ndarray
@@ -114,6 +125,15 @@ class New:
 
 @dataclass(frozen=True)
 class Corpus:
+    """Both domains of a data folder, as `load` opens them.
+
+    folder: where the arrays lie.
+    is_sample: whether this is the built-in sample.
+    manifest: version, checksums of the sources, and counts.
+    old, new: the two domains.
+    fonts, hands: further images to train on, or None.
+    """
+
     folder: Path
     is_sample: bool
     manifest: dict  # version, epsilon, sources {file: {sha256, bytes}}, counts
@@ -132,6 +152,10 @@ def load(data=None, quiet: bool = False) -> Corpus:
     folder was named and the cache holds no data, and says so in one line on stderr; `quiet`
     silences that line and the progress bars. Raises DataError where the named folder holds nothing
     usable, or files are missing or damaged.
+
+    >>> corpus = load(quiet=True)
+    >>> corpus.old.images.shape[1:], corpus.new.images.dtype
+    ((64, 64), dtype('uint8'))
     """
     folder = data_folder(data)
     if folder.is_dir():

@@ -44,6 +44,9 @@ def simplify(polyline, epsilon: float) -> np.ndarray:
     (n, 2) -> (m, 2) float32 with 2 <= m <= n, a subset of the points with both ends. Distances are
     taken to the chord as a segment, so that closed strokes and strokes that double back keep the
     bound too. Raises DataError.
+
+    >>> simplify([(0, 0), (5, 0.1), (10, 0), (10, 10)], epsilon=0.25).tolist()
+    [[0.0, 0.0], [10.0, 0.0], [10.0, 10.0]]
     """
     points = _points(polyline)
     return points[simplify_many(points, np.array([0, len(points)]), epsilon)].astype(np.float32)
@@ -88,8 +91,11 @@ def resample(polyline, points: int, turning: float = 0.15) -> np.ndarray:
     both ends kept.
 
     The points are evenly spaced in (length so far / whole length) + turning * (radians turned so
-    far), so that a corner gets points of its own and a small change of the line moves them a little
-    only. Raises DataError.
+    far). A corner so gets points of its own, and a small change of the line moves them only a
+    little. Raises DataError.
+
+    >>> resample([(0, 0), (10, 0)], 3).tolist()
+    [[0.0, 0.0], [5.0, 0.0], [10.0, 0.0]]
     """
     line = _points(polyline)
     step = np.diff(line, axis=0)
@@ -119,6 +125,9 @@ def to_stroke3(polylines) -> np.ndarray:
     The first row is the offset from the origin to the first point; lift is 1 on the last point of
     each stroke. An empty drawing gives (0, 3). Raises DataError on wrong shapes and non-finite
     numbers.
+
+    >>> to_stroke3([[(1, 1), (5, 1)], [(3, 2), (3, 4)]]).tolist()
+    [[1.0, 1.0, 0.0], [4.0, 0.0, 1.0], [-2.0, 1.0, 0.0], [0.0, 2.0, 1.0]]
     """
     strokes = [_points(p, f"stroke {i + 1}") for i, p in enumerate(polylines)]
     if not strokes:
@@ -152,6 +161,9 @@ def from_stroke3(rows) -> list[np.ndarray]:
     Points after the last lift make a last stroke of their own; a stroke of one point becomes a dot
     of two equal ones. Raises DataError on wrong shapes, non-finite numbers and lifts other than 0
     and 1.
+
+    >>> [stroke.tolist() for stroke in from_stroke3([[1, 1, 0], [4, 0, 1]])]
+    [[[1.0, 1.0], [5.0, 1.0]]]
     """
     rows = _rows(rows, 3, "stroke-3")
     if not np.isin(rows[:, 2], (0, 1)).all():
@@ -168,6 +180,9 @@ def to_stroke5(rows, length: int) -> np.ndarray:
     0, 0, 0, 1).
 
     Raises DataError where the drawing has more than `length` points.
+
+    >>> to_stroke5([[1, 1, 0], [4, 0, 1]], 3).tolist()
+    [[1.0, 1.0, 1.0, 0.0, 0.0], [4.0, 0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]]
     """
     rows = _rows(rows, 3, "stroke-3")
     if len(rows) > length:
@@ -192,6 +207,9 @@ def from_stroke5(rows) -> np.ndarray:
     *end*.
 
     Raises DataError on wrong shapes, non-finite numbers and pen states that are not one-hot.
+
+    >>> from_stroke5([[1, 1, 1, 0, 0], [4, 0, 0, 1, 0], [0, 0, 0, 0, 1]]).tolist()
+    [[1.0, 1.0, 0.0], [4.0, 0.0, 1.0]]
     """
     rows = _rows(rows, 5, "stroke-5")
     pen = rows[:, 2:]

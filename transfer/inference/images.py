@@ -71,7 +71,10 @@ class Reading:
 def load_image(source: str | os.PathLike | bytes | np.ndarray | Image.Image) -> np.ndarray:
     """One picture as the models take it, (64, 64) uint8, ink 255 on paper 0.
 
-    Source and errors are those of `read_image`, which also says what was made of the picture.
+    Source and errors are those of `read_image`, which also returns a note and the box.
+
+    >>> load_image("examples/hana_U+82B1.png").shape
+    (64, 64)
     """
     return read_image(source).image
 

@@ -42,7 +42,11 @@ few: a batch lasts as long as its longest drawing."""
 
 
 class KuzushijiTransfer:
-    """Trained models of one run. `load` makes one; `transfer` uses it."""
+    """The trained models of one run: `load` opens them, `transfer` reads and draws images.
+
+    folder: where the weights lie.
+    characters: the kanji that the model knows, list of str.
+    """
 
     @float32
     def __init__(self, folder: Path):
@@ -60,13 +64,18 @@ class KuzushijiTransfer:
 
     @property
     def temperature(self) -> float:
-        """The decoder's own temperature, which is taken where none is given."""
+        """The decoder's own temperature, which `transfer` uses unless you give another."""
         return self.decoder.config.temperature
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> KuzushijiTransfer:
-        """The shipped weights, or those of a runs folder (`runs/small`) or weights folder. Raises
-        WeightsError."""
+        """Open the shipped weights, or those of a runs folder (`runs/small`) or weights folder.
+
+        Raises WeightsError if weights are missing or damaged.
+
+        >>> "花" in KuzushijiTransfer.load().characters
+        True
+        """
         return cls(Path(path) if path is not None else PRETRAINED)
 
     @cached_property
@@ -188,6 +197,12 @@ class KuzushijiTransfer:
         others ("old").
 
         Returns one `Result` an image. Raises ValueError for other arrays, numbers or forms.
+
+        >>> from transfer.inference.images import load_image
+        >>> image = load_image("examples/hana_U+82B1.png")
+        >>> [result] = KuzushijiTransfer.load().transfer(image, samples=3, seed=1)
+        >>> result.candidates[0][0], len(result.strokes)
+        ('花', 3)
         """
         if samples < 1:
             raise ValueError(f"samples is {samples}; give 1 or more")
@@ -208,6 +223,11 @@ class KuzushijiTransfer:
         small part of its time.
 
         The results' strokes, written, scores and order are empty.
+
+        >>> from transfer.inference.images import load_image
+        >>> [result] = KuzushijiTransfer.load().read(load_image("examples/hana_U+82B1.png"), top=3)
+        >>> len(result.candidates), result.strokes
+        (3, [])
         """
         return self._chunks(images, 0, 0, None, top, sure, forms)
 
@@ -223,6 +243,11 @@ class KuzushijiTransfer:
         Returns for each z_new a list of its drawings, in the order in which they were drawn; a
         drawing is a list of (n, 2) float32 polylines. Raises ValueError for other arrays or
         numbers.
+
+        >>> model = KuzushijiTransfer.load()
+        >>> z_new = np.asarray(model.gallery.mean)[model.characters.index("山")]
+        >>> len(model.write(z_new, samples=2)[0])
+        2
         """
         z_new = np.atleast_2d(np.asarray(z_new, np.float32))
         temperature = self.temperature if temperature is None else temperature
@@ -254,6 +279,9 @@ class KuzushijiTransfer:
         temperature: above 0 and up to 1; lower is plainer; None takes the density's own. Raises
         ValueError for what is not one kanji with a glyph, WeightsError where the weights hold no
         density back (`mdn_back.safetensors`).
+
+        >>> KuzushijiTransfer.load("runs/mine").brush("花", samples=6).shape  # doctest: +SKIP
+        (6, 64, 64)
         """
         return brush.of(self).brush(character, samples, seed, temperature).pictures
 
@@ -307,6 +335,10 @@ class KuzushijiTransfer:
         jobs: threads that read files [one a core].
 
         Yields (path, Result), or (path, ImageError) for a file that cannot be used.
+
+        >>> found = KuzushijiTransfer.load().transfer_files("examples/hana*.png", samples=1)
+        >>> [(path.name, result.candidates[0][0]) for path, result in found]
+        [('hana_U+82B1.png', '花')]
         """
         return batch.transfer_files(self, names, samples, seed, temperature, top, jobs, forms)
 

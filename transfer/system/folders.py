@@ -9,6 +9,8 @@ import platformdirs
 from transfer.system.errors import DataError
 
 VARIABLE = "KUZUSHIJI_DATA"
+CACHELESS = "the cache in your home"
+"""What a help text calls the cache folder of a user who has no home."""
 LEFTOVERS = {
     "thumbs.db",
     "ehthumbs.db",

@@ -30,7 +30,8 @@ def add_parser(commands) -> None:
         type=float,
         metavar="E",
         help=(
-            f"simplify strokes, box units (else curves by {convert.EPSILON}, polylines not at all)"
+            f"simplify strokes by so many box units (default: curves by {convert.EPSILON}, polylines not"
+            " at all)"
         ),
     )
     parser.add_argument(
@@ -38,36 +39,37 @@ def add_parser(commands) -> None:
         type=_shares,
         metavar="A,B,C",
         help=(
-            "shares of train, valid and test in an .npz (else the input's own, else 0.9,0.05,0.05)"
+            "shares of train, valid and test in an .npz (default: the input's own, or 0.9,0.05,0.05)"
         ),
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the split (0)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the split (default: 0)")
     parser.add_argument(
         "--dtype",
         choices=("float32", "int16"),
         default="float32",
-        help="int16: whole numbers, as the published sets; off by up to 0.71 / scale box units",
+        help="int16 writes whole numbers, as in the published sets, with an error of up to 0.71 / scale box"
+        " units",
     )
     parser.add_argument(
         "--scale",
         type=float,
         metavar="S",
         help=(
-            f"units written for one box unit (.npz 1, with int16 {convert.INT_SCALE:g}; .ndjson"
-            " 255/109)"
+            f"units in the output for one box unit (default: .npz 1, with int16 {convert.INT_SCALE:g};"
+            " .ndjson 255/109)"
         ),
     )
     parser.add_argument(
         "--input-scale",
         type=float,
         metavar="S",
-        help="the same of the input, where it does not say",
+        help="units in the input for one box unit, if the input does not say",
     )
     parser.add_argument(
         "--layout",
         choices=("sketch-rnn", "flat"),
         default="sketch-rnn",
-        help="of an .npz: as Sketch-RNN programs load it, or without pickles",
+        help="layout of an .npz: what Sketch-RNN programs load, or one without pickles",
     )
     parser.set_defaults(run=run)
 
