@@ -30,8 +30,7 @@ def add(commands) -> None:
         run,
         "measure weights on a split",
         "Evaluate weights on a split, and write evaluation.json, report.md and figures.\n"
-        "It needs an extra: "
-        'python -m pip install ".[evaluate]"',
+        'It needs an extra: python -m pip install ".[evaluate]"',
         EXAMPLES,
     )
     arguments.weights(parser)
