@@ -1,10 +1,10 @@
-"""Which form of each convolution of the paper's VAE is fastest here: what
-`transfer.models.convolution.form` goes by.
+"""Find the fastest form of each convolution of the paper's VAE on this machine. The rule of
+`transfer.models.layers.convolution.form` comes from it.
 
     python benchmarks/convolutions.py                 # a minute
 
-Forward and all gradients of each layer alone, batch 100; the forms take turns, and the shortest
-time of each is printed, in ms.
+It measures forward pass and all gradients of each layer alone, with a batch of 100. The forms take
+turns. It prints the shortest time of each, in ms.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument(
-        "--xla", action="store_true", help="XLA's own convolutions too, some of them seconds"
+        "--xla",
+        action="store_true",
+        help="also measure XLA's own convolutions, some of which take seconds",
     )
     chosen = parser.parse_args()
     random = np.random.default_rng(0)

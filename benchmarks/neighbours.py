@@ -8,11 +8,10 @@ memory, and whether the answers are the same.
     python benchmarks/neighbours.py --queries 38547
 
 The images are Kuzushiji-MNIST's test images, as they are and warped
-(`transfer.models.augment.warp`), where --data has them, else those of the sample corpus.
-scikit-learn is given float32 and float64 in turn, and the faster of the two is the baseline. Both
-sides have the same cores, take turns in one process, --repeats times after one run that is not
-counted (that of scikit-learn is short), and the median counts. Nothing else should run on the
-machine.
+(`transfer.models.augment.warp`), if --data has them; otherwise they come from the sample corpus.
+scikit-learn gets float32 and float64 in turn, and the faster of the two is the baseline. Both sides
+use the same cores and take turns in one process, --repeats times. A first run does not count (that
+of scikit-learn is short), and the median counts. Nothing else should run on the machine.
 """
 
 from __future__ import annotations
@@ -68,15 +67,19 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument(
-        "--learned", type=int, default=232_365, help="images learned from [%(default)s]"
+        "--learned", type=int, default=232_365, help="number of images to learn from [%(default)s]"
     )
-    options.add_argument("--queries", type=int, default=4096, help="[%(default)s]")
+    options.add_argument(
+        "--queries", type=int, default=4096, help="number of images to look up [%(default)s]"
+    )
     options.add_argument(
         "--data",
         type=Path,
         help="data folder [$KUZUSHIJI_DATA, the user's cache, else the built-in sample]",
     )
-    options.add_argument("--repeats", type=int, default=3, help="[%(default)s]")
+    options.add_argument(
+        "--repeats", type=int, default=3, help="counted runs of each side [%(default)s]"
+    )
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--out", type=Path, default=Path("neighbours.json"))
     chosen = options.parse_args()

@@ -8,8 +8,8 @@ side.
 
 Each framework runs a row in a process of its own, which waits while the other works; repeats
 alternate, and the ratio is the median of the pairs' ratios. Nothing else should run on the machine.
-FLOP are those that PyTorch counts in its twin's products and convolutions, forward and backward;
-the matrix product that they are set against is measured first.
+PyTorch counts the FLOP in its twin's products and convolutions, forward and backward. The matrix
+product that they are compared with is measured first.
 """
 
 from __future__ import annotations
@@ -36,21 +36,25 @@ def main() -> int:
         choices=every,
         default=every,
         metavar="ROW",
-        help=f"of {', '.join(every)} [all]",
+        help=f"any of {', '.join(every)} [all]",
     )
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0, help="about so long a repeat")
     parser.add_argument(
-        "--xla", action="store_true", help="also the paper's VAE with XLA's own convolutions"
+        "--seconds", type=float, default=4.0, help="about how long each repeat takes [%(default)s]"
     )
     parser.add_argument(
-        "--weights", default="", help="runs or weights folder to draw with [the shipped weights]"
+        "--xla",
+        action="store_true",
+        help="also measure the paper's VAE with XLA's own convolutions",
+    )
+    parser.add_argument(
+        "--weights", default="", help="folder of runs or weights to draw with [the shipped weights]"
     )
     parser.add_argument(
         "--images",
         type=int,
         default=512,
-        help="how many of the 1,828 are drawn for the throughput [%(default)s]",
+        help="how many of the 1,828 images to draw for the throughput [%(default)s]",
     )
     parser.add_argument(
         "--data",
@@ -61,7 +65,7 @@ def main() -> int:
         "--no-twin",
         dest="twin",
         action="store_false",
-        help="draw without PyTorch beside, as for weights of the other decoder",
+        help="draw without PyTorch, as for weights of the other decoder",
     )
     chosen = parser.parse_args()
     chosen.weights = os.path.abspath(chosen.weights) if chosen.weights else ""

@@ -6,8 +6,8 @@ gives that picture alone.
     python benchmarks/serve_load.py --images 60 --clients 4
 
 The pictures are the eight examples, scaled, turned and cropped at random and saved as PNG or JPEG,
-and brush strokes drawn at random. Each client sends the next as soon as it has an answer, so
-clients - 1 requests are always waiting. Nothing else should run on the machine.
+and brush strokes drawn at random. Each client sends its next picture as soon as it has an answer,
+so that clients - 1 requests are always waiting. Nothing else should run on the machine.
 """
 
 from __future__ import annotations
@@ -128,9 +128,12 @@ def main() -> int:
     )
     options.add_argument("--images", type=int, default=500)
     options.add_argument("--clients", type=int, default=8)
-    options.add_argument("--seed", type=int, default=0, help="of the pictures")
+    options.add_argument("--seed", type=int, default=0, help="random seed of the pictures")
     options.add_argument(
-        "--weights", type=Path, metavar="DIR", help="runs or weights folder [the shipped weights]"
+        "--weights",
+        type=Path,
+        metavar="DIR",
+        help="folder of runs or weights [the shipped weights]",
     )
     chosen = options.parse_args()
     made = pictures(chosen.images, chosen.seed)

@@ -1,5 +1,5 @@
-"""Train and measure a classifier of single characters, and write the table of all that were: the
-paper's classification baselines.
+"""Train and measure a classifier of single characters, one of the paper's baselines, and write the
+table of all that have been trained.
 
     python experiments/classify.py --dataset kmnist --model knn
     python experiments/classify.py --dataset k49 --model preact_resnet18 \\
@@ -9,7 +9,7 @@ paper's classification baselines.
     python experiments/classify.py --dataset kmnist --model preact_resnet18 \\
         --regulariser manifold_mixup --preset best
 
-Without --preset the recipe is the published one; any of its settings is an option. Figures need:
+Without --preset it follows the published recipe. Every setting is an option. Figures need:
 pip install ".[evaluate]"
 """
 

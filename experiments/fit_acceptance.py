@@ -1,5 +1,5 @@
-"""Fit what tells Kuzushiji kanji from other pictures, the confidence of readings, and from which
-probability on they are sure, to one set of weights; and measure it.
+"""Fit three things to one set of weights, and measure them: what tells Kuzushiji kanji from other
+pictures, how confident readings are, and from which probability on they are sure.
 
     # writes runs/small/acceptance.safetensors
     python experiments/fit_acceptance.py --weights runs/small --data DIR
@@ -8,8 +8,8 @@ probability on they are sure, to one set of weights; and measure it.
 Fitted on train images (and the brush fonts that are trained on, if the data folder has any), one
 half of val, the hands and characters that training left out (`autoencoders.hard_examples`) and
 `negatives.FITTED`; reported on the other half, on zero-shot characters and on kinds of pictures
-that took no part. A few minutes. Kinds of negatives whose sources (fonts, scikit-image,
-scikit-learn) are not installed are left out.
+that took no part. It takes a few minutes. It leaves out kinds of negatives whose sources (fonts,
+scikit-image, scikit-learn) are not installed.
 """
 
 import argparse
@@ -55,20 +55,26 @@ def main() -> int:
         "--weights",
         type=Path,
         default=PRETRAINED,
-        help="runs or weights folder [the shipped weights]",
+        help="folder of runs or weights [the shipped weights]",
     )
     parser.add_argument("--data", type=Path)
     parser.add_argument(
         "--out", type=Path, help="folder for acceptance.safetensors [that of the weights]"
     )
     parser.add_argument(
-        "--report", type=Path, help="Markdown file for the table, which is printed too"
+        "--report", type=Path, help="Markdown file for the table, which is also printed"
     )
     parser.add_argument(
-        "--count", type=int, default=300, help="pictures of each kind that is fitted [%(default)s]"
+        "--count",
+        type=int,
+        default=300,
+        help="number of pictures of each kind to fit [%(default)s]",
     )
     parser.add_argument(
-        "--test", type=int, default=100, help="pictures of each kind that is reported [%(default)s]"
+        "--test",
+        type=int,
+        default=100,
+        help="number of pictures of each kind to report [%(default)s]",
     )
     chosen = parser.parse_args()
     if min(chosen.count, chosen.test) < 1:

@@ -5,9 +5,9 @@ the new 広?
     python experiments/forms.py --data DIR                            # val
     python experiments/forms.py --data DIR --split zero-shot
 
-Two kanji are forms of one character where OpenCC's table from Japanese to traditional characters
-makes them the same; most pairs that it does not have (纏/纒, 碗/椀) still count as wrong. The strict
-figures are those of `kuzushiji-transfer evaluate`; candidates only, nothing is drawn.
+Two kanji are forms of one character if OpenCC's table from Japanese to traditional characters makes
+them the same. Pairs that the table lacks (纏/纒, 碗/椀) still count as wrong. The strict figures equal
+those of `kuzushiji-transfer evaluate`. The script reads candidates only, and draws nothing.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> int:
         "--weights",
         type=Path,
         default=PRETRAINED,
-        help="runs or weights folder [the shipped weights]",
+        help="folder of runs or weights [the shipped weights]",
     )
     parser.add_argument(
         "--data",

@@ -4,8 +4,8 @@ shaded, stained, cropped badly, …?
     python experiments/image_robustness.py --data DIR  # val images; the shipped weights
     python experiments/image_robustness.py                            # the eight examples
 
-Every image is enlarged to a page, dark on white with a margin, and read; then disturbed in each way
-of `disturbances.KINDS`, and read again.
+The script enlarges every image to a page, dark on white with a margin, and reads it. Then it
+disturbs the page in each way of `disturbances.KINDS`, and reads it again.
 """
 
 import argparse
@@ -105,11 +105,14 @@ def main() -> int:
         "--weights",
         type=Path,
         default=PRETRAINED,
-        help="runs or weights folder [the shipped weights]",
+        help="folder of runs or weights [the shipped weights]",
     )
     parser.add_argument("--data", type=Path, help="data folder [the eight examples]")
     parser.add_argument(
-        "--count", type=int, default=48, help="images, each disturbed in every way [%(default)s]"
+        "--count",
+        type=int,
+        default=48,
+        help="number of images, each disturbed in every way [%(default)s]",
     )
     chosen = parser.parse_args()
     if chosen.count < 1:

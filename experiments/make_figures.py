@@ -3,10 +3,10 @@
     kuzushiji-transfer draw examples/*.png --out drawings
     python experiments/make_figures.py drawings
 
-writes docs/figures/examples.svg (every picture in the folder, none chosen: its image, its best
-drawing, the first candidate and whether it is right) and docs/figures/architecture.svg. The right
-kanji of a picture stands in its name: kami_U+795E.png. After other weights are shipped: both
-commands again.
+It writes docs/figures/architecture.svg and docs/figures/examples.svg, which shows every picture in
+the folder: its image, its best drawing, the first candidate and whether it is right. The name of a
+picture gives its right kanji: kami_U+795E.png. Run both commands again when the shipped weights
+change.
 """
 
 import argparse

@@ -4,8 +4,8 @@ such as 国 and 國.
     pip install OpenCC
     python experiments/make_forms.py --data DIR
 
-Two kanji are forms of one character where OpenCC's tables for Japan, Taiwan or Hong Kong turn them
-into the same traditional character, or where Unicode says that one is a compatibility form of the
+Two kanji are forms of one character if OpenCC's tables for Japan, Taiwan or Hong Kong turn them
+into the same traditional character, or if Unicode says that one is a compatibility form of the
 other.
 """
 

@@ -95,8 +95,8 @@ def api_page() -> str:
         "# API",
         MADE,
         "These are the names that a program needs. Their types are checked (`py.typed`). `python -m"
-        " pdoc transfer`\nopens the pages of all modules. The [commands](commands.md) do the same in"
-        " a terminal.",
+        " pdoc transfer`\nopens the pages of all modules. The [commands](commands.md) do the same"
+        " in a terminal.",
     ]
     for module_name, names in API.items():
         module = importlib.import_module(module_name)

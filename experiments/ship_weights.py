@@ -1,5 +1,5 @@
-"""Copy a runs folder's weights into the package as float16, the judges' as int8: what
-`KuzushijiTransfer.load()` takes.
+"""Copy the weights of a runs folder into the package, where `KuzushijiTransfer.load()` finds them:
+the model's as float16, the judges' as int8.
 
     python experiments/ship_weights.py --runs runs/small           # the model
     python experiments/ship_weights.py --runs runs/small --judges  # recogniser and baseline
@@ -28,7 +28,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=Path, default=Path("runs/small"))
     parser.add_argument(
-        "--judges", action="store_true", help="the evaluation's classifiers instead of the model"
+        "--judges",
+        action="store_true",
+        help="ship the evaluation's classifiers instead of the model",
     )
     parser.add_argument("--out", type=Path, help="weights folder [the package's own]")
     chosen = parser.parse_args()

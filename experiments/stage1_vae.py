@@ -4,8 +4,9 @@
     python experiments/stage1_vae.py --domain old --preset paper --steps 1000
     python experiments/stage1_vae.py --domain old --preset long --start transfer/pretrained
 
-Settings that are given hold for both domains, all others are each domain's own preset. `--start`
-names a weights or runs folder whose VAEs are trained on, with a new optimiser and a new schedule.
+The settings that you give hold for both domains; each domain takes all others from its own preset.
+`--start` names a folder of weights or runs. Its VAEs go on training, with a new optimiser and a new
+schedule.
 """
 
 import sys

@@ -6,8 +6,8 @@ back, P(z_old | z_new).
     python experiments/stage2_mdn.py --density joint --mixtures 50
     python experiments/stage2_mdn.py --direction back
 
-Beside the preset's own density there are settings that suit the others (`models.mdn.suited`), which
-are taken where none are given.
+If you choose another density than that of the preset, it takes settings that suit it
+(`models.mdn.suited`), unless you give your own.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """Stage 3: train the Sketch-RNN decoder that writes z_new as strokes, on the latents of stages 1
 and 2.
 
-`paper` moves the pen point by point, the other presets write a whole stroke a step; each kind has
-settings of its own.
+`paper` moves the pen point by point. The other presets write a whole stroke in each step. Each kind
+has settings of its own.
 
     python experiments/stage3_sketch_rnn.py
     python experiments/stage3_sketch_rnn.py --units 256 --blocks 1

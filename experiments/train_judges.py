@@ -4,7 +4,7 @@ names Kuzushiji images.
     python experiments/train_judges.py                        # both
     python experiments/train_judges.py --which recogniser --views 16
 
-Settings that are given hold for both, all others are each one's own preset.
+The settings that you give hold for both; each takes all others from its own preset.
 """
 
 import sys

@@ -16,22 +16,25 @@
 # %% [markdown]
 # # 1. The data
 #
-# Until about 1900 Japanese was written in *Kuzushiji*, a cursive hand. Nearly nobody can read it
-# today. This project takes the image of one Kuzushiji character, and draws the modern kanji, stroke
-# by stroke. It learns from two data sets that know nothing of each other:
+# **What you will see:** both kinds of data side by side, how rare most characters are, what a
+# stroke is, and why cursive characters are hard to tell apart. **How long it takes:** less than a
+# minute. It needs `pip install ".[notebooks]"` in a checkout of the project, and no download.
+#
+# Until about 1900 Japanese was written in *Kuzushiji*, a cursive hand. Hardly anybody can read it
+# today. This project takes the image of one Kuzushiji character and draws the modern kanji, stroke
+# by stroke. It learns from two data sets that are not connected:
 #
 # - the **old domain**: [Kuzushiji-Kanji](http://codh.rois.ac.jp/kmnist/), 140,424 images of
-# characters cut out of old books, each with its label; - the **new domain**:
-# [KanjiVG](https://kanjivg.tagaini.net), one drawing of each modern kanji, as strokes in writing
-# order.
+#   characters from old books, each with its label;
+# - the **new domain**: [KanjiVG](https://kanjivg.tagaini.net), a drawing of each modern kanji, as
+#   strokes in writing order.
 #
-# With the published files in a folder that `$KUZUSHIJI_DATA` names, everything below is about them.
-# Without, it is about a built-in sample of 220 kanji, whose old images a program brushed: a
-# rehearsal, not a data set.
+# If `$KUZUSHIJI_DATA` names a folder with the published files, everything below describes them.
+# Otherwise it describes a built-in sample of 220 kanji. A program painted its old images, so the
+# sample is good for a rehearsal only. The outputs that are stored here come from the sample.
 
 # %%
 
-import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 import show
@@ -42,7 +45,6 @@ from transfer.data import corpus as corpora
 from transfer.data import splits
 from transfer.data.published import kmnist
 from transfer.data.strokes import to_stroke3
-from transfer.output.sheet import draw_strokes
 from transfer.system.errors import DataError
 
 corpus = corpora.load(quiet=True)
@@ -60,9 +62,9 @@ print(
 # %% [markdown]
 # ## Two hands, one character
 #
-# Upper row: the modern form. Below it: images of the old domain with the same label. The old forms
-# are not worn-out modern ones: strokes are joined, left out, or come from another, older shape of
-# the character.
+# The upper row has the modern forms. The rows below it have images of the old domain with the same
+# labels. The old forms are not careless modern ones: writers joined strokes, left some out, or
+# wrote an older shape of the character.
 
 # %%
 points, count = np.unique(corpus.old.code_points, return_counts=True)
@@ -79,9 +81,9 @@ show.rows(
 # %% [markdown]
 # ## Most characters are rare
 #
-# The class sizes of the whole published set, from the lists of file names that come with this
-# project, so that no image is needed for it. What to do about it is a choice of every training
-# here: the option `--balance` says how often a rare class is drawn.
+# The plot shows the class sizes of the whole published set. They come from the lists of file names
+# in this project, so the plot needs no image. Every training lets you choose how to handle rare
+# classes: the option `--balance` sets how often they are drawn.
 
 # %%
 names = splits.read_lists()
@@ -111,15 +113,15 @@ for split in splits.SPLITS:
     )
 
 # %% [markdown]
-# *zero-shot* are characters of which no image is ever trained on: the model has to find their
-# modern form without having met them.
+# The split *zero-shot* holds characters that no training sees. The model has to find their modern
+# forms without having met an image of them.
 #
 # ## Strokes and rasters
 #
-# A modern glyph is a list of strokes in writing order, each a line of points in KanjiVG's box of
-# 109 x 109 units. Two other forms are made of it. For the picture models it is **rasterised** at 64
-# x 64. For the writing model it becomes **stroke-3**: how far the pen moves, and whether it is
-# lifted.
+# A modern glyph is a list of strokes in writing order. Each stroke is a line of points in KanjiVG's
+# box of 109 x 109 units. The models read it in two other forms. The picture models read a
+# **raster** of 64 x 64 pixels. The writing model reads **stroke-3** rows: how far the pen moves,
+# and whether it is lifted.
 
 # %%
 glyph = modern[next(ord(c) for c in "雪花春" if ord(c) in modern)]
@@ -144,31 +146,22 @@ plt.show()
 print(f"{per_kanji.mean():.1f} strokes on average, {per_kanji.max()} at most")
 
 # %% [markdown]
-# Any kanji, as far as it has been written (drag; this needs a running notebook):
-
+# Any other kanji: change the character, and run the cell again.
 
 # %%
-@ipywidgets.interact(
-    kanji=ipywidgets.IntSlider(
-        0, 0, len(gallery) - 1, description="kanji", continuous_update=False
-    ),
-    written=ipywidgets.FloatSlider(1.0, min=0, max=1, step=0.05, description="written"),
-)
-def write(kanji, written):
-    strokes = corpus.new.strokes(int(gallery[kanji]))
-    return draw_strokes(strokes[: round(written * len(strokes))])
-
-
-write(len(gallery) // 2, 0.5)
+kanji = "道"
+glyph = modern.get(ord(kanji), int(gallery[0]))
+strokes = corpus.new.strokes(glyph)
+show.rows({"": [strokes[:n] for n in range(1, len(strokes) + 1)]}, size=0.8)
 
 # %% [markdown]
 # ## How hard are cursive characters?
 #
-# The publishers of Kuzushiji-MNIST set its map beside MNIST's: ten digits lie apart, ten cursive
-# kana overlap. Here the same, with a number. As digits we take those of scikit-learn (8 x 8 pixels,
-# nothing is downloaded); as cursive characters Kuzushiji-MNIST where the data folder has it, else
-# ten kanji of the sample. All are reduced to 8 x 8, and as many of each class are taken, so that
-# neither resolution nor numbers decide.
+# The publishers of Kuzushiji-MNIST compare a map of it with one of MNIST: ten digits lie apart, ten
+# cursive kana overlap. We make the same comparison, and put a number on it. The digits are those of
+# scikit-learn (8 x 8 pixels), which need no download. The cursive characters are Kuzushiji-MNIST
+# where the data folder has it, and otherwise ten kanji of the sample. All images are reduced to
+# 8 x 8, and each class has equally many, so that neither resolution nor numbers decide.
 
 
 # %%
@@ -228,10 +221,11 @@ for axis, (name, (images, classes, index)) in zip(axes, sets.items()):
 plt.show()
 
 # %% [markdown]
-# *1-NN error*: how many images have a nearest neighbour of another class. *Silhouette*: 1 where
-# every class is a clump of its own, 0 where clumps touch. The cursive classes overlap more: one
-# class holds several shapes (of kana even different mother characters), and shapes of different
-# classes meet. And these are ten classes: Kuzushiji-Kanji has 3,832, most of them with a handful of
+# The *1-NN error* is the share of images whose nearest neighbour belongs to another class. The
+# *silhouette* is 1 if every class is a clump of its own, and 0 if clumps touch. Real cursive
+# classes overlap more than digits: one class holds several shapes (kana even descend from different
+# mother characters), and shapes of different classes look alike. The sample's brush is tamer than
+# that. And these are only ten classes. Kuzushiji-Kanji has 3,832, most of them with a handful of
 # images.
 #
-# Next: [02_latents](02_latents.ipynb), what 64 numbers keep of such an image.
+# Next: [02_latents](02_latents.ipynb) shows what 64 numbers keep of such an image.

@@ -16,20 +16,25 @@
 # %% [markdown]
 # # 2. The two latent spaces
 #
+# **What you will see:** a map of all kanji, pictures on the way from one kanji to another, what
+# each VAE keeps of an image (the paper's Figure 10), and where two cursive characters become one.
+# **How long it takes:** about a minute and a half on two idle cores. It needs no download.
+#
 # A *variational autoencoder* (VAE) squeezes a 64 x 64 picture through 64 numbers and paints it
-# again from them. Two of them are trained, one for each domain, and they never meet:
+# again from them. This project trains two of them, one for each domain, without any link between
+# them:
 #
-# - **z_old** is what the VAE of Kuzushiji images keeps of an image: of the hand, the brush, and the
-# character; - **z_new** is what the VAE of modern glyphs keeps of a kanji. It is the address at
-# which a kanji lives; what lies between two addresses can be   painted and written as well.
+# - **z_old** is what the VAE of Kuzushiji images keeps of an image: the hand, the brush, and the
+#   character;
+# - **z_new** is what the VAE of modern glyphs keeps of a kanji. Every kanji has an address in this
+#   space, and the points between two addresses can be painted and written as well.
 #
-# A third network, the density P(z_new | z_old), is the bridge between them
-# ([03_transfer](03_transfer.ipynb)). Here we walk through both spaces, with the weights that come
-# with the project (or with those that `WEIGHTS` names).
+# A third network, the density P(z_new | z_old), is the bridge between the two
+# ([03_transfer](03_transfer.ipynb)). Here we walk through both spaces with the weights that come
+# with the project, or with those that `WEIGHTS` names.
 
 # %%
 
-import ipywidgets
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -41,7 +46,6 @@ from transfer import KuzushijiTransfer
 from transfer.data import corpus as corpora
 from transfer.inference.pipeline import PRETRAINED
 from transfer.models import mdn, vae
-from transfer.output.sheet import draw_strokes
 from transfer.reading_aids import aid
 from transfer.stages import encoding
 from transfer.system.process import keep_compiled
@@ -58,9 +62,9 @@ print("the built-in sample" if corpus.is_sample else f"the published files in {c
 # %% [markdown]
 # ## Where the kanji live: z_new
 #
-# The weights bring the addresses of all their kanji along (the *gallery*), so this needs no data.
-# UMAP lays 2,000 of them out in a plane. Left: coloured by radical, the part under which a
-# dictionary lists a kanji. Right: by the number of strokes. Nobody told the VAE of either.
+# The weights hold the addresses of all their kanji (the *gallery*), so this map needs no data. UMAP
+# arranges 2,000 of them in a plane. On the left the colour shows the radical, the part under which
+# a dictionary lists a kanji. On the right it shows the number of strokes.
 
 # %%
 characters = np.array(model.characters)
@@ -109,7 +113,7 @@ maps(z_new[shown], characters[shown], "z_new")
 # %% [markdown]
 # ## What the neighbours are
 #
-# Of each kanji its five nearest in z_new, as the new VAE paints them.
+# Each row shows a kanji and its five nearest neighbours in z_new, as the new VAE paints them.
 
 # %%
 asked = [c for c in "花春国月神道" if c in address]
@@ -127,8 +131,9 @@ show.rows(
 # %% [markdown]
 # ## From one kanji to another
 #
-# Ten steps along a straight line between two addresses: what the new VAE paints there, and what the
-# decoder writes. Where the picture is half one and half the other, the strokes have to choose.
+# We take ten steps along a straight line between two addresses. The upper row shows what the new
+# VAE paints there, the lower row what the decoder writes. Halfway, where the picture is a bit of
+# both, the strokes have to choose.
 
 # %%
 pairs = [("花", "草"), ("休", "体")]
@@ -150,9 +155,9 @@ show.rows(content)
 # %% [markdown]
 # ## One number at a time
 #
-# A unit is *active* when it carries something: when its posterior is far from the prior, measured
-# in nats (the KL divergence). Below, the six most active units of z_new, each moved through the
-# range that it has over all kanji while the other 63 numbers stay.
+# A unit is *active* when it carries information: when its posterior is far from the prior, measured
+# in nats (the KL divergence). Below, each of the six most active units of z_new moves through the
+# range that it has over all kanji, while the other 63 numbers stay where they are.
 
 # %%
 kl = np.asarray(vae.kl_divergence(model.gallery.mean, model.gallery.log_variance)).mean(0)
@@ -170,41 +175,29 @@ for unit in units:
 show.rows(content)
 
 # %% [markdown]
-# ## Drag through latent space and watch the strokes change
+# ## Walk on your own
 #
-# From one kanji towards another, and along one unit (this needs a running notebook).
-
+# Change the kanji, the unit and its range, and run the cell again.
 
 # %%
-@ipywidgets.interact(
-    start=ipywidgets.Text("花", description="from", continuous_update=False),
-    end=ipywidgets.Text("雪", description="to", continuous_update=False),
-    way=ipywidgets.FloatSlider(
-        0.0, min=0, max=1, step=0.05, description="way", continuous_update=False
-    ),
-    unit=ipywidgets.IntSlider(
-        int(units[0]), 0, z_new.shape[1] - 1, description="unit", continuous_update=False
-    ),
-    by=ipywidgets.FloatSlider(
-        0.0, min=-4, max=4, step=0.25, description="moved by", continuous_update=False
-    ),
+start, end, unit = "春", "雪", int(units[0])
+steps = np.linspace(0, 1, 10, dtype=np.float32)[:, None]
+line = address[start] + steps * (address[end] - address[start])
+moved = line.copy()
+moved[:, unit] += np.linspace(-2, 2, 10)
+show.rows(
+    {
+        "written": [drawn[0] for drawn in model.write(line)],
+        f"and unit {unit} moved": [drawn[0] for drawn in model.write(moved)],
+    }
 )
-def walk(start, end, way, unit, by):
-    if start not in address or end not in address:
-        return f"choose two of the {len(characters):,} kanji of the gallery"
-    z = address[start] + way * (address[end] - address[start])
-    z[unit] += by
-    return draw_strokes(model.write(z)[0][0], 240)
-
-
-walk("花", "雪", 0.3, int(units[0]), 1.0)
 
 # %% [markdown]
 # ## The other side: z_old
 #
-# Now images. Up to 12 training images of each of up to 200 characters are the crowd, one image of
-# the val split of each is what we ask about. A neighbour of the same character is what the density
-# needs: it can only tell apart what z_old keeps apart.
+# Now we turn to images. The crowd is up to 12 training images of each of up to 200 characters. The
+# questions are the images of the same characters in the split val. The density can only tell apart
+# what z_old keeps apart, so an image should have a neighbour of its own character.
 
 # %%
 train, val = (corpus.old.indices(s) for s in ("train", "val"))
@@ -228,11 +221,38 @@ part = random.permutation(len(crowd))[:1500]
 maps(z_crowd[part], np.array([chr(p) for p in points[crowd[part]]]), "z_old")
 
 # %% [markdown]
+# ## What the VAEs keep: the paper's Figure 10
+#
+# The paper's Figure 10 shows images of both domains beside what their VAEs paint of them. Here are
+# images of the split val that are chosen by a seed, and their modern glyphs. A reconstruction that
+# lacks a stroke tells you what 64 numbers could not hold.
+
+# %%
+some = np.sort(np.random.default_rng(1).permutation(asked_images)[:10])
+glyph = {int(corpus.new.code_points[g]): corpus.new.images[g] for g in corpus.new.gallery()}
+graph, parameters, _, _ = encoding.load_vae(WEIGHTS, "old")
+paint_old = lambda z: np.asarray(jax.nn.sigmoid(nnx.merge(graph, parameters).decode(z)))
+old_images = corpus.old.images[some]
+new_images = np.stack([glyph[int(p)] for p in points[some]])
+old_painted = paint_old(jnp.asarray(encoding.encode_images(WEIGHTS, "old", old_images)[0]))
+new_painted = paint(encoding.encode_images(WEIGHTS, "new", new_images)[0])
+show.rows(
+    {
+        "old image": list(old_images),
+        "the old VAE": list(old_painted),
+        "modern glyph": list(new_images),
+        "the new VAE": list(new_painted),
+    },
+    size=0.9,
+)
+for name, images, painted in (("old", old_images, old_painted), ("new", new_images, new_painted)):
+    print(f"mean absolute error a pixel, {name}: {np.abs(images / 255 - painted).mean():.3f}")
+
+# %% [markdown]
 # ## What z_old cannot tell apart
 #
-# Images whose nearest neighbour in z_old is another character, the closest ones first. Often it is
-# the label that is fine and the hand that makes two characters one; often two characters share all
-# but a dot.
+# These are images whose nearest neighbour in z_old is another character, the closest ones first.
+# Often the hand makes two characters look like one. Often two characters differ by a dot.
 
 # %%
 distance = np.linalg.norm(z_asked[:, None] - z_crowd[None], axis=2)
@@ -253,7 +273,6 @@ print(
 )
 wrong = wrong[np.argsort(distance[wrong, nearest[wrong]])][:9]
 if len(wrong):
-    glyph = {int(corpus.new.code_points[g]): corpus.new.images[g] for g in corpus.new.gallery()}
     show.rows(
         {
             "image": [corpus.old.images[asked_images[w]] for w in wrong],
@@ -266,23 +285,21 @@ if len(wrong):
 # %% [markdown]
 # ## Between two images
 #
-# The same straight line in z_old, as the old VAE paints it, and below it the kanji that the model
-# thinks likeliest on the way. z_old is kept for telling characters apart more than for painting, so
-# its pictures are blurred.
+# The same kind of straight line in z_old, as the old VAE paints it. Below it stands the kanji that
+# the model finds likeliest at each step. The old VAE is trained to tell characters apart more than
+# to paint them, so its pictures are blurred.
 
 # %%
-graph, parameters, _, _ = encoding.load_vae(WEIGHTS, "old")
 density_graph, density_parameters, gallery, code_points, _ = encoding.load_mdn(WEIGHTS)
 a, b = z_asked[len(z_asked) // 3], z_asked[len(z_asked) // 2]
 line = jnp.asarray(a + np.linspace(0, 1, 10, dtype=np.float32)[:, None] * (b - a))
-painted = np.asarray(jax.nn.sigmoid(nnx.merge(graph, parameters).decode(line)))
 likeliest = np.asarray(
     mdn.candidate_scores(nnx.merge(density_graph, density_parameters), line, gallery)
 ).argmax(1)
 show.rows(
-    {"the old VAE": list(painted), "likeliest kanji": list(paint(z_new[likeliest]))},
+    {"the old VAE": list(paint_old(line)), "likeliest kanji": list(paint(z_new[likeliest]))},
     [f"U+{code_points[i]:04X}" for i in likeliest],
 )
 
 # %% [markdown]
-# Next: [03_transfer](03_transfer.ipynb), one image through the whole path.
+# Next: [03_transfer](03_transfer.ipynb) follows one image through the whole path.

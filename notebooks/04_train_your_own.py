@@ -16,12 +16,13 @@
 # %% [markdown]
 # # 4. Train your own
 #
-# All stages on the built-in sample corpus, then the same with the real data, a font, or a hand of
-# your own.
+# **What you will see:** all stages of a training on the built-in sample, its curves and its
+# drawings, and how to train on the real data, on a font, or on your own hand. **How long it
+# takes:** about two minutes on two idle cores. It needs no download.
 #
-# **This is a rehearsal.** `STEPS` are few, so that it takes a minute or two on two idle cores; what
-# comes out has hardly begun to learn, and you will see it. `None` takes the numbers of the preset
-# `tiny` (400 to 600 steps, 10 to 15 minutes in all), which is a rehearsal still.
+# **This is a rehearsal.** `STEPS` are so few that the models have hardly begun to learn, and you
+# will see it. With `None` a stage takes the numbers of the preset `tiny` (400 to 600 steps, 10 to
+# 15 minutes in all), which is still a rehearsal.
 
 # %%
 import json
@@ -43,7 +44,7 @@ from transfer.data.prepare import prepare
 from transfer.data.writing import fonts
 from transfer.inference.images import read_image
 
-STEPS = {"stage1_vae.py": 100, "stage2_mdn.py": 60, "stage3_sketch_rnn.py": 40}  # or None each
+STEPS = {"stage1_vae.py": 40, "stage2_mdn.py": 60, "stage3_sketch_rnn.py": 20}  # or None each
 WORK = Path(
     tempfile.mkdtemp(prefix="kuzushiji-notebook-")
 )  # a folder of your own keeps what was trained
@@ -54,18 +55,13 @@ ROOT = next(
 
 
 def python(*arguments):
-    """Run `python …` as in a terminal, and show the last lines of what it says."""
+    """Run `python …` as in a terminal, and show the last lines that it prints, with short paths."""
     done = subprocess.run(
         [sys.executable, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT
     )
-    print(
-        "python",
-        *arguments,
-        "\n"
-        + "\n".join(
-            (done.stdout + ("" if done.returncode == 0 else done.stderr)).splitlines()[-8:]
-        ),
-    )
+    lines = (done.stdout + ("" if done.returncode == 0 else done.stderr)).splitlines()[-8:]
+    text = "\n".join([" ".join(["python", *map(str, arguments)]), *lines])
+    print(text.replace(str(WORK), "WORK").replace(str(ROOT), "."))
     if done.returncode:
         raise RuntimeError(f"{arguments[0]} failed")
 
@@ -73,8 +69,8 @@ def python(*arguments):
 # %% [markdown]
 # ## The data: a folder with two files
 #
-# `kkanji.tar` with the old images and KanjiVG's file with the modern strokes. The sample has the
-# same layout; here with at most 8 images a character, to be quick.
+# `kkanji.tar` holds the old images, and KanjiVG's file holds the modern strokes. The sample has the
+# same layout. To be quick, we write at most 8 images of each character.
 
 # %%
 sample.write(WORK / "sample", images_per_class=8)
@@ -94,8 +90,8 @@ print(
 # 2. the density P(z_new | z_old) between them;
 # 3. the decoder that writes strokes for z_new.
 #
-# Each can be stopped at any time, by Ctrl-C or a power cut: the same command goes on where it
-# stood. `kuzushiji-transfer train` runs all of them.
+# You can stop each of them at any time, and a power cut does no harm: the same command continues
+# where it stopped. `kuzushiji-transfer train` runs all of them.
 
 # %%
 for script, steps in STEPS.items():
@@ -109,8 +105,8 @@ for script, steps in STEPS.items():
     )
 
 # %% [markdown]
-# Each stage leaves a folder: `config.json` (everything that decides the result), `metrics.jsonl`,
-# `samples/` (pictures), `checkpoints/`, `weights/`.
+# Each stage leaves a folder with `config.json` (everything that decides the result),
+# `metrics.jsonl`, `samples/` (pictures), `checkpoints/` and `weights/`.
 
 # %%
 stages = {
@@ -143,9 +139,9 @@ for stage, lines in stages.items():
 # %% [markdown]
 # ## What it can do
 #
-# The same calls as with the weights that come with the project, now with yours. Telling 220 kanji
-# apart comes first: the right one is already among the first ten for most held-out images (`top10`
-# above). Painting and writing take longer; expect smears.
+# These are the same calls as with the shipped weights, now with your own. The model learns to tell
+# the 220 kanji apart first: `top10` above is the share of held-out images that have the right one
+# among ten candidates. It needs longer to learn painting and writing, so expect smears.
 
 # %%
 model = KuzushijiTransfer.load(RUNS)
@@ -166,8 +162,8 @@ show.rows(
 # %% [markdown]
 # ## With the real data
 #
-# In a terminal; an hour and a half on two CPU cores, minutes on a GPU. The data sets' pages and
-# licences are in [data/README.md](../data/README.md).
+# Run this in a terminal. It takes an hour and a half on two CPU cores, and minutes on a GPU. The
+# data sets' pages and licences are in [data/README.md](../data/README.md).
 #
 #     python -m transfer.data download kkanji kanjivg --data DIR
 #     python -m transfer.data prepare --data DIR
@@ -175,8 +171,8 @@ show.rows(
 #     kuzushiji-transfer evaluate --data DIR --weights runs/small
 #     kuzushiji-transfer draw examples/*.png --weights runs/small --out drawings
 #
-# Single settings are changed stage by stage (`python experiments/stage2_mdn.py --help` lists them
-# all):
+# You can change single settings stage by stage. `python experiments/stage2_mdn.py --help` lists
+# them all:
 #
 #     python experiments/stage1_vae.py --data DIR --preset small --runs runs/mine --kl-floor 16
 #     python experiments/stage2_mdn.py --data DIR --preset small --runs runs/mine --density joint
@@ -184,11 +180,11 @@ show.rows(
 #
 # ## Another old domain: your own hand, or a font
 #
-# The old domain is nothing but 64 x 64 images in folders named by code point: `kkanji2/U+82B1/<any
+# The old domain consists of 64 x 64 images in folders named by code point: `kkanji2/U+82B1/<any
 # name>.png`. So any hand will do. Write some characters several times each (five or more, so that
-# one of each can be held out), photograph them one by one, and name the files by character, as the
-# examples are. `read_image` frames them. As a stand-in for six writings of each, the eight examples
-# are turned a little here; set `FONT` to a Japanese font file to take a font's characters instead.
+# one of each can be held out), photograph them one by one, and name the files by character, like
+# the examples. `read_image` frames them. Here the eight examples, turned a little, stand in for six
+# writings of each. Set `FONT` to a Japanese font file to take a font's characters instead.
 
 # %%
 FONT = None  # e.g. "/usr/share/fonts/truetype/kouzan-mouhitsu/KouzanBrushFontSousyo.ttf"
@@ -247,9 +243,9 @@ show.rows(
 )
 
 # %% [markdown]
-# From here on it is a data folder like any other: `kuzushiji-transfer train --data MINE`. A few
-# dozen characters are enough to try it, not to read with. To *add* a font's characters to the real
-# images instead, for rare kanji and for those without any image:
+# This is now a data folder like any other: `kuzushiji-transfer train --data MINE`. A few dozen
+# characters are enough for a trial, but not for reading. You can also *add* a font's characters to
+# the real images, for rare kanji and for those without any image:
 #
 #     python -m transfer.data fonts FONT.ttf --data DIR
 #     python experiments/stage1_vae.py --data DIR --fonts 0.2

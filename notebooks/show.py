@@ -5,13 +5,17 @@ Dark ink on white paper everywhere. Kanji are shown as pictures, so that no Japa
 for.
 """
 
+import json
 import warnings
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from transfer.output.sheet import draw_strokes, grey
+
+plt.rcParams["figure.dpi"] = 72  # a notebook with its pictures stays small
 
 
 def panel(thing) -> np.ndarray:
@@ -46,6 +50,16 @@ def rows(content: dict[str, list], titles: list[str] | None = None, size: float 
     for axis, title in zip(axes[0], titles or []):
         axis.set_title(title, fontsize=8)
     plt.show()
+
+
+def measured(weights_file: Path) -> dict[str, float]:
+    """The last figures that a run measured on held-out data.
+
+    weights_file: what `loop.train` returned.
+    """
+    lines = (weights_file.parents[1] / "metrics.jsonl").read_text("utf-8").splitlines()
+    found = [line for line in map(json.loads, lines) if any(k.startswith("val/") for k in line)][-1]
+    return {k.removeprefix("val/"): v for k, v in found.items() if k.startswith("val/")}
 
 
 def flat(vectors: np.ndarray, seed: int = 0) -> np.ndarray:

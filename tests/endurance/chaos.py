@@ -7,9 +7,9 @@ A job is a command of the project on the built-in sample corpus: training of eac
 settings (a checkpoint after every step), `prepare`, `download` (from a slow server that this script
 starts on the loopback address) and `draw` on a folder of pictures. It runs once unbroken. Then it
 is started, killed with SIGKILL after a random part of that time, and started again, up to
---in-a-row times, before it may finish. After every kill no result may be there but a whole one, bit
-for bit that of the unbroken run; in the end all of them must be. chaos.json has the counts of the
-jobs that are done. Exit code 1 where anything was lost, half written or could not go on.
+--in-a-row times, before it may finish. After every kill, each result that is there must be whole,
+and equal that of the unbroken run bit for bit. In the end all of them must be there. chaos.json has
+the counts of the finished jobs. The exit code is 1 if anything was lost, half written or stuck.
 """
 
 from __future__ import annotations
@@ -311,14 +311,21 @@ def main() -> int:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--kills", type=int, default=100, help="of each job [%(default)s]")
     options.add_argument(
-        "--in-a-row", type=int, default=4, help="kills before a job may finish [%(default)s]"
+        "--kills", type=int, default=100, help="number of kills of each job [%(default)s]"
+    )
+    options.add_argument(
+        "--in-a-row", type=int, default=4, help="most kills before a job may finish [%(default)s]"
     )
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--steps", type=int, default=12, help="of each training [%(default)s]")
     options.add_argument(
-        "--images", type=int, default=8, help="of each class of the sample corpus [%(default)s]"
+        "--steps", type=int, default=12, help="number of steps of each training [%(default)s]"
+    )
+    options.add_argument(
+        "--images",
+        type=int,
+        default=8,
+        help="images of each class of the sample corpus [%(default)s]",
     )
     options.add_argument(
         "--jobs",

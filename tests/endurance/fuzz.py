@@ -9,8 +9,8 @@ of other files, and, inside of archives and pictures, the content before it is p
 checksums right. Execution i of a target is a function of (seed, target, i) alone. An execution is
 good when it returns what the parser's documentation says, or raises the one exception that stands
 there. It is counted as a crash when it does anything else, as a hang when it takes more than 2 s of
-processor time, and as over memory when the process grows by more than 1 GB. The inputs of those are
-kept in --out, beside fuzz.json with the counts. Exit code 1 where there are any.
+processor time, and as over memory when the process grows by more than 1 GB. It keeps the inputs
+of those in --out, beside fuzz.json with the counts. The exit code is 1 if there are any.
 """
 
 from __future__ import annotations
@@ -1521,11 +1521,16 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument(
-        "--executions", type=int, default=10_000, help="of all targets together [%(default)s]"
+        "--executions",
+        type=int,
+        default=10_000,
+        help="number of executions, of all targets together [%(default)s]",
     )
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--target", default="all", choices=["all", *TARGETS])
-    options.add_argument("--only", type=int, metavar="I", help="this execution alone, here")
+    options.add_argument(
+        "--only", type=int, metavar="I", help="run only execution I, in this process"
+    )
     options.add_argument(
         "--out",
         type=Path,

@@ -9,8 +9,8 @@ lines and goes on from there.
 
 It begins with the valid files of fuzz.py and looks, where a target has them, inside of archives,
 too. A target ends with its first fault: any exception but the documented one, more than 2 s of
-processor time, no answer for 60 s, or 1 GB beyond what the process began with. The inputs that were
-kept, and those of faults, lie in --out, beside guided.json with the counts. Exit code 1 where there
+processor time, no answer for 60 s, or 1 GB beyond what the process began with. It keeps these
+inputs and those of faults in --out, beside guided.json with the counts. The exit code is 1 if there
 are faults.
 """
 
@@ -152,10 +152,13 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument(
-        "input", nargs="?", type=Path, help="a file to run --target on, once, here"
+        "input", nargs="?", type=Path, help="a file to run --target on, once, in this process"
     )
     options.add_argument(
-        "--executions", type=int, default=2000, help="of each target [%(default)s]"
+        "--executions",
+        type=int,
+        default=2000,
+        help="number of executions of each target [%(default)s]",
     )
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--target", default="all", choices=["all", *fuzz.TARGETS])
@@ -163,7 +166,7 @@ def main() -> int:
         "--out",
         type=Path,
         default=Path("guided"),
-        help="folder for guided.json and inputs [%(default)s]",
+        help="folder for guided.json and the inputs [%(default)s]",
     )
     chosen = options.parse_args()
     if chosen.input:

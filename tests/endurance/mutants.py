@@ -4,12 +4,13 @@
     python tests/endurance/mutants.py strokes locks --mutants 60   # of each room; see ROOMS
     python tests/endurance/mutants.py --mutants 60                 # of all: hours on two cores
 
-mutmut makes the changes: a comparison turned round, another number, an argument left out. Of those
-in a room's functions a sample is drawn by seed. Each is made in a copy of the tree. Those of the
-room's test files that run the changed line then run there, without published data and the quickest
-first, until one fails. A change that no test notices survives. The table has how many were killed, with Wilson's interval of 95 % for all changes of the
-room. Survivors are printed as diffs, to be met with a test or with a reason why nothing can be
-wrong. Exit code 1 where fewer than --least of a room's changes were killed.
+mutmut makes the changes: it turns a comparison round, changes a number, or leaves out an argument.
+The script draws a sample of the changes in a room's functions by seed, and makes each in a copy of
+the tree. Those of the room's test files that run the changed line run there, without published
+data and the quickest first, until one fails. A change that no test notices survives. The table has
+how many were killed, with Wilson's interval of 95 % for all changes of the room. The script prints
+survivors as diffs; answer each with a test, or with a reason why nothing can be wrong. The exit
+code is 1 if tests notice less than --least of a room's changes.
 """
 
 from __future__ import annotations
@@ -199,10 +200,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("rooms", nargs="*", metavar="ROOM", help=f"of {', '.join(ROOMS)} [all]")
-    parser.add_argument("--mutants", type=int, default=60, help="of each room [%(default)s]")
+    parser.add_argument("rooms", nargs="*", metavar="ROOM", help=f"any of {', '.join(ROOMS)} [all]")
+    parser.add_argument(
+        "--mutants", type=int, default=60, help="number of changes in each room [%(default)s]"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--least", type=float, default=0.85, help="share killed [%(default)s]")
+    parser.add_argument(
+        "--least",
+        type=float,
+        default=0.85,
+        help="lowest share of changes that tests must notice [%(default)s]",
+    )
     chosen = parser.parse_args()
     if unknown := [room for room in chosen.rooms if room not in ROOMS]:
         parser.error(f"{unknown[0]}: no such room; choose from {', '.join(ROOMS)}")

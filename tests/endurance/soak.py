@@ -3,7 +3,7 @@ answer the right kind?
 
     pip install ".[serve]"
     python tests/endurance/soak.py --minutes 120    # the server under mixed load, bad inputs too
-    python tests/endurance/soak.py --drawings 10000 # so many drawings in one process
+    python tests/endurance/soak.py --drawings 10000 # 10,000 drawings in one process
 
 The server gets, from several clients at once and in an order that --seed decides: pictures as
 `benchmarks/serve_load.py` makes them, and one time in three something bad: nothing, text, cut and
@@ -11,8 +11,8 @@ spoiled files, pictures that claim too many pixels, blank paper, too much at onc
 forms without files, other sites' origins, paths out of the static folder, and clients that hang up.
 soak.json has the counts of answers by their status, those that are not the one expected, latencies,
 and the process's memory, sampled all the time; of the drawings from when every size of batch has
-been compiled, which a random order would come to late. Exit code 1 where an answer was wrong, or
-memory in the last tenth exceeds that of the second tenth by more than --growth MB.
+been compiled, which a random order would come to late. The exit code is 1 if an answer was wrong,
+or if memory in the last tenth exceeds that of the second tenth by more than --growth MB.
 """
 
 from __future__ import annotations
@@ -263,18 +263,21 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument(
-        "--minutes", type=float, default=120.0, help="of load on the server [%(default)s]"
+        "--minutes", type=float, default=120.0, help="minutes of load on the server [%(default)s]"
     )
     options.add_argument(
-        "--drawings", type=int, metavar="N", help="no server: N drawings in this process"
+        "--drawings",
+        type=int,
+        metavar="N",
+        help="make N drawings in this process, without a server",
     )
-    options.add_argument("--clients", type=int, default=4, help="[%(default)s]")
+    options.add_argument("--clients", type=int, default=4, help="number of clients [%(default)s]")
     options.add_argument(
         "--pause",
         type=float,
         default=0.0,
         metavar="S",
-        help="mean seconds that a client waits before each request [%(default)s]",
+        help="mean seconds a client waits before each request [%(default)s]",
     )
     options.add_argument(
         "--every",
@@ -284,7 +287,11 @@ def main() -> int:
         help="seconds between samples of memory [%(default)s]",
     )
     options.add_argument(
-        "--growth", type=float, default=50.0, metavar="MB", help="that is still flat [%(default)s]"
+        "--growth",
+        type=float,
+        default=50.0,
+        metavar="MB",
+        help="growth of memory that still counts as flat [%(default)s]",
     )
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--out", type=Path, default=Path("soak.json"))

@@ -130,6 +130,7 @@ def test_bad_places_are_one_line(tmp_path):
             (("no.such.host.invalid", 0), "--host"),
             (("127.0.0.1", 70000), "--port"),
             (("127.0.0.1", 0, str(tmp_path)), "vae_old"),
+            (("127.0.0.1", 0, None, (), 10**6, 3, str(tmp_path / "none")), "no such folder"),
         ]:
             done = subprocess.run(
                 command(*arguments), env=environment(), capture_output=True, text=True, timeout=300

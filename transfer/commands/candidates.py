@@ -24,8 +24,8 @@ def add(commands) -> None:
         "list the likeliest kanji of images",
         "List the likeliest kanji of each image of one character: code point, calibrated "
         "probability, stroke count, radical and\n"
-        "components (their own components in brackets; from KanjiVG, (c) Ulrich Apel, CC BY-SA 3.0). "
-        "The command writes no files.",
+        "components (their own components in brackets; from KanjiVG, (c) Ulrich Apel, CC BY-SA "
+        "3.0). The command writes no files.",
         EXAMPLES,
     )
     arguments.images(parser)

@@ -33,10 +33,10 @@ def add(commands) -> None:
         "draw",
         run,
         "draw the modern kanji of images",
-        "Read each image of one character, and draw its kanji. Each image gets <stem>.svg (the best "
-        "drawing, in KanjiVG's structure),\n"
-        "<stem>.json (candidates and all drawings) and <stem>.png (a sheet of every step). --format "
-        "adds <stem>.pdf (the drawing as\n"
+        "Read each image of one character, and draw its kanji. Each image gets <stem>.svg (the "
+        "best drawing, in KanjiVG's structure),\n"
+        "<stem>.json (candidates and all drawings) and <stem>.png (a sheet of every step). "
+        "--format adds <stem>.pdf (the drawing as\n"
         "a page), <stem>.npz (all arrays) and one drawings.ndjson (all drawings of all images, in "
         "QuickDraw's format).",
         EXAMPLES,

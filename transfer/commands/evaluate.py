@@ -29,9 +29,8 @@ def add(commands) -> None:
         "evaluate",
         run,
         "measure weights on a split",
-        "Evaluate weights on a split, and write evaluation.json, report.md and figures. It needs an\n"
-        "extra: "
-        'python -m pip install ".[evaluate]"',
+        "Evaluate weights on a split, and write evaluation.json, report.md and figures.\n"
+        'It needs an extra: python -m pip install ".[evaluate]"',
         EXAMPLES,
     )
     arguments.weights(parser)

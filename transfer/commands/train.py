@@ -28,8 +28,8 @@ def add(commands) -> None:
         "train",
         run,
         "train all stages",
-        "Train both VAEs, the density and the Sketch-RNN, one after another. You can stop it at any "
-        "time, by Ctrl-C or by force. The\n"
+        "Train both VAEs, the density and the Sketch-RNN, one after another. You can stop it at "
+        "any time, by Ctrl-C or by force. The\n"
         "same command continues where it stopped, and ends with the same weights. To change single "
         "settings, train stage by stage with\n"
         "experiments/stage1_vae.py, stage2_mdn.py and stage3_sketch_rnn.py.",

@@ -293,7 +293,7 @@ def _parser() -> argparse.ArgumentParser:
         "names",
         metavar="NAME",
         nargs="*",
-        help=f"{', '.join(catalogue.NAMES)}, all, or the name of a file; without a name the command asks",
+        help=f"{', '.join(catalogue.NAMES)}, all, or a file's name; without one the command asks",
     )
     formats = dict.fromkeys(f for forms in catalogue.FORMATS.values() for f in forms)
     get.add_argument(
@@ -364,7 +364,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         nargs="?",
         choices=catalogue.NAMES,
-        help=f"{', '.join(catalogue.NAMES)}: count the files of this data set (default: what is prepared)",
+        help=f"data set to count, of {', '.join(catalogue.NAMES)} (default: what is prepared)",
     )
 
     split = command(

@@ -40,11 +40,12 @@ def listen(host, port, weights, hosts, max_bytes, max_waiting, data=None) -> int
     with listener:
         print("loading the models …", file=sys.stderr, flush=True)
         try:
+            found = None if data is None else corpus.load(data)
             model = load_model(weights)
-            if data is not None:
-                show_images(model, corpus.load(data))
         except (WeightsError, DataError) as error:
             return fail(str(error))
+        if found is not None:
+            show_images(model, found)
         warm(model)
         name = f"[{host}]" if ":" in host else host
         print(
@@ -83,6 +84,8 @@ def warm(model) -> None:
     import numpy as np
 
     ring = np.hypot(*(np.indices((64, 64)) - 31.5))
-    [result] = model.transfer(np.where(abs(ring - 20) < 2, 255, 0).astype(np.uint8), samples=10)
-    if model.old_hands and model.old_hands.source == "painted":
-        _ = result.old_hands
+    image = np.where(abs(ring - 20) < 2, 255, 0).astype(np.uint8)
+    model.transfer(image, samples=10)
+    if model.old_hands:
+        [result] = model.read(image, top=1)
+        model.old_hands.of([character for character, _ in result.candidates], result.z_old)

@@ -30,33 +30,31 @@ def add_parser(commands) -> None:
         type=float,
         metavar="E",
         help=(
-            f"simplify strokes by so many box units (default: curves by {convert.EPSILON}, polylines not"
-            " at all)"
+            f"simplify strokes by so many box units (default: curves by {convert.EPSILON},"
+            " polylines not at all)"
         ),
     )
     parser.add_argument(
         "--split",
         type=_shares,
         metavar="A,B,C",
-        help=(
-            "shares of train, valid and test in an .npz (default: the input's own, or 0.9,0.05,0.05)"
-        ),
+        help=("shares of train, valid and test in an .npz (default: the input's or 0.9,0.05,0.05)"),
     )
     parser.add_argument("--seed", type=int, default=0, help="random seed of the split (default: 0)")
     parser.add_argument(
         "--dtype",
         choices=("float32", "int16"),
         default="float32",
-        help="int16 writes whole numbers, as in the published sets, with an error of up to 0.71 / scale box"
-        " units",
+        help="int16 writes whole numbers, as in the published sets, and moves points by up to"
+        " 0.71 / scale box units",
     )
     parser.add_argument(
         "--scale",
         type=float,
         metavar="S",
         help=(
-            f"units in the output for one box unit (default: .npz 1, with int16 {convert.INT_SCALE:g};"
-            " .ndjson 255/109)"
+            "units in the output for one box unit (default: .npz 1, with int16"
+            f" {convert.INT_SCALE:g}; .ndjson 255/109)"
         ),
     )
     parser.add_argument(

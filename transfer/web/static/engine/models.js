@@ -32,6 +32,7 @@ export async function load(site) {
       sessions.set(path.replace(/^.*\/|\.onnx$/g, ''), session);
       graphs[n] = null; // the session has a copy
     }
+    ort.env.wasm.wasmBinary = undefined;
   } catch (error) {
     throw lack(error);
   }
