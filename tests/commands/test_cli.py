@@ -502,16 +502,18 @@ def test_serve_passes_on_its_arguments_and_names_the_extra(run, monkeypatch):
     from transfer import web
 
     asked = []
-    monkeypatch.setattr(web, "serve", lambda *given: asked.append(given) or 0)
+    monkeypatch.setattr(web, "serve", lambda *given, data: asked.append((*given, data)) or 0)
     assert (
         run("serve").code == 0
         and run("serve", "--host", "0.0.0.0", "--port", 9, "--weights", "runs/x").code == 0
     )
     assert run("serve", "--name", "a.example", "--name", "b.example").code == 0
+    assert run("serve", "--data", "books").code == 0
     assert asked == [
-        ("127.0.0.1", 8000, None, ()),
-        ("0.0.0.0", 9, Path("runs/x"), ()),
-        ("127.0.0.1", 8000, None, ("a.example", "b.example")),
+        ("127.0.0.1", 8000, None, (), None),
+        ("0.0.0.0", 9, Path("runs/x"), (), None),
+        ("127.0.0.1", 8000, None, ("a.example", "b.example"), None),
+        ("127.0.0.1", 8000, None, (), Path("books")),
     ]
     assert "--port" in one_line(run("serve", "--port", 99999))
     monkeypatch.undo()

@@ -53,9 +53,9 @@ address, `name` that of an image in the data set, `after` `fonts` where the data
 | `attribution` | whose images they are, or an empty text |
 
 `POST /api/picture` takes a page in a format that browsers do not show (TIFF, HEIC, JPEG 2000, PDF),
-at most 10,000 pixels a side, and answers with the same as PNG. `page` says which one of a PDF or
-TIFF, from 1 on; the header `Pages` says how many there are. HEIC and PDF need the extras `heic` and
-`pdf`.
+at most 10,000 pixels a side and 100 MB, and answers with the same as PNG. `page` says which one of
+a PDF or TIFF, from 1 on; the header `Pages` says how many there are. HEIC and PDF need the extras
+`heic` and `pdf`.
 
 `GET /api/health` says that the server is up, how many requests are waiting, and its limits. `GET
 /api/examples` lists the pictures that come with the page: `{kanji, code_point, name, url}`.

@@ -34,6 +34,8 @@ from transfer.web.picture import page_number, to_png
 from transfer.web.queue import Busy, Queue
 
 UPLOAD_SECONDS = 60
+BOOKS = 5  # times as many bytes as a character's picture may a file of pages have
+ONE, SEVERAL = "crop the picture to one character", "save fewer pages in one file, or a smaller one"
 MAX_PARTS = 100  # of a form; each costs the parser microseconds
 logging.getLogger("python_multipart").setLevel(
     logging.ERROR
@@ -66,14 +68,17 @@ def build(
         "waiting": max_waiting,
     }
 
-    async def work(request: Request, kind: str, make: Callable) -> Response:
-        """What `make` makes of the upload, when it is its turn: bytes, or bytes and headers."""
+    async def work(
+        request: Request, kind: str, make: Callable, most: int, advice: str = ONE
+    ) -> Response:
+        """What `make` makes of the upload of `most` bytes at most, when it is its turn: bytes, or
+        bytes and headers."""
         try:
-            declared = int(request.headers.get("content-length", max_bytes))
+            declared = int(request.headers.get("content-length", most))
         except ValueError:
-            declared = max_bytes
-        with queue.place(min(max(declared, 0), max_bytes)):
-            content = await upload(request, max_bytes)
+            declared = most
+        with queue.place(min(max(declared, 0), most)):
+            content = await upload(request, most, advice)
             start = time.monotonic()
             found = await queue.work(lambda: make(content), request.is_disconnected)
         if found is None:
@@ -85,7 +90,10 @@ def build(
     async def transfer(request: Request) -> Response:
         parameters = question(request.query_params.multi_items(), max_samples)
         return await work(
-            request, "application/json", lambda content: think(model, content, parameters)
+            request,
+            "application/json",
+            lambda content: think(model, content, parameters),
+            max_bytes,
         )
 
     async def old_hands(request: Request) -> Response:
@@ -97,11 +105,13 @@ def build(
             request,
             "application/json",
             lambda content: encode(hands.answer(model, look(content), of)),
+            max_bytes,
         )
 
     async def picture(request: Request) -> Response:
         number = page_number(request.query_params)
-        return await work(request, "image/png", lambda content: to_png(content, number))
+        make = lambda content: to_png(content, number)
+        return await work(request, "image/png", make, BOOKS * max_bytes, SEVERAL)
 
     def health(request: Request) -> JSONResponse:
         return JSONResponse(
@@ -259,9 +269,9 @@ def question(query, max_samples: int, names: tuple[str, ...] = tuple(DEFAULTS)) 
     return parameters
 
 
-async def upload(request: Request, limit: int) -> bytes:
+async def upload(request: Request, limit: int, advice: str) -> bytes:
     """The picture's bytes, from the body or from the form in it; never more than `limit` of them in
-    memory. Raises HTTPException."""
+    memory. Raises HTTPException. advice: what to do where there are more."""
     kept, size = [], 0
     try:
         async with asyncio.timeout(UPLOAD_SECONDS):
@@ -280,9 +290,7 @@ async def upload(request: Request, limit: int) -> bytes:
             408, f"the upload took more than {UPLOAD_SECONDS} s; send a smaller picture"
         ) from None
     if size > limit:
-        raise HTTPException(
-            413, f"the upload is larger than {limit / 1e6:g} MB; crop the picture to one character"
-        )
+        raise HTTPException(413, f"the upload is larger than {limit / 1e6:g} MB; {advice}")
     content = b"".join(kept)
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data":

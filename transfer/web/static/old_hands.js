@@ -2,7 +2,7 @@
 import {oldHands} from './api.js';
 import {say} from './language.js';
 
-const SHOWN = 4;
+const SHOWN = 4, KEPT = 300; // of a character; pictures whose old hands are kept
 
 export class OldHands {
   /** came() is called when there is more to show. */
@@ -17,6 +17,7 @@ export class OldHands {
     if (this.none || !missing) return;
     const kept = before ?? {asked: '', hands: {}, source: null, attribution: ''};
     this.known.set(key, {...kept, asked: kept.asked + missing});
+    if (this.known.size > KEPT) this.known.delete(this.known.keys().next().value);
     try {
       const [body, settings] = await picture();
       const {source, attribution, hands} = await oldHands(body, missing, settings);
