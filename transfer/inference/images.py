@@ -366,7 +366,7 @@ def _reduced(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) 
 def _from_array(array: np.ndarray, name: str, deep: bool = False) -> np.ndarray:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 2, 3, 4)):
         raise ImageError(
-            f"{name}: an array of shape {array.shape} is no picture; "
+            f"{name}: an array of shape {array.shape} is not a picture; "
             "give (H, W), (H, W, 3) or (H, W, 4)"
         )
     _check_size(array.shape[1::-1], name)
@@ -397,7 +397,7 @@ def _from_array(array: np.ndarray, name: str, deep: bool = False) -> np.ndarray:
         array = array.astype(np.float32) / (1.0 if high <= 1 else max(high, 255.0))
     else:
         raise ImageError(
-            f"{name}: an array of {array.dtype} is no picture; give uint8, uint16, float32 or bool"
+            f"{name}: an array of {array.dtype} is not a picture; give uint8, uint16, float32, bool"
         )
     if array.shape[2] == 2:
         array = array[..., [0, 0, 0, 1]]
