@@ -77,7 +77,7 @@ def reworded(path: Path):
     return book
 
 
-def execute(path: Path, environment: dict[str, str] | None = None, cell_seconds: int = 900):
+def execute(path: Path, environment: dict[str, str] | None = None, cell_seconds: int = 3600):
     """The notebook (nbformat) with the outputs of a run from top to bottom.
 
     path: its `.py`. environment: variables for the kernel; by default no data folder, so that the
