@@ -9,7 +9,8 @@ The script draws a sample of the changes in a room's functions by seed. It makes
 the tree, and runs the room's own tests there, without published data, until one fails. A change
 that no test notices survives. The table has how many were killed, with Wilson's interval of 95 %
 for all changes of the room. The script prints survivors as diffs; answer each with a test, or with
-a reason why nothing can be wrong. The exit code is 1 if tests notice less than --least of a room's changes.
+a reason why nothing can be wrong. The exit code is 1 if tests notice less than --least of a room's
+changes.
 """
 
 from __future__ import annotations
