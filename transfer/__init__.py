@@ -1,7 +1,7 @@
 """From a Kuzushiji image to modern strokes: `KuzushijiTransfer.load().transfer(images)`.
 
-What most programs need is in `transfer.inference.pipeline` (the model and its `Result`) and
-`transfer.inference.images` (any picture into what the model takes); the command line is
+Most programs need only `transfer.inference.pipeline` (the model and its `Result`) and
+`transfer.inference.images`, which turns any picture into what the model takes. The command line is
 `transfer.cli`.
 
 >>> from transfer import KuzushijiTransfer

@@ -63,7 +63,7 @@ def test_outputs_are_of_this_code_and_these_weights(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_the_first_cell_says_what_comes_and_how_long_it_takes(path):
-    first = jupytext.read(path).cells[0].source
+    first = " ".join(jupytext.read(path).cells[0].source.split())
     assert first.startswith(f"# {int(path.stem[:2])}. ")
     assert "**What you will see:**" in first and "**How long it takes:**" in first
 

@@ -1,7 +1,6 @@
 """The data folder into one `Corpus`: memory-mapped images of both domains, strokes, splits.
 
-`load` prepares published files on first use, and falls back on the built-in sample corpus where
-there is nothing.
+`load` prepares published files on first use. Without any it takes the built-in sample corpus.
 """
 
 import json
@@ -87,7 +86,7 @@ class New:
         return [np.array(self.points[a:b]) for a, b in zip(bounds, bounds[1:])]
 
     def stroke_types(self, i: int) -> list[str]:
-        """KanjiVG's type of each of glyph i's strokes, e.g. "㇐" or "㇔a"; "" where it gives none."""
+        """KanjiVG's type of each of glyph i's strokes, e.g. "㇐" or "㇔a"; "" if it gives none."""
         return [str(t) for t in self.types[self.glyph_bounds[i] : self.glyph_bounds[i + 1]]]
 
     def components(self, i: int) -> np.ndarray:
@@ -98,8 +97,8 @@ class New:
         )
 
     def radical(self, i: int) -> str:
-        """The character of glyph i's radical, as all dictionaries have it or else the traditional
-        one; "" if none is marked."""
+        """The character of glyph i's radical: the one of all dictionaries, or else the traditional
+        one; "" if KanjiVG marks none."""
         components = self.components(i)
         for kind in ("general", "tradit", "nelson", "jis"):
             if len(found := components[components["radical"] == kind]):
@@ -113,7 +112,7 @@ class New:
         return chosen[np.argsort(self.code_points[chosen])].astype(np.int64)
 
     def writable(self) -> np.ndarray:
-        """(w,) int32 code points that fonts and made hands are asked for: every kanji of the
+        """(w,) int32 code points that fonts and made hands should write: every kanji of the
         gallery and the hiragana, ascending."""
         kana = np.isin(self.code_points, [ord(c) for c in HIRAGANA]) & (
             np.asarray(self.variants) == ""
@@ -145,13 +144,13 @@ class Corpus:
 
 
 def load(data=None, quiet: bool = False) -> Corpus:
-    """Open the corpus in `data`, else $KUZUSHIJI_DATA, else the user's cache folder, else the
-    built-in sample.
+    """Open the corpus in `data`, or else $KUZUSHIJI_DATA, the user's cache folder, or the built-in
+    sample.
 
-    Published files are prepared first where that is still to do. The sample is used only where no
-    folder was named and the cache holds no data, and says so in one line on stderr; `quiet`
-    silences that line and the progress bars. Raises DataError where the named folder holds nothing
-    usable, or files are missing or damaged.
+    It prepares published files first, if that is not done yet. It takes the sample only if you name
+    no folder and the cache holds no data, and says so in one line on stderr. `quiet` silences that
+    line and the progress bars. Raises DataError if the named folder holds nothing usable, or if
+    files are missing or damaged.
 
     >>> corpus = load(quiet=True)
     >>> corpus.old.images.shape[1:], corpus.new.images.dtype

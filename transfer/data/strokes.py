@@ -42,8 +42,8 @@ def simplify(polyline, epsilon: float) -> np.ndarray:
     away.
 
     (n, 2) -> (m, 2) float32 with 2 <= m <= n, a subset of the points with both ends. Distances are
-    taken to the chord as a segment, so that closed strokes and strokes that double back keep the
-    bound too. Raises DataError.
+    measured to the chord as a segment, so that the bound holds for closed strokes and strokes that
+    double back too. Raises DataError.
 
     >>> simplify([(0, 0), (5, 0.1), (10, 0), (10, 10)], epsilon=0.25).tolist()
     [[0.0, 0.0], [10.0, 0.0], [10.0, 10.0]]
@@ -179,7 +179,7 @@ def to_stroke5(rows, length: int) -> np.ndarray:
     """(n, 3) stroke-3 rows into (length, 5) float32 rows (dx, dy, down, up, end), padded with (0,
     0, 0, 0, 1).
 
-    Raises DataError where the drawing has more than `length` points.
+    Raises DataError if the drawing has more than `length` points.
 
     >>> to_stroke5([[1, 1, 0], [4, 0, 1]], 3).tolist()
     [[1.0, 1.0, 1.0, 0.0, 0.0], [4.0, 0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]]

@@ -80,19 +80,19 @@ def load_image(source: str | os.PathLike | bytes | np.ndarray | Image.Image) -> 
 
 
 def read_image(source: str | os.PathLike | bytes | np.ndarray | Image.Image) -> Reading:
-    """One picture as the models take it, and what was made of it.
+    """One picture as the models take it, with a note and the box that was used.
 
     source: path or bytes of a raster file, a PIL image, or an array. An array is (H, W) or
     (H, W, channels) with 1 channel for grey, 2 for grey and alpha, 3 for RGB, 4 for RGBA. It holds
     bool, integers (8-bit, or 16-bit where the type or a value needs it) or floats (in [0, 1], or up
     to 255).
 
-    Ink may be dark on light paper or light on dark. Uneven light, alpha and EXIF rotation are
-    understood. The first frame of an animation is used, and of several characters the one with the
-    most ink. Rubbish in metadata is ignored. If a file lacks nothing but its end marker, it is read
-    and the note says so. A 64x64 8-bit picture with ink on black, as the data set publishes it,
-    comes back unchanged. (Three of the data set's pictures are mostly white, and are taken for dark
-    ink on white.)
+    Ink may be dark on light paper or light on dark. The function copes with uneven light, alpha and
+    EXIF rotation. It uses the first frame of an animation, and the character with the most ink if
+    there are several. It ignores rubbish in metadata. If a file lacks only its end marker, the note
+    says so. A 64x64 8-bit picture with ink on black, as the data set publishes it,
+    comes back unchanged. (Three of the data set's pictures are mostly white; they count as dark ink
+    on white.)
 
     Raises ImageError, which names the source, what is wrong and what to do.
     """
@@ -366,7 +366,7 @@ def _reduced(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) 
 def _from_array(array: np.ndarray, name: str, deep: bool = False) -> np.ndarray:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 2, 3, 4)):
         raise ImageError(
-            f"{name}: an array of shape {array.shape} is no picture; "
+            f"{name}: an array of shape {array.shape} is not a picture; "
             "give (H, W), (H, W, 3) or (H, W, 4)"
         )
     _check_size(array.shape[1::-1], name)
@@ -397,7 +397,7 @@ def _from_array(array: np.ndarray, name: str, deep: bool = False) -> np.ndarray:
         array = array.astype(np.float32) / (1.0 if high <= 1 else max(high, 255.0))
     else:
         raise ImageError(
-            f"{name}: an array of {array.dtype} is no picture; give uint8, uint16, float32 or bool"
+            f"{name}: an array of {array.dtype} is not a picture; give uint8, uint16, float32, bool"
         )
     if array.shape[2] == 2:
         array = array[..., [0, 0, 0, 1]]

@@ -186,13 +186,13 @@ class KuzushijiTransfer:
 
         images: (N, 64, 64) or (64, 64) uint8, ink 255 on paper 0, as
         `transfer.inference.images.load_image` gives them.
-        samples: drawings an image.
+        samples: number of drawings of each image.
         seed: the same seed gives the same drawings.
         temperature: of the pen, above 0 and up to 1; None takes the model's own.
         top: how many candidates to list.
-        sure: the best candidate's probability from which the verdict is "sure", above 0 and up to
-        1; None takes the weights' own.
-        forms: which form of a character leads and is drawn, where there are several (国 and 國):
+        sure: the probability of the best candidate from which on the verdict is "sure", above 0 and
+        up to 1; None takes the weights' own.
+        forms: which form of a character comes first and is drawn, if there are several (国 and 國):
         the likeliest ("as-read"), the one of today's Japanese ("modern") or the likeliest of the
         others ("old").
 
@@ -219,8 +219,8 @@ class KuzushijiTransfer:
         sure: float | None = None,
         forms: FormChoice = "as-read",
     ) -> list[Result]:
-        """Read images without drawing: candidates, pictures and verdict as from `transfer`, in a
-        small part of its time.
+        """Read images without drawing: candidates, pictures and verdict as from `transfer`, in much
+        less time.
 
         The results' strokes, written, scores and order are empty.
 
@@ -276,9 +276,9 @@ class KuzushijiTransfer:
     ) -> np.ndarray:
         """How old hands may have written a kanji: (samples, 64, 64) uint8, ink 255 on paper 0.
 
-        temperature: above 0 and up to 1; lower is plainer; None takes the density's own. Raises
-        ValueError for what is not one kanji with a glyph, WeightsError where the weights hold no
-        density back (`mdn_back.safetensors`).
+        temperature: above 0 and up to 1; a lower one gives plainer forms; None takes the density's
+        own. Raises ValueError unless `character` is one kanji with a glyph, and WeightsError if the
+        weights hold no density back (`mdn_back.safetensors`).
 
         >>> KuzushijiTransfer.load("runs/mine").brush("花", samples=6).shape  # doctest: +SKIP
         (6, 64, 64)
@@ -330,9 +330,9 @@ class KuzushijiTransfer:
 
         names: a file, a folder (its pictures), a pattern such as "scans/**/*.png", or several of
         them.
-        samples, seed, temperature, top, forms: as in `transfer`; what is drawn of a file is what it
-        gets alone.
-        jobs: threads that read files [one a core].
+        samples, seed, temperature, top, forms: as in `transfer`; a file gets the same drawings
+        alone or among others.
+        jobs: threads that read files [one for each core].
 
         Yields (path, Result), or (path, ImageError) for a file that cannot be used.
 

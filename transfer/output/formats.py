@@ -40,7 +40,7 @@ def save(
     kind = path.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         raise ValueError(
-            f"{path}: {path.suffix or 'no suffix'} is no format that can be written; end it in"
+            f"{path}: {path.suffix or 'no suffix'} is not a format that can be written; end it in"
             f" .{', .'.join(FORMATS)}"
         )
     with atomic_write(path) as part:

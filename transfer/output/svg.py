@@ -127,8 +127,8 @@ def curves_of(polyline: np.ndarray, where: str = "stroke") -> np.ndarray:
     points = np.asarray(polyline, np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:
         raise ValueError(
-            f"{where}: an array of shape {points.shape} is no stroke; give (n, 2) coordinates, n"
-            " >= 1"
+            f"{where}: an array of shape {points.shape} is not a stroke; give (n, 2) coordinates,"
+            " n >= 1"
         )
     if not np.isfinite(points).all():
         raise ValueError(

@@ -1,5 +1,5 @@
 // Old hands beside a candidate: how old hands wrote it, nearest to the picture first. Where the weights have none, nothing is shown.
-import {oldHands} from './api.js';
+import {oldHands} from './engine.js';
 import {say} from './language.js';
 
 const SHOWN = 4, KEPT = 300; // of a character; pictures whose old hands are kept

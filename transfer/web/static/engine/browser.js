@@ -65,6 +65,13 @@ export async function picture() {
   throw new Refused('error-kind');
 }
 
+export const pageOfFile = picture;
+
+/** Old hands need the old VAE's decoder, which an export leaves out. */
+export async function oldHands() {
+  return {source: null, attribution: '', hands: {}};
+}
+
 export async function bytes(url) {
   const response = await fetch(new URL(url, HOME)).catch(() => null);
   if (!response?.ok) throw new Refused('engine-missing', '', {file: url});

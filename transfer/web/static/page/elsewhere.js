@@ -1,6 +1,7 @@
 // Pages from elsewhere: a IIIF address that the reader enters, which this browser fetches, and files of several pages (PDF, TIFF), of which
 // this machine's server shows one. Nothing is fetched unless an address is entered.
-import {Refused, pageOfFile} from '../api.js';
+import {Refused} from '../api.js';
+import {pageOfFile} from '../engine.js';
 import {language, say} from '../language.js';
 import {NoPage, addressOf, describedAt, imageAddress, kindOf, readManifest} from './iiif.js';
 
