@@ -21,6 +21,7 @@ import contextlib
 import functools
 import http.server
 import os
+import re
 import shutil
 import sys
 import threading
@@ -40,6 +41,8 @@ from transfer.inference.images import ImageError, Reading, read_image
 from transfer.web.answer import answer
 
 ROOT = Path(__file__).parents[1]
+READINGS = 6
+"""Readings with ten drawings that are timed."""
 UNREADABLE = ("CMYK TIFF", "HEIC")
 """Formats that browsers do not show."""
 ASK = """async ([text, settings]) => {
@@ -123,19 +126,21 @@ def opened(address: str) -> Iterator[tuple]:
         browser.close()
 
 
-def most_memory() -> float:
-    """MB that the largest renderer of a browser on this machine has held at once (Linux; else
-    NaN)."""
-    most = float("nan")
-    for status in Path("/proc").glob("[0-9]*/status"):
+def renderers() -> tuple[float, float]:
+    """Of the browsers on this machine: the most MB that a page's process has held at once, and the
+    CPU seconds that all of them have spent (Linux; else NaN)."""
+    most, spent = float("nan"), 0.0
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if b"--type=renderer" not in (status.parent / "cmdline").read_bytes():
+            if b"--type=renderer" not in (folder / "cmdline").read_bytes():
                 continue
-            [line] = [x for x in status.read_text("utf-8").splitlines() if x.startswith("VmHWM")]
+            [line] = re.findall(r"VmHWM:\s+(\d+)", (folder / "status").read_text("utf-8"))
+            ticks = (folder / "stat").read_text("utf-8").rpartition(")")[2].split()[11:13]
         except (OSError, ValueError):
             continue  # it has ended
-        most = np.nanmax([most, int(line.split()[1]) / 1000])
-    return float(most)
+        most = float(np.nanmax([most, int(line) / 1000]))
+        spent += sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+    return most, spent
 
 
 def compare(found: dict, wanted: dict) -> dict:
@@ -208,13 +213,14 @@ def main() -> int:
     made = list(pictures(chosen.data, chosen.sample, chosen.disturbed))
     found, times, both = [], [], 0
     with served(chosen.folder) as address, opened(address) as (page, loading):
+        memory, begun = renderers()
+        text = base64.b64encode((ROOT / "examples" / "hana_U+82B1.png").read_bytes()).decode()
+        for seed in range(READINGS):
+            times.append(page.evaluate(ASK, [text, {"samples": 10, "seed": seed}])[1])
+        memory, spent = renderers()
         for _, content in tqdm(made, file=sys.stderr, mininterval=20):
             text = base64.b64encode(content).decode()
             found.append(page.evaluate(ASK, [text, {"samples": chosen.samples, "seed": 0}])[0])
-        text = base64.b64encode((ROOT / "examples" / "hana_U+82B1.png").read_bytes()).decode()
-        for seed in range(5):
-            times.append(page.evaluate(ASK, [text, {"samples": 10, "seed": seed}])[1])
-        memory = most_memory()
     wanted = python(model, [content for _, content in made], chosen.samples)
     for (kind, _), mine, theirs in zip(made, found, wanted):
         if theirs is None and "refused" in mine:
@@ -234,7 +240,8 @@ def main() -> int:
     print(f"models {sum(sizes) / 1e6:.1f} MB; ready {loading:.1f} s after the page was asked for;")
     print(
         f"a reading with ten drawings: median {np.median(times) / 1000:.2f} s, slowest"
-        f" {max(times) / 1000:.2f} s; at most {memory:.0f} MB in the page's process"
+        f" {max(times) / 1000:.2f} s, {(spent - begun) / READINGS:.2f} s of CPU time;\n"
+        f"loading took {begun:.1f} s of CPU time; at most {memory:.0f} MB in the page's process"
     )
     return 0
 
