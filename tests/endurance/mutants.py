@@ -121,7 +121,7 @@ def copy_tree(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class TestFile:
-    """A test file of a room: which lines of which modules it runs, and how many seconds it takes."""
+    """A test file of a room: which lines of which modules it runs, and how long it takes, in s."""
 
     __test__ = False  # for pytest
     path: str

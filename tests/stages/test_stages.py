@@ -506,7 +506,7 @@ def test_latents_of_all_images_are_encoded_once_for_all_densities(folder, monkey
     assert len(calls) == 2
     for name, value in first.items():
         np.testing.assert_array_equal(again[name], value)
-    # Another seed, number of views or image is another encoding, and so is what is in a broken file.
+    # Another seed, number of views or image is another encoding. A broken file is made anew.
     one = latent_pairs.old_views(place, images, 1, 0)["mean"]
     assert len(calls) == 2
     np.testing.assert_array_equal(one[0], first["mean"][0])

@@ -1,7 +1,6 @@
 """The way of an image: a 64x64 Kuzushiji image becomes ranked modern kanji, a picture and strokes.
 
-image -> old VAE -> z_old -> P(z_new | z_old) -> z_new -> new VAE's picture, and the decoder's
-strokes.
+image -> old VAE -> z_old -> P(z_new | z_old) -> z_new -> new VAE's picture; the decoder's strokes.
 """
 
 from __future__ import annotations
