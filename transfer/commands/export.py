@@ -13,8 +13,8 @@ from transfer.commands import arguments
 from transfer.system.entry import fail
 from transfer.system.errors import DataError
 
-EXAMPLES = """  kuzushiji-transfer export site && python -m http.server -d site
-  kuzushiji-transfer export site --runtime onnxruntime-web-1.30.0.tgz    # without npm
+EXAMPLES = """  kuzushiji-transfer export site                          # then: python -m http.server -d site
+  kuzushiji-transfer export site --runtime onnxruntime-web-1.30.0.tgz   # without npm
   kuzushiji-transfer export models --format onnx --weights runs/small
 """
 
