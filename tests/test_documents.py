@@ -395,7 +395,8 @@ def wrong_command(words: list[str], run_help: bool) -> str:
             f"{a} is not there" for a in arguments[2:] if "/" in a and not (ROOT / a).exists()
         )
     if arguments[:1] == ["-m"]:
-        return "" if arguments[1] in ("venv", "pdoc") else f"what is python -m {arguments[1]}?"
+        known = arguments[1] in ("venv", "pdoc", "http.server")
+        return "" if known else f"what is python -m {arguments[1]}?"
     if not arguments or not (ROOT / arguments[0]).is_file():
         return f"{' '.join(words)}: no such script"
     options = [a.partition("=")[0] for a in arguments[1:] if a.startswith("--")]

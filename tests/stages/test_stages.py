@@ -500,8 +500,13 @@ def test_latents_of_all_images_are_encoded_once_for_all_densities(folder, monkey
         latent_pairs, "encode_images", lambda *given: calls.append(1) or encode(*given)
     )
     images = given.old.images[:4]
-    first = latent_pairs.old_views(place, images, 2, 0)
+    first = latent_pairs.old_views(place, images, 2, 0)  # a folder of weights: nothing is kept
     assert first["mean"].shape == (2, 4, 64) and len(calls) == 2
+    assert not list(place.rglob("latents_*"))
+    (place / "vae_old" / "weights").mkdir(parents=True)
+    run = (place / "vae_old.safetensors").rename(place / "vae_old/weights/vae_old.safetensors")
+    calls.clear()
+    first = latent_pairs.old_views(place, images, 2, 0)
     again = latent_pairs.old_views(place, images, 2, 0)
     assert len(calls) == 2
     for name, value in first.items():
@@ -516,7 +521,7 @@ def test_latents_of_all_images_are_encoded_once_for_all_densities(folder, monkey
     assert len(calls) == 5 and not np.array_equal(plain[0], first["mean"][0])
     other = latent_pairs.old_views(place, given.old.images[1:5], 1, 1)
     assert len(calls) == 6
-    (place / latent_pairs.KEPT.format(0)).write_bytes(b"PK broken")
+    run.with_name(latent_pairs.KEPT.format(0)).write_bytes(b"PK broken")
     made = latent_pairs.old_views(place, given.old.images[1:5], 1, 1)
     assert len(calls) == 7
     np.testing.assert_array_equal(made["mean"], other["mean"])

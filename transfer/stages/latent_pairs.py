@@ -31,7 +31,7 @@ from transfer.training import weights
 from transfer.training.examples import Pool, mix
 
 KEPT = "latents_{}.npz"
-"""Beside the old VAE's weights: what it made of all images. The next density on these weights, or
+"""In a run of the old VAE, beside its weights: what it made of all images. The next density on these weights, or
 the same one after a kill, takes it from there, a view a file."""
 NAMES = "mean", "log_variance"
 
@@ -131,7 +131,7 @@ def latent_pairs(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int 
 def old_views(folder: Path, images: np.ndarray, views: int, seed: int) -> dict[str, np.ndarray]:
     """What the old VAE in `folder` makes of images (N, 64, 64) uint8 in so many augmented views.
 
-    Without views the images are encoded as they are. It is kept in `KEPT` and read again where
+    Without views the images are encoded as they are. It is kept in a run (`KEPT`), not in a folder of weights, and read again where
     images, weights, views and seed are the same.
 
     Returns "mean" and "log_variance", each (max(views, 1), N, 64) float32.
@@ -146,7 +146,7 @@ def old_views(folder: Path, images: np.ndarray, views: int, seed: int) -> dict[s
         bar = f"z_old, view {number + 1}/{max(views, 1)}"
         found.append(
             _kept(
-                place.with_name(KEPT.format(number)),
+                place.with_name(KEPT.format(number)) if place.parent != Path(folder) else None,
                 same.hexdigest(),
                 lambda: encode_images(folder, "old", images, key, bar),
             )
@@ -154,9 +154,11 @@ def old_views(folder: Path, images: np.ndarray, views: int, seed: int) -> dict[s
     return {name: np.stack([f[i] for f in found]) for i, name in enumerate(NAMES)}
 
 
-def _kept(path: Path, same: str, make: Callable) -> list[np.ndarray]:
+def _kept(path: Path | None, same: str, make: Callable) -> list[np.ndarray]:
     """Two arrays: those that `path` holds, where they are of the `same`; else those that `make`
-    returns, which it then holds."""
+    returns, which it then holds. None for the path keeps nothing."""
+    if path is None:
+        return list(make())
     try:
         with np.load(path) as found:
             if str(found["of"]) == same:
