@@ -45,7 +45,7 @@ export async function answer(models, read, settings, rest) {
     kana: kana && likelyOf(kana.character, kana.probability),
     drawings, image: square(read.image, (v) => v), pixels: square(shown, (v) => round(v, 4)),
     uncertainty: square(deviation(likely.map((place) => pictures.get(place)), share), (v) => round(v, 4)),
-    samples: targets.length, seed, temperature, box: models.strokes.box,
+    samples: targets.length, seed, temperature, forms, box: models.strokes.box,
   };
 }
 
