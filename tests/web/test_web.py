@@ -66,6 +66,14 @@ def test_every_text_is_used_and_every_text_used_is_there():
     assert known - words == set()
 
 
+@pytest.mark.parametrize("script", ["result.js", "page/list.js"])
+def test_both_pages_know_every_verdict(script):
+    known = re.search(r"^const VERDICTS = \{(.*)\};", (STATIC / script).read_text("utf-8"), re.M)
+    assert known
+    names = dict(re.findall(r"'([^']+)': '([^']+)'", known[1]))
+    assert names == {v: v.replace(" ", "-") for v in ("sure", "not sure", "kana", "not a kanji")}
+
+
 def test_nothing_comes_from_elsewhere():
     for path in [p for p in STATIC.rglob("*") if p.suffix in (".js", ".css", ".html", ".svg")]:
         text = path.read_text(encoding="utf-8")

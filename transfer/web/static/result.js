@@ -5,7 +5,7 @@ import {Paper, element, strokesOf} from './paper.js';
 import {heat, ink, summary} from './pictures.js';
 
 const $ = (id) => document.getElementById(id);
-const VERDICTS = {'sure': 'sure', 'not sure': 'not-sure', 'not a kanji': 'not-a-kanji'};
+const VERDICTS = {'sure': 'sure', 'not sure': 'not-sure', 'not a kanji': 'not-a-kanji', 'kana': 'kana'};
 
 export class ResultView {
   /** chosen(i) is called when the reader picks drawing i. */
