@@ -57,7 +57,9 @@ def test_sample_evaluation_is_whole_and_quick(report):
         "1-NN in z_old of the plain image, same class",
     ):
         mean, low, high, n = summary["metrics"][metric]
-        assert n == 24 and low < mean < high or mean == low == high == 1, metric
+        # An order needs two strokes that match.
+        assert n == 24 or metric == "stroke order agreement" and n > 20, metric
+        assert low < mean < high or mean == low == high == 1, metric
         # Of what is right or wrong of each image the interval is that of a share of 24.
         if "top-1" in metric and "single" not in metric or metric == "stroke count exact":
             assert mean * n == pytest.approx(round(mean * n), abs=1e-3), metric

@@ -45,8 +45,11 @@ def test_the_same_question_gives_the_same_bits(model, images, among_four):
 
 
 def test_neighbours_and_places_change_no_bit(model, images, among_four):
-    """As many others, but others, and in another place."""
-    for place, order in enumerate(([2, 7, 6, 5], [4, 2, 2, 7], [0, 1, 2, 3], [5, 6, 0, 2])):
+    """As many others, but others, and in another place.
+
+    None of them has more strokes than the smallest program that is compiled for can write.
+    """
+    for place, order in enumerate(([2, 7, 6, 4], [4, 2, 2, 7], [0, 1, 2, 3], [3, 6, 0, 2])):
         position = order.index(2)
         found = model.transfer(images[order], samples=2, seed=3)[position]
         assert all(same(a, b) for a, b in zip(found.strokes, among_four[2].strokes)), place

@@ -13,7 +13,7 @@ from transfer.commands import arguments
 from transfer.system.entry import fail
 from transfer.system.errors import DataError
 
-EXAMPLES = """  kuzushiji-transfer export site                          # then: python -m http.server -d site
+EXAMPLES = """  kuzushiji-transfer export site      # then: python -m http.server -d site
   kuzushiji-transfer export site --runtime onnxruntime-web-1.30.0.tgz   # without npm
   kuzushiji-transfer export models --format onnx --weights runs/small
 """

@@ -58,7 +58,7 @@ def fetched() -> Runtime:
         command = [npm, "pack", "--silent", f"{PACKAGE}@{WANTED}", "--pack-destination", folder]
         try:
             done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, timeout=SECONDS
+                command, cwd=folder, capture_output=True, encoding="utf-8", timeout=SECONDS
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise DataError(f"npm could not fetch {PACKAGE} ({error}); {HOW}") from None

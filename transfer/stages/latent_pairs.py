@@ -31,8 +31,8 @@ from transfer.training import weights
 from transfer.training.examples import Pool, mix
 
 KEPT = "latents_{}.npz"
-"""In a run of the old VAE, beside its weights: what it made of all images. The next density on these weights, or
-the same one after a kill, takes it from there, a view a file."""
+"""In a run of the old VAE, beside its weights: what it made of all images. The next density on
+these weights, or the same one after a kill, takes it from there, a view a file."""
 NAMES = "mean", "log_variance"
 
 
@@ -131,8 +131,8 @@ def latent_pairs(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int 
 def old_views(folder: Path, images: np.ndarray, views: int, seed: int) -> dict[str, np.ndarray]:
     """What the old VAE in `folder` makes of images (N, 64, 64) uint8 in so many augmented views.
 
-    Without views the images are encoded as they are. It is kept in a run (`KEPT`), not in a folder of weights, and read again where
-    images, weights, views and seed are the same.
+    Without views the images are encoded as they are. It is kept in a run (`KEPT`), not in a folder
+    of weights, and read again where images, weights, views and seed are the same.
 
     Returns "mean" and "log_variance", each (max(views, 1), N, 64) float32.
     """
