@@ -145,6 +145,7 @@ def needed() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook_runs_and_shows_what_is_stored(path):
     """On the sample corpus and the shipped weights; whatever wants to download fails."""
