@@ -27,6 +27,7 @@ from flax import nnx
 from image_robustness import wilson
 from tqdm import tqdm
 
+from transfer.commands import arguments
 from transfer.data import corpus as corpora
 from transfer.data.writing import kana
 from transfer.evaluation import cross_fitting
@@ -35,7 +36,7 @@ from transfer.inference import acceptance
 from transfer.inference.images import ImageError, read_image
 from transfer.inference.pipeline import PRETRAINED, KuzushijiTransfer
 from transfer.system.batches import in_batches
-from transfer.system.entry import guarded
+from transfer.system.entry import fail, guarded
 from transfer.system.errors import DataError
 from transfer.system.files import atomic_write
 from transfer.training import weights
@@ -51,12 +52,7 @@ PRECISION = {"val": 0.97, "hands": 0.95, "aside": 0.85}
 @guarded
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        default=PRETRAINED,
-        help="folder of runs or weights [the shipped weights]",
-    )
+    arguments.weights(parser)
     parser.add_argument("--data", type=Path)
     parser.add_argument(
         "--out", type=Path, help="folder for acceptance.safetensors [that of the weights]"
@@ -79,30 +75,27 @@ def main() -> int:
     chosen = parser.parse_args()
     if min(chosen.count, chosen.test) < 1:
         parser.error("--count and --test must be 1 or more")
+    folder = chosen.weights or PRETRAINED
     try:
         corpus = corpora.load(chosen.data)
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
             )  # that the file there belongs to other weights: it is about to be replaced
-            model = KuzushijiTransfer.load(chosen.weights)
+            model = KuzushijiTransfer.load(folder)
         rule, lines = fit(model, corpus, chosen.count, chosen.test)
     except (DataError, weights.WeightsError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    path = (chosen.out or chosen.weights) / f"{acceptance.FILE}.safetensors"
+        return fail(str(error))
+    path = (chosen.out or folder) / f"{acceptance.FILE}.safetensors"
     try:
         rule.save(path, {"lines": lines}, model.old_params, model.mdn_params)
         if chosen.report:
             with atomic_write(chosen.report) as part:
                 part.write_text("\n".join(lines) + "\n", encoding="utf-8")
     except OSError as error:
-        print(
-            f"error: {path}: cannot be written ({error.strerror}); choose another folder with"
-            " --out",
-            file=sys.stderr,
+        return fail(
+            f"{path}: cannot be written ({error.strerror}); choose another folder with --out"
         )
-        return 2
     print("\n".join(lines))
     print(f"\n{path.name}: {path.stat().st_size / 1e3:.0f} kB, in {path.parent}")
     return 0

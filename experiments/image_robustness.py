@@ -15,10 +15,11 @@ from pathlib import Path
 import disturbances
 import numpy as np
 
+from transfer.commands import arguments
 from transfer.data import corpus as corpora
 from transfer.inference.images import ImageError, read_image
 from transfer.inference.pipeline import PRETRAINED, KuzushijiTransfer
-from transfer.system.entry import guarded
+from transfer.system.entry import fail, guarded
 from transfer.system.errors import DataError
 from transfer.training.weights import WeightsError
 
@@ -101,12 +102,7 @@ def report(model: KuzushijiTransfer, images: np.ndarray, seed: int = 0) -> list[
 @guarded
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        default=PRETRAINED,
-        help="folder of runs or weights [the shipped weights]",
-    )
+    arguments.weights(parser)
     parser.add_argument("--data", type=Path, help="data folder [the eight examples]")
     parser.add_argument(
         "--count",
@@ -115,15 +111,15 @@ def main() -> int:
         help="number of images, each disturbed in every way [%(default)s]",
     )
     chosen = parser.parse_args()
+    folder = chosen.weights or PRETRAINED
     if chosen.count < 1:
         parser.error(f"--count is {chosen.count}; give 1 or more")
     try:
         images, what = originals(chosen.data, chosen.count)
-        print(f"{what}, {len(disturbances.KINDS)} disturbances; weights {chosen.weights.name}\n")
-        print("\n".join(report(KuzushijiTransfer.load(chosen.weights), images)))
+        print(f"{what}, {len(disturbances.KINDS)} disturbances; weights {folder.name}\n")
+        print("\n".join(report(KuzushijiTransfer.load(folder), images)))
     except (DataError, WeightsError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return fail(str(error))
     return 0
 
 

@@ -19,15 +19,15 @@ import numpy as np
 from scipy.cluster.vq import kmeans2
 from tqdm import tqdm
 
+from transfer.commands import arguments
 from transfer.data import corpus as corpora
 from transfer.inference import old_hands
 from transfer.inference.pipeline import PRETRAINED
 from transfer.stages.encoding import corpus_provenance, encode_images
-from transfer.system.entry import guarded
+from transfer.system.entry import fail, guarded
 from transfer.system.errors import DataError
 from transfer.training import weights
 
-IMAGES = 200  # of a kanji, spread evenly over its train images, that are encoded
 BOOKS, FONTS = 4, 2  # prototypes of a kanji with and without images of books
 CHUNK = 16_384  # images that are held at once
 LIMIT = 2e6  # bytes of the file
@@ -36,12 +36,7 @@ LIMIT = 2e6  # bytes of the file
 @guarded
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        default=PRETRAINED,
-        help="runs or weights folder [the shipped weights]",
-    )
+    arguments.weights(parser)
     parser.add_argument("--data", type=Path)
     parser.add_argument(
         "--out", type=Path, help="folder for prototypes.safetensors [that of the weights]"
@@ -50,24 +45,21 @@ def main() -> int:
     chosen = parser.parse_args()
     if chosen.classes is not None and chosen.classes < 1:
         parser.error("--classes must be 1 or more")
+    folder = chosen.weights or PRETRAINED
     try:
         corpus = corpora.load(chosen.data)
-        vae_old = weights.find(chosen.weights, "vae_old")
-        arrays = prototypes(chosen.weights, corpus, chosen.classes)
+        vae_old = weights.find(folder, "vae_old")
+        arrays = prototypes(folder, corpus, chosen.classes)
     except (DataError, weights.WeightsError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return fail(str(error))
     described = {"config": {}} | corpus_provenance(corpus, {"fonts": 1.0, "hands": 1.0})
-    path = (chosen.out or chosen.weights) / f"{old_hands.FILE}.safetensors"
+    path = (chosen.out or folder) / f"{old_hands.FILE}.safetensors"
     try:
         old_hands.save(path, arrays, described, vae_old)
     except OSError as error:
-        print(
-            f"error: {path}: cannot be written ({error.strerror}); choose another folder with"
-            " --out",
-            file=sys.stderr,
+        return fail(
+            f"{path}: cannot be written ({error.strerror}); choose another folder with --out"
         )
-        return 2
     points, books = arrays["code_points"], arrays["books"] > 0
     size = path.stat().st_size
     print(
@@ -118,8 +110,8 @@ class Pick:
     """Images of one kanji, read when they are needed. count: how many."""
 
     def __init__(self, images: np.ndarray, rows: np.ndarray):
-        self.count = min(len(rows), IMAGES)
-        self._images, self._rows = images, rows[np.arange(self.count) * len(rows) // self.count]
+        self.count = len(rows)
+        self._images, self._rows = images, rows
 
     def __call__(self) -> np.ndarray:
         return np.asarray(self._images[np.sort(self._rows)])
@@ -127,13 +119,8 @@ class Pick:
 
 def source(images, code_points, rows: np.ndarray, kanji: np.ndarray) -> dict[int, Pick]:
     """Of each of the kanji (code points) that the rows show, its images."""
-    points = np.asarray(code_points)[rows]
-    order = np.argsort(points, kind="stable")
-    rows, points = rows[order], points[order]
-    known, start = np.unique(points, return_index=True)
-    groups = zip(known.tolist(), np.split(rows, start[1:]))
-    wanted = set(kanji.tolist())
-    return {point: Pick(images, group) for point, group in groups if point in wanted}
+    wanted, groups = set(kanji.tolist()), old_hands.by_kanji(code_points, rows)
+    return {point: Pick(images, group) for point, group in groups.items() if point in wanted}
 
 
 def chunks(jobs: list):

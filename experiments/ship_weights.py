@@ -17,7 +17,7 @@ import numpy as np
 from transfer.evaluation import judges
 from transfer.inference import old_hands
 from transfer.inference.pipeline import PRETRAINED
-from transfer.system.entry import guarded
+from transfer.system.entry import fail, guarded
 from transfer.training import weights
 
 LIMIT = 40e6
@@ -42,8 +42,7 @@ def main() -> int:
         loaded = {name: weights.load(weights.find(chosen.runs, name)) for name in names}
         hands = None if chosen.judges else prototypes(chosen.runs)
     except weights.WeightsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return fail(str(error))
     for name, (params, arrays, described) in loaded.items():
         if name.startswith("vae"):
             params.pop("classifier", None)  # of z, for training alone

@@ -55,7 +55,6 @@ def run(chosen) -> int:
         return fail("- stands for standard input, which can be read once; give it once")
     if chosen.old_hands is not None and not chosen.json:
         return fail("--old-hands are pictures, which a table cannot show; give --json too")
-    shown = 4 if chosen.old_hands is None else chosen.old_hands
     model, images, errors = None, [], []
     for pictures in batch.read_all(arguments.sources(chosen.images), chosen.jobs):
         if model is None and any(picture.error is None for picture in pictures):
@@ -81,9 +80,9 @@ def run(chosen) -> int:
                 for c in candidates(result)
                 for a in [aid(c["character"])]
             ]
-            if chosen.json and shown:
+            if chosen.json and chosen.old_hands != 0:
                 for candidate, hands in zip(listed, result.old_hands):
-                    candidate["old_hands"] = old_hands(hands[:shown])
+                    candidate["old_hands"] = old_hands(hands[: chosen.old_hands])
             described = {
                 "image": picture.source,
                 "verdict": result.verdict,

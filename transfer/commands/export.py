@@ -82,13 +82,9 @@ def run(chosen) -> int:
 
 def plain(folder: Path, model, about: dict, tell) -> int:
     """The models alone, float32, each in its place when it is whole."""
-    from transfer.export import onnx_file, programs, tables
+    from transfer.export import onnx_file, tables
 
     folder.mkdir(parents=True, exist_ok=True)
-    for program in programs.programs(model):
-        path = folder / f"{program.name}.onnx"
-        difference = onnx_file.write(path, program)
-        size = path.stat().st_size / 1e6
-        tell(f"{path}  {size:.1f} MB  within {difference:.0e} of JAX")
+    onnx_file.write_all(folder, model, "float32", folder, tell)
     tables.write(folder, model, about, "float32")
     return 0

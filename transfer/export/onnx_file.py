@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from transfer.export.programs import Program
+from transfer.export.programs import Program, programs
 from transfer.system.errors import DataError
 from transfer.system.files import atomic_write
 
@@ -58,6 +59,18 @@ def write(path: Path, program: Program, kind: str = "float32") -> float:
                 " and onnxruntime"
             )
     return difference
+
+
+def write_all(folder: Path, model, kind: str, shown: Path, tell: Callable[[str], None]) -> None:
+    """Convert all programs of a `KuzushijiTransfer` into a folder.
+
+    kind: see `write`. tell: is given a line on each file. shown: the folder's name in it.
+    """
+    for program in programs(model):
+        path = folder / f"{program.name}.onnx"
+        difference = write(path, program, kind)
+        size = path.stat().st_size / 1e6
+        tell(f"{shown / path.name}  {size:.1f} MB  within {difference:.0e} of JAX")
 
 
 def examples(program: Program) -> dict[str, np.ndarray]:

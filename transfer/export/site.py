@@ -71,11 +71,7 @@ def fill(folder: Path, model, about: dict, runtime: Runtime, tell: Callable[[str
         (folder / "runtime" / name).write_bytes(content)
     models = folder / "models"
     models.mkdir()
-    for program in programs.programs(model):
-        path = models / f"{program.name}.onnx"
-        difference = onnx_file.write(path, program, "float16")
-        size = path.stat().st_size / 1e6
-        tell(f"models/{path.name}  {size:.1f} MB  within {difference:.0e} of JAX")
+    onnx_file.write_all(models, model, "float16", Path(models.name), tell)
     tables.write(models, model, about, "float16")
     if (size := sum(path.stat().st_size for path in models.iterdir())) > MOST:
         tell(f"the models have {size / 1e6:.0f} MB: a browser may not hold them all")

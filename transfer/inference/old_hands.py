@@ -31,8 +31,7 @@ SIZES = (8, 40)
 KEPT = 1000
 """Kanji whose pictures (or latents of images) are kept in memory: some 20 MB."""
 LOOKED_AT = 200
-"""Training images of a kanji, spread evenly over them, of which the nearest are shown: encoding all
-of a common kanji's would take a reader's patience."""
+"""Images of a kanji that are encoded: all of a common kanji's would take a reader's patience."""
 
 
 class Prototypes:
@@ -113,21 +112,12 @@ class TrainingImages:
     def __init__(self, corpus: Corpus, old_graph, old_params: dict):
         """old_graph, old_params: of the old VAE that reads the reader's images too."""
         self._old, self._params, self._kept = corpus.old, old_params, {}
-        chosen = corpus.old.indices("train")
-        points = np.asarray(corpus.old.code_points)[chosen]
-        order = np.argsort(points, kind="stable")
-        self._chosen, self._points = chosen[order], points[order]
+        self._rows = by_kanji(corpus.old.code_points, corpus.old.indices("train"))
         published = not corpus.is_sample and "kkanji.tar" in corpus.manifest["sources"]
         self.attribution = ATTRIBUTION if published else ""
         self._encode = jax.jit(
             lambda params, x: nnx.merge(old_graph, params).encode(x.astype(jnp.float32) / 255)[0]
         )
-
-    def _rows(self, character: str) -> np.ndarray:
-        """Indices into the corpus of a kanji's training images, LOOKED_AT of them at most."""
-        start, end = np.searchsorted(self._points, [ord(character), ord(character) + 1])
-        count = min(end - start, LOOKED_AT)
-        return self._chosen[start + np.arange(count) * (end - start) // max(count, 1)]
 
     @float32
     def of(
@@ -135,7 +125,7 @@ class TrainingImages:
     ) -> list[tuple[OldHand, ...]]:
         """Of each character up to `most` training images, nearest to z_old (64,) first; none of a
         character that has none."""
-        rows = {c: self._rows(c) for c in dict.fromkeys(characters)}
+        rows = {c: self._rows.get(ord(c), ()) for c in dict.fromkeys(characters)}
         new = {c: place for c, place in rows.items() if len(place) and c not in self._kept}
         if new:
             images = self._old.images[np.concatenate(list(new.values()))]
@@ -153,6 +143,19 @@ class TrainingImages:
             )
             for c in characters
         ]
+
+
+def by_kanji(code_points: np.ndarray, rows: np.ndarray) -> dict[int, np.ndarray]:
+    """Rows (n,) of images by the code point they show (of all, (N,)), LOOKED_AT of each at most,
+    spread evenly."""
+    points = np.asarray(code_points)[rows]
+    order = np.argsort(points, kind="stable")
+    known, start = np.unique(points[order], return_index=True)
+    found = dict(zip(known.tolist(), np.split(rows[order], start[1:])))
+    for point, own in found.items():
+        count = min(len(own), LOOKED_AT)
+        found[point] = own[np.arange(count) * len(own) // count]
+    return found
 
 
 def _keep(kept: dict, new: dict, needed: dict) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -137,28 +138,23 @@ def old_views(folder: Path, images: np.ndarray, views: int, seed: int) -> dict[s
     Returns "mean" and "log_variance", each (max(views, 1), N, 64) float32.
     """
     place, found = weights.find(folder, VAE_NAMES["old"]), []
+    of = None  # a run alone keeps them
+    if place.parent != Path(folder):
+        of = f"{weights.checksum(place)} {hashlib.sha256(np.ascontiguousarray(images)).hexdigest()}"
     # Views are augmented with keys of the seed, so that a resumed run sees the same ones.
     for number, key in enumerate(
         [jax.random.fold_in(jax.random.key(seed), v) for v in range(views)] or [None]
     ):
-        same = hashlib.sha256(f"{weights.checksum(place)} {key is None} {number} {seed}".encode())
-        same.update(np.ascontiguousarray(images))
         bar = f"z_old, view {number + 1}/{max(views, 1)}"
-        found.append(
-            _kept(
-                place.with_name(KEPT.format(number)) if place.parent != Path(folder) else None,
-                same.hexdigest(),
-                lambda: encode_images(folder, "old", images, key, bar),
-            )
-        )
+        make = partial(encode_images, folder, "old", images, key, bar)
+        same = f"{of} {key is None} {number} {seed}"
+        found.append(_kept(place.with_name(KEPT.format(number)), same, make) if of else make())
     return {name: np.stack([f[i] for f in found]) for i, name in enumerate(NAMES)}
 
 
-def _kept(path: Path | None, same: str, make: Callable) -> list[np.ndarray]:
+def _kept(path: Path, same: str, make: Callable) -> list[np.ndarray]:
     """Two arrays: those that `path` holds, where they are of the `same`; else those that `make`
-    returns, which it then holds. None for the path keeps nothing."""
-    if path is None:
-        return list(make())
+    returns, which it then holds."""
     try:
         with np.load(path) as found:
             if str(found["of"]) == same:
