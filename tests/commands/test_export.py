@@ -61,19 +61,19 @@ def test_an_image_goes_the_whole_way_without_jax(run, model, tmp_path):
     start = lambda name: onnxruntime.InferenceSession(folder / f"{name}.onnx")
     images = np.stack([load_image(path) for path in EXAMPLES])
     results = model.read(images, top=5)
-    names = ["log_probabilities", "z_old", "picture", "features", "mean", "log_variance"]
+    names = ["log_probabilities", "z_old", "picture", "features", "mean", "log_variance", "kana"]
     seen = dict(zip(names, start("reader").run(names, {"images": images})))
     assert np.abs(seen["z_old"] - np.stack([r.z_old for r in results])).max() < 1e-3
     old = np.stack([r.old_reconstruction for r in results])
     assert np.abs(seen["picture"] - old).max() < 1e-3
     ink = acceptance.ink_numbers(images)
-    known = {name: seen[name] for name in names[2:]}
+    known = {name: seen[name] for name in names[2:6]}
     [familiarity] = start("acceptance").run(None, {"ink": ink, "images": images} | known)
     assert np.abs(familiarity - [r.familiarity for r in results]).max() < 1e-3
     kanji = json.loads((folder / "kanji.json").read_text("utf-8"))
     assert kanji["characters"] == model.characters and len(kanji["attribution"]) > 0
     probabilities = np.exp(seen["log_probabilities"])
-    assert np.allclose(probabilities.sum(1), 1, atol=1e-4)
+    assert np.allclose(probabilities.sum(1) + seen["kana"].sum(1), 1, atol=1e-4)
     z_new = np.load(folder / "z_new.npy", allow_pickle=False)
     best = [model.characters.index(result.candidates[0][0]) for result in results]
     [pictures] = start("painter").run(["pictures"], {"z_new": z_new[best]})
@@ -117,6 +117,27 @@ def test_an_image_goes_the_whole_way_without_jax(run, model, tmp_path):
     # One image alone is what it is among others.
     [alone] = start("reader").run(["z_old"], {"images": images[2:3]})
     assert np.abs(alone[0] - seen["z_old"][2]).max() < 1e-4
+
+
+def test_places_of_pixels_keep_their_digits_in_half_precision():
+    onnx = pytest.importorskip("onnx", reason="no onnx here; pip install '.[export]'")
+    from transfer.export import onnx_file
+
+    side = np.linspace(0, 63.999, 64, dtype=np.float32)
+    constants = {
+        "weight": np.random.default_rng(0).normal(0, 0.1, (64, 64)).astype(np.float32),
+        "place": np.tile(side, (64, 1)),
+        "bias": np.ones(64, np.float32),
+    }
+    graph = onnx.helper.make_graph(
+        [], "g", [], [], [onnx.numpy_helper.from_array(v, k) for k, v in constants.items()]
+    )
+    model = onnx.helper.make_model(graph)
+    onnx_file.halve(model)
+    kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    full, half = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+    assert kinds == {"weight_half": half, "place": full, "bias": full}
+    assert [list(node.output) for node in model.graph.node] == [["weight"]]
 
 
 def test_weights_that_know_hiragana_say_so(model, tmp_path, monkeypatch):
