@@ -53,6 +53,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def corpus():
+    """What the script reads: the sample, also where $KUZUSHIJI_DATA names the published files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("KUZUSHIJI_DATA", raising=False)
+        return corpora.load(quiet=True)
+
+
+@pytest.fixture(scope="module")
 def loaded(folder):
     return KuzushijiTransfer.load(folder)
 
@@ -62,9 +70,8 @@ def result(loaded):
     return loaded.read(load_image(KUNI))[0]
 
 
-def test_the_script_takes_train_images_of_the_gallery_only(folder):
+def test_the_script_takes_train_images_of_the_gallery_only(folder, corpus):
     arrays, described = old_hands.read(folder / "prototypes.safetensors")
-    corpus = corpora.load(quiet=True)
     points, count = np.unique(arrays["code_points"], return_counts=True)
     of = lambda split: np.asarray(corpus.old.code_points)[corpus.old.indices(split)]
     wanted = np.intersect1d(of("train"), corpus.new.code_points[corpus.new.gallery()])
@@ -76,10 +83,9 @@ def test_the_script_takes_train_images_of_the_gallery_only(folder):
     assert (folder / "prototypes.safetensors").stat().st_size < 2e6
 
 
-def test_few_images_are_their_own_prototypes(folder, loaded):
+def test_few_images_are_their_own_prototypes(folder, loaded, corpus):
     """Rounded to a 127th of the widest z_old of each axis."""
     arrays, _ = old_hands.read(folder / "prototypes.safetensors")
-    corpus = corpora.load(quiet=True)
     rows = corpus.old.indices("train")
     points, count = np.unique(np.asarray(corpus.old.code_points)[rows], return_counts=True)
     few = next(p for p, n in zip(points, count) if n <= 4 and p in arrays["code_points"])
@@ -219,8 +225,7 @@ def test_clusters_are_told_apart():
     assert np.allclose(clusters(same, 4), 1)
 
 
-def test_training_images_are_named_and_only_of_the_train_split(loaded, result):
-    corpus = corpora.load(quiet=True)
+def test_training_images_are_named_and_only_of_the_train_split(loaded, result, corpus):
     images = TrainingImages(corpus, loaded.old_graph, loaded.old_params)
     assert images.attribution == "", "the sample corpus is not the published data"
     [found] = images.of(["国"], result.z_old)
