@@ -26,9 +26,18 @@ def test_units_kl_and_purity(cases, monkeypatch):
     monkeypatch.setattr(
         encoding, "encode_images", lambda folder, domain, images: (mean, log_variance)
     )
+    said = [np.full((4, 64, 64), 0.25, np.float32), np.full((4, 64, 64), 0.5, np.float32)]
+    monkeypatch.setattr(encoding, "painter", lambda folder, domain: lambda z: said[domain == "new"])
     cases.__dict__["train_latents"] = mean + 0.01, cases.code_points[[0, 1, 3, 2]]
     found = latents.measure(cases)
     assert found.overall["active units of z_old"] == 40 == found.overall["active units of z_new"]
+    # Of an image that is all paper but for a share of ink, at a probability of .25 and of .5.
+    ink = cases.images.astype(float).sum((1, 2)) / 255
+    expected = -ink * np.log(0.25) - (4096 - ink) * np.log(0.75)
+    found_old = found.per_image["reconstruction from z_old, nats"]
+    np.testing.assert_allclose(found_old, expected, rtol=1e-5)
+    found_new = found.per_image["reconstruction from z_new, nats"]
+    np.testing.assert_allclose(found_new, 4096 * np.log(2), rtol=1e-5)
     kl = 0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance)
     np.testing.assert_allclose(found.per_image["KL of z_old, nats"], kl.sum(1), rtol=1e-5)
     np.testing.assert_allclose(

@@ -54,6 +54,7 @@ def test_sample_evaluation_is_whole_and_quick(report):
         "stroke order agreement",
         "AIoU",
         "NLL per stroke",
+        "reconstruction from z_old, nats",
         "1-NN in z_old of the plain image, same class",
     ):
         mean, low, high, n = summary["metrics"][metric]

@@ -20,7 +20,8 @@ ACTIVE = 0.01
 def measure(cases: Cases) -> Measures:
     """Measures of the latents of both VAEs.
 
-    - Active units, and the KL in nats.
+    - Reconstruction from the posterior mean (binary cross-entropy) and KL, in nats an image.
+    - Active units.
     - Whether the nearest training image in z_old shows the same kanji.
     - The accuracy of a linear probe of z_old.
 
@@ -29,7 +30,13 @@ def measure(cases: Cases) -> Measures:
     """
     found, overall = {}, {}
     old = encoding.encode_images(cases.folder, "old", cases.images)
-    for domain, (mean, log_variance) in (("old", old), ("new", cases.new_posterior)):
+    glyphs = np.asarray(cases.corpus.new.images[cases.glyphs])
+    for domain, images, (mean, log_variance) in (
+        ("old", cases.images, old),
+        ("new", glyphs, cases.new_posterior),
+    ):
+        pictures = encoding.painter(cases.folder, domain)(mean)
+        found[f"reconstruction from z_{domain}, nats"] = cross_entropy(pictures, images)
         kl = np.asarray(vae.kl_divergence(mean, log_variance))
         found[f"KL of z_{domain}, nats"] = kl.sum(1)
         overall[f"active units of z_{domain}"] = int((mean.var(0) > ACTIVE).sum())
@@ -48,6 +55,16 @@ def measure(cases: Cases) -> Measures:
         probe(latents, points, z_old, cases.seed) == cases.code_points
     ).astype(float)
     return Measures(found, overall)
+
+
+def cross_entropy(pictures: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Binary cross-entropy of each image (N, 64, 64) uint8, in nats summed over its pixels, (N,).
+
+    pictures: (N, 64, 64) float32, what a VAE says of each pixel: the probability of ink.
+    """
+    share = np.asarray(images, np.float64) / 255
+    ink = np.clip(np.asarray(pictures, np.float64), 1e-7, 1 - 1e-7)  # float32 rounds to 0 and 1
+    return -(share * np.log(ink) + (1 - share) * np.log1p(-ink)).sum((1, 2))
 
 
 def probe(

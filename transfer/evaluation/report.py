@@ -209,7 +209,9 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
         "Latents": (
             "",
             (
+                "reconstruction from z_old, nats",
                 "KL of z_old, nats",
+                "reconstruction from z_new, nats",
                 "KL of z_new, nats",
                 "1-NN in z_old of the plain image, same class",
                 "linear probe of z_old",

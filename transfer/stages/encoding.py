@@ -292,9 +292,10 @@ def _density(params: dict, arrays: dict, described: dict):
     return graph, params, gallery, arrays["code_points"], float(arrays["calibration"][0])
 
 
-def painter(folder: Path):
-    """A function from z_new (n, 64) to the new VAE's pictures (n, 64, 64) float32 in [0, 1]."""
-    graph, params, _, _ = load_vae(folder, "new")
+def painter(folder: Path, domain: str = "new"):
+    """A function from latents (n, 64) to the pictures of a trained VAE, (n, 64, 64) float32 in
+    [0, 1]."""
+    graph, params, _, _ = load_vae(folder, domain)
     paint = jax.jit(lambda params, z: jax.nn.sigmoid(nnx.merge(graph, params).decode(z)))
 
     return lambda z: in_batches(lambda part: paint(params, part), z, (256,))
