@@ -97,6 +97,30 @@ def test_bad_input_is_one_clear_line(tmp_path):
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_choices_stand_beside_each_other(report, tmp_path):
+    script, (out, _, _) = ROOT / "experiments" / "compare_choices.py", report
+    place = tmp_path / "shipped" / "val"
+    place.mkdir(parents=True)
+    measured = json.loads((out / "evaluation.json").read_text("utf-8"))
+    (place / "evaluation.json").write_text(json.dumps(measured), "utf-8")
+    done = python(script, tmp_path / "shipped", "--figure", tmp_path / "choices.svg")
+    assert done.returncode == 0, done.stderr
+    head, _, row = done.stdout.splitlines()
+    cells = dict(zip(head.split("|"), row.split("|")))
+    assert cells[" candidates "] == f" {measured['metrics']['candidates, top-1'][0]:.3f} "
+    kl = measured["metrics"]["KL of z_old, nats"][0]
+    assert cells[" KL, nats "] == f" {kl:,.0f} " and cells[" zero-shot, drawing "] == " – "
+    svg = (tmp_path / "choices.svg").read_text("utf-8")
+    assert svg.count('class="kanji"') == svg.count("<g ") == 12 and svg.count("<path") > 40
+    assert "<image" not in svg, "no image of the data set"
+
+    (place / "evaluation.json").write_text("[]", "utf-8")
+    done = python(script, tmp_path / "shipped")
+    assert done.returncode == 2 and str(place) in done.stderr, done.stderr
+    done = python(script, place)
+    assert done.returncode == 2 and "kuzushiji-transfer evaluate --out" in done.stderr
+
+
 @pytest.mark.slow
 def test_judges_train_from_nothing(tmp_path):
     for which in ("recogniser", "baseline"):
