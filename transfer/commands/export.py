@@ -43,7 +43,7 @@ def add(commands) -> None:
         help="the npm package onnxruntime-web, unpacked or as .tgz [npm fetches it]",
     ).complete = shtab.FILE
     arguments.weights(parser)
-    parser.add_argument("-q", "--quiet", action="store_true", help="errors only")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print errors only")
 
 
 def run(chosen) -> int:

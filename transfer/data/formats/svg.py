@@ -69,7 +69,9 @@ def read(content: bytes, where="SVG") -> Picture:
             page = drawing.transformed(outer, page)
         drawing.children(root if group is None else group, page, viewport, 1)
     if not drawing.curves:
-        raise DataError(f"{where}: draws no line and no shape; text and images have no strokes")
+        raise DataError(
+            f"{where}: draws nothing; lines and shapes have strokes, text and images do not"
+        )
     if viewport is None:
         drawing.curves = fit_to_box(drawing.curves)
     strokes, points = [], 0
