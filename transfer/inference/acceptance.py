@@ -142,7 +142,7 @@ class Acceptance:
         _, arrays, described = weights.load(path)
         if described["config"].get("weights") != digest(*params):
             warnings.warn(
-                f"{path}: was fitted to other weights and is not used; "
+                f"{path}: was fitted to other weights, so it is not used; "
                 f"run experiments/fit_acceptance.py --weights {folder}",
                 stacklevel=3,
             )

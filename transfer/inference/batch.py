@@ -145,7 +145,7 @@ def transfer_pictures(
     model: a `KuzushijiTransfer`.
     pictures: CHUNK at most.
     samples: drawings of each; 0 reads without drawing.
-    seed, temperature, top: as `KuzushijiTransfer.transfer` has them.
+    seed, temperature, top: as in `KuzushijiTransfer.transfer`.
     """
     good = [p.image for p in pictures if p.error is None]
     results = iter(())

@@ -71,7 +71,7 @@ class Prototypes:
         arrays, described = read(path)
         if not belongs(described, weights.find(folder, "vae_old")):
             warnings.warn(
-                f"{path}: belongs to another vae_old.safetensors and is not used; "
+                f"{path}: belongs to another vae_old.safetensors, so it is not used; "
                 f"run experiments/make_prototypes.py --weights {folder}",
                 stacklevel=3,
             )
