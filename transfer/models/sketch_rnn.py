@@ -47,8 +47,7 @@ class SketchRNNConfig:
     start: Literal["down", "up"] = "down"
     """The pen's state before the first movement."""
     init: Literal["lecun", "glorot"] = "lecun"
-    """Distribution of the first weights: flax's, with orthogonal recurrent weights, or
-    TensorFlow's."""
+    """Initial weights: flax's, with orthogonal recurrent ones, or TensorFlow's."""
     keep: Part = 1.0
     """Recurrent dropout (arXiv 1603.05118): share of cell updates kept in training."""
     scale: Positive = 16.0
@@ -62,8 +61,7 @@ class SketchRNNConfig:
     longest: Annotated[int, Range(2)] = 134
     """Longest sequence, including the end row."""
     buckets: Count = 4
-    """Number of lengths for which programs are compiled; an example goes to the shortest that holds
-    it."""
+    """Number of compiled lengths; an example goes to the shortest that holds it."""
     from_density: bool = False
     """Condition kanji that have Kuzushiji images on z_new drawn from the MDN instead of from their
     glyph's own posterior."""
@@ -72,11 +70,10 @@ class SketchRNNConfig:
     fresh: bool = False
     """Condition each example on a z_new of a newly augmented image instead of the views."""
     padded: bool = False
-    """Let the pen's loss continue after the end, and divide it by `longest` instead of the number
-    of points."""
+    """Let the pen's loss continue after the end, and divide by `longest`, not the number of
+    points."""
     temperature: Part = 0.1
-    """Temperature of drawing: it divides the mixture's and the pen's logits, and scales the
-    variances."""
+    """For drawing: it divides the logits of mixture and pen, and scales the variances."""
     steps: Count = 2_600
     batch: Count = 64
     learning_rate: Positive = 2e-3
@@ -304,8 +301,7 @@ def vary(
     stretch: float,
     whole: int = 1,
 ):
-    """The authors' augmentation: it leaves out inner points, shrinks each axis, and moves the
-    drawing.
+    """The authors' augmentation: leave out inner points, shrink each axis, and move the drawing.
 
     A dropped point adds its offset to the next one. The first and last points of a stroke stay.
 
@@ -361,8 +357,7 @@ def negative_log_likelihood(
 
 
 def loss(model: SketchRNN, stroke3, count, condition, key):
-    """The mean NLL per point, in nats, and its parts. Arguments are as in
-    `negative_log_likelihood`.
+    """The mean NLL per point, in nats, and its parts. See `negative_log_likelihood` for arguments.
 
     If the configuration is `padded`, a drawing counts as `longest` points.
     """

@@ -1,5 +1,4 @@
-"""Convolutional variational autoencoder: it turns a 64x64 image into a 64-d Gaussian z, and z into
-an image.
+"""Convolutional variational autoencoder, from a 64x64 image to a 64-d Gaussian z and back.
 
 The model is Kingma and Welling 2014 (arXiv 1312.6114). It is trained twice, on Kuzushiji images
 (`z_old`) and on rasterised KanjiVG (`z_new`). One class has two architectures:
@@ -64,20 +63,18 @@ class VAEConfig:
     """"photo" is "warp", followed by what photographs and crops do to an image. The decoder learns
     to paint the image without these disturbances."""
     warp: Amount = 1.0
-    """Strength of the `warp` augmentation; 1 moves pixels by about 3 pixels, 0 does not move
-    them."""
+    """Strength of the `warp` augmentation; 1 moves ink by about 3 pixels, 0 does not move it."""
     balance: Share = 0.5
     """A class of n images is drawn with weight n**(1 - balance): 0 keeps the published frequencies,
     1 draws all classes alike."""
     fonts: Share = 0.0
-    """Share of a batch of the old domain drawn from brush fonts (`python -m transfer.data
+    """Share of the old domain's batches drawn from brush fonts (`python -m transfer.data
     fonts`)."""
     hands: Share = 0.0
     """Share of a batch of the old domain drawn from made hands, if the data folder has them
     (`python -m transfer.data hands`)."""
     kana: bool = False
-    """Learn hiragana too: from fonts, made hands, and Kuzushiji-MNIST and -49, if they are
-    there."""
+    """Also learn hiragana, from fonts, made hands, and Kuzushiji-MNIST and -49 if present."""
     aside: Natural = 0
     """Number of the books' rarest classes that are left out, so that probabilities can be fitted on
     unknown characters."""
@@ -236,8 +233,7 @@ class VAEConfig:
 
 
 def unused(config: VAEConfig, domain: str) -> frozenset[str]:
-    """Settings that have no effect together with the others, in the VAE of a domain ("old" or
-    "new")."""
+    """Settings without effect beside the others, in the VAE of a domain ("old" or "new")."""
     names = set()
     if config.architecture == "paper":
         names |= {
@@ -265,8 +261,7 @@ class VAE(nnx.Module):
     """Encoder, decoder and, if the loss needs them, linear classifiers on z.
 
     classes: characters that `classifier` tells apart.
-    attributes: the number of components and stroke counts that a character may have; `attributes`
-    reads them.
+    attributes: number of components and stroke counts, which `attributes` reads.
     """
 
     def __init__(self, config: VAEConfig, classes: int, rngs: nnx.Rngs, attributes: int = 0):
@@ -314,8 +309,7 @@ class VAE(nnx.Module):
         return self.mean(features), jnp.clip(self.log_variance(features), -12.0, 6.0)
 
     def decode(self, z: jax.Array) -> jax.Array:
-        """Logits (B, 64, 64) of the pictures of z (B, latent); `jax.nn.sigmoid` turns them into
-        pixels."""
+        """Logits (B, 64, 64) of the pictures of z (B, latent); `jax.nn.sigmoid` gives pixels."""
         return self.decoder(z)
 
 

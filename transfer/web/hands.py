@@ -19,8 +19,11 @@ def characters(text: str) -> list[str]:
 
 
 def answer(model, image, of: list[str]) -> dict:
-    """What `transfer.web` documents. image: (64, 64) uint8, ink 255; None if there is nothing to show.
-    of: kanji."""
+    """The answer that `transfer.web` documents.
+
+    image: (64, 64) uint8, ink 255; None if there is nothing to show.
+    of: kanji.
+    """
     finder = model.old_hands
     if finder is None or image is None:
         return {"source": None, "attribution": "", "hands": {}}
