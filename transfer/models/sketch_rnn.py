@@ -70,8 +70,7 @@ class SketchRNNConfig:
     fresh: bool = False
     """Condition each example on a z_new of a newly augmented image instead of the views."""
     padded: bool = False
-    """Let the pen's loss continue after the end, and divide by `longest`, not the number of
-    points."""
+    """Let the pen's loss continue after the end, and divide it by `longest`, not by points."""
     temperature: Part = 0.1
     """For drawing: it divides the logits of mixture and pen, and scales the variances."""
     steps: Count = 2_600
@@ -357,7 +356,7 @@ def negative_log_likelihood(
 
 
 def loss(model: SketchRNN, stroke3, count, condition, key):
-    """The mean NLL per point, in nats, and its parts. See `negative_log_likelihood` for arguments.
+    """The mean NLL per point, in nats, and its parts (see `negative_log_likelihood`).
 
     If the configuration is `padded`, a drawing counts as `longest` points.
     """

@@ -68,8 +68,7 @@ class VAEConfig:
     """A class of n images is drawn with weight n**(1 - balance): 0 keeps the published frequencies,
     1 draws all classes alike."""
     fonts: Share = 0.0
-    """Share of the old domain's batches drawn from brush fonts (`python -m transfer.data
-    fonts`)."""
+    """Share of the old domain's batches from brush fonts (`python -m transfer.data fonts`)."""
     hands: Share = 0.0
     """Share of a batch of the old domain drawn from made hands, if the data folder has them
     (`python -m transfer.data hands`)."""
@@ -79,8 +78,8 @@ class VAEConfig:
     """Number of the books' rarest classes that are left out, so that probabilities can be fitted on
     unknown characters."""
     components: Amount = 0.0
-    """Weight of the cross-entropy of the old domain's components and stroke counts, which are read
-    linearly from z, besides the ELBO; 0 leaves it out."""
+    """Weight of the cross-entropy of the old domain's components and stroke counts, read linearly
+    from z; 0 leaves it out."""
     cooldown: Part = 1.0
     """Share of the steps, at the end, in which the learning rate falls. Below 1 it is constant
     before them, and until then a run may continue with other `steps`."""
