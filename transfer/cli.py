@@ -1,5 +1,5 @@
-"""Command line `kuzushiji-transfer`: image files in, drawings out; one module of
-`transfer.commands` a command."""
+"""Command line `kuzushiji-transfer`: image files in, drawings out. Each command is a module of
+`transfer.commands`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COMMANDS = (
     info,
     completion,
 )
-"""Each has `add(commands)`, which adds its parser and names the function that runs it; none imports
+"""Each has `add(commands)`, which adds its parser and names the function that runs it. None imports
 jax before it runs."""
 
 EXAMPLES = """examples:
@@ -46,7 +46,7 @@ EXAMPLES = """examples:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line, as all errors here are."""
+    """An argparse parser whose errors are one line, like all errors here."""
 
     def error(self, message: str) -> NoReturn:
         print(f"error: {message}; see `{self.prog} --help`", file=sys.stderr)
@@ -54,8 +54,8 @@ class Parser(argparse.ArgumentParser):
 
 
 class Version(argparse.Action):
-    """Prints the installed version, and looks for it only then: metadata take time to find, and a
-    checkout that runs may have none."""
+    """Prints the installed version, and looks for it only then: finding metadata takes time, and a
+    checkout may have none."""
 
     def __call__(self, parser, *unused) -> NoReturn:
         from importlib import metadata
@@ -63,7 +63,7 @@ class Version(argparse.Action):
         try:
             version = metadata.version("kuzushiji-transfer")
         except metadata.PackageNotFoundError:
-            parser.error("not installed, so that there is no version (pip install .)")
+            parser.error("the package is not installed, so it has no version; pip install .")
         print(f"{parser.prog} {version}")
         parser.exit()
 

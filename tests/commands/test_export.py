@@ -247,9 +247,9 @@ def test_what_is_wrong_is_one_line(run, monkeypatch, package, tmp_path):
         (("models", "--runtime", "nowhere"), "no such file or folder"),
         (("models", "--runtime", "empty"), "has no ort.wasm.bundle.min.mjs"),
         (("models", "--runtime", "cut"), "is damaged"),
-        (("models", "--runtime", "old.tgz"), "is no npm package"),
+        (("models", "--runtime", "old.tgz"), "is not an npm package"),
         (("models", "--runtime", "other.tgz"), "has no ort.wasm.bundle.min.mjs"),
-        (("models", "--runtime", "taken"), "is no npm package"),
+        (("models", "--runtime", "taken"), "is not an npm package"),
     ):
         code, said = run(*(word if word.startswith("--") else tmp_path / word for word in words))
         assert code == 2 and told in said and said.count("\n") == 1, said

@@ -207,7 +207,7 @@ def test_nobody_listening_and_bad_addresses(tmp_path):
         "http://",
         "http://[::1/file.npz",
     ):
-        with pytest.raises(DataError, match="no address gave it"):
+        with pytest.raises(DataError, match="no address delivered it"):
             fetch(Published("kkanji", "", "file.npz", (url,), MD5), tmp_path)
         assert left(tmp_path) == []
 
@@ -313,7 +313,7 @@ def test_without_a_checksum_the_version_must_be_the_same(server, tmp_path):
 )
 @pytest.mark.parametrize("way", ["page", "good"])
 def test_without_a_checksum_an_error_page_is_not_taken_for_the_file(server, tmp_path, name, way):
-    with pytest.raises(DataError, match="what came is no such file"):
+    with pytest.raises(DataError, match="what came is another file"):
         fetch(published(server, way, name=name, known=None), tmp_path)
     assert left(tmp_path) == []
 
@@ -382,7 +382,7 @@ def test_the_user_s_own_file_is_checked_and_copied(server, tmp_path):
     assert path.read_bytes() == BODY and mine.is_file() and left(tmp_path / "d") == ["file.npz"]
     assert download.take(file, path, tmp_path / "d") == path
     mine.write_bytes(BODY[:-1])
-    with pytest.raises(DataError, match="is not file.npz as published, its md5"):
+    with pytest.raises(DataError, match="is not the published file.npz: its md5"):
         download.take(file, mine, tmp_path / "d")
     assert path.read_bytes() == BODY and left(tmp_path / "d") == ["file.npz"]
 

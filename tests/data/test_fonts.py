@@ -135,7 +135,7 @@ def no_kanji(folder):
 
 
 def no_licence(folder):
-    return saved(folder / "two.ttf", {"one": ("一", BAR)}), "no licence file lies beside it"
+    return saved(folder / "two.ttf", {"one": ("一", BAR)}), "there is no licence file beside it"
 
 
 def without(name, words):
@@ -164,7 +164,7 @@ def broken_file(folder):
             "files/two-1-400-normal.woff2", "two-1-400-normal.woff2 is missing, and 0 more of its 2"
         ),
         without("LICENSE", "has no licence file.*npm pack @fontsource/two"),
-        without("package.json", "is no Fontsource package"),
+        without("package.json", "is not a Fontsource package"),
         without("400.css", "lists no .woff2 files"),
         lambda folder: (folder / "none.ttf", "none.ttf: cannot be read as a font"),
     ],

@@ -202,7 +202,7 @@ def test_info_counts_what_is_there(folder, capsys):
     assert (
         "test: 20 images, 10 classes" in out
         and "お 2 き 2" in out
-        and "train: no label file here" in out
+        and "train: the labels are not here" in out
     )
     shutil.rmtree(folder / "k49")
     assert main(["info", "k49", "--data", str(folder)]) == 2

@@ -211,7 +211,7 @@ def test_a_copy_that_differs_says_by_how_many_names_and_the_first(copy):
     )
     (copy / "val.txt").write_text("\n".join([*names, *names[:1234]]), "utf-8")
     assert refused(copy) == (
-        f"{copy / 'val.txt'}: 1,234 names come twice; copy the published list again"
+        f"{copy / 'val.txt'}: 1,234 names appear twice; copy the published list again"
     )
 
 
@@ -232,7 +232,7 @@ def test_a_list_that_cannot_be_read_or_written_gives_one_line(tmp_path):
     with pytest.raises(DataError) as error:
         splits.read_names(tmp_path / "no.txt")
     assert str(error.value) == (
-        f"{tmp_path / 'no.txt'}: no such file; install the project again, its data included"
+        f"{tmp_path / 'no.txt'}: no such file; install the project again, including its data"
     )
     with pytest.raises(DataError) as error:
         splits.read_names(tmp_path)

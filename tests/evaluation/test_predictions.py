@@ -101,11 +101,11 @@ def test_the_command_writes_a_report(tmp_path, perfect, monkeypatch, capsys):
     [
         (lambda text: text.replace("image,", "picture,", 1), "must name the columns"),
         (lambda text: "\n".join(text.splitlines()[:-2]), "2 of"),
-        (lambda text: text + text.splitlines()[3], "has a row already"),
+        (lambda text: text + text.splitlines()[3], "already has a row"),
         (lambda text: text + "U+0041/0.png,神", "is not in val"),
         (lambda text: text + "999999,神", "numbered from 0"),
         (lambda text: text.replace("png,", "png,U+795E;", 1), "line 2: candidates"),
-        (lambda text: text.replace("png,", "png,神袖神", 1), "line 2: candidate 神 comes twice"),
+        (lambda text: text.replace("png,", "png,神袖神", 1), "line 2: candidate 神 appears twice"),
         (lambda text: text.replace("\n", ",袖\n").replace(",袖", "", 1), "has 3 columns, not 2"),
         (lambda text: text + '"', "is not CSV"),
         (lambda text: text.encode("utf-16"), "is not UTF-8"),

@@ -105,7 +105,7 @@ def test_the_first_wrong_field_is_named_in_one_short_line():
 def test_shares_of_one_thing():
     settings.check_sum(Config(share=0.4, part=0.6), "share", "part")
     with pytest.raises(
-        ValueError, match="^--share 0.5, --part 0.6: give shares that are at most 1"
+        ValueError, match="^--share 0.5, --part 0.6: give shares that add up to at most 1"
     ):
         settings.check_sum(Config(share=0.5, part=0.6), "share", "part")
 

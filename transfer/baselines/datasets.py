@@ -1,4 +1,4 @@
-"""MNIST, Kuzushiji-MNIST, -49 or -Kanji as labelled images to learn from and to be asked."""
+"""MNIST, Kuzushiji-MNIST, -49 or -Kanji as labelled images: some to train on, others to test on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DATASETS = ("mnist", "kmnist", "k49", "kkanji")
 @dataclasses.dataclass(frozen=True)
 class Labelled:
     """train and test: images (N, S, S) uint8, ink 255, and labels (N,) int32; names: the C classes'
-    characters; about: what was split how."""
+    characters; about: what they are, and how they were split."""
 
     name: str
     train_images: np.ndarray
@@ -30,17 +30,17 @@ class Labelled:
 
     @property
     def train_count(self) -> np.ndarray:
-        """(C,) training images of each class."""
+        """(C,) How many training images each class has."""
         return np.bincount(self.train_labels, minlength=len(self.names))
 
 
 def load(name: str, data=None, split: str = "") -> Labelled:
-    """One of DATASETS from the data folder; kkanji falls back on the built-in sample corpus where
-    no folder is named.
+    """Load one of DATASETS from the data folder. If you name no folder, kkanji falls back on the
+    built-in sample corpus.
 
-    split: of kkanji, "val" or "test"; the others are asked with their published test images. Where
-    Kuzushiji-MNIST's training images are not there but its test images are, 8,000 of these are
-    learned from and 2,000 asked, `about` says so. Raises DataError.
+    split: "val" or "test" of kkanji. The others are tested on their published test images. If the
+    folder has Kuzushiji-MNIST's test images but not its training images, 8,000 test images serve
+    for training and 2,000 for testing; `about` says so. Raises DataError.
     """
     if name == "kkanji":
         return _kanji(corpora.load(data), split or "val")
@@ -100,8 +100,8 @@ def _kana(
 
 
 def _kanji(corpus: corpora.Corpus, split: str) -> Labelled:
-    """Classes are those of the train split; held-out images of others cannot be named and are left
-    out."""
+    """The classes are those of the train split. Held-out images of other classes are left out,
+    since no answer could be right."""
     chosen, points = old_examples(corpus, "train")
     classes, labels = np.unique(points, return_inverse=True)
     queries, query_points = old_examples(corpus, split)

@@ -1,5 +1,5 @@
-"""Linear discriminant analysis: features of labelled examples become a few directions in which the
-classes lie apart."""
+"""Linear discriminant analysis: it reduces features of labelled examples to a few directions that
+separate the classes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import dataclasses
 import numpy as np
 
 _SHRINKAGE = 0.05
-"""Share of the mean variance in the pooled covariance: classes have few examples (Ledoit & Wolf
-2004 say how much is best)."""
+"""Share of the mean variance in the pooled covariance, because classes have few examples (Ledoit &
+Wolf 2004 say how much is best)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Discriminant:
 
 
 def fit(features: np.ndarray, labels: np.ndarray, classes: int, dimensions: int) -> Discriminant:
-    """features (N, F); labels (N,) int, every one of `classes` present; the `dimensions` directions
-    with the most variance between classes for that inside of them. Raises ValueError where there
-    are fewer features than that."""
+    """Find the `dimensions` directions with the most variance between classes relative to the
+    variance within them. features: (N, F). labels: (N,) int, in which every one of `classes`
+    occurs. Raises ValueError if there are fewer features than directions."""
     if features.shape[1] < dimensions:
         raise ValueError(f"{features.shape[1]} features cannot give {dimensions} directions")
     x = np.asarray(features, np.float64)

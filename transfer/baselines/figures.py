@@ -1,5 +1,5 @@
-"""Pictures of a classifier: learning curves, what it confuses (with the images), where it looks,
-how its features lie."""
+"""Figures of a classifier: its learning curves, what it confuses (with the images), where it looks,
+and how its features separate the classes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _save(figure, path: Path) -> None:
 
 
 def curves(metrics: Path, path: Path) -> None:
-    """The loss of the batches, and loss and accuracy on held-out images, by step."""
+    """Training loss, and loss and accuracy on held-out images, by step."""
     lines = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
     figure, (left, right) = _axes(9, 3.4, 2)
     for axes, name in ((left, "cross_entropy"), (right, "accuracy")):
@@ -56,8 +56,8 @@ def curves(metrics: Path, path: Path) -> None:
 
 
 def matrix(cases: Answers, names: list[str], path: Path) -> None:
-    """Confusion matrix of up to 50 classes: rows the truth, shares of a row, code points at the
-    sides."""
+    """Confusion matrix of up to 50 classes. A row is a true class and sums to 1; code points label
+    both sides."""
     table = np.zeros((len(names), len(names)))
     np.add.at(table, (cases.labels, cases.chosen), 1)
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
@@ -73,8 +73,8 @@ def matrix(cases: Answers, names: list[str], path: Path) -> None:
 
 
 def sheet(cases: Answers, data: Labelled, path: Path, rows: int = 14, images: int = 8) -> None:
-    """The commonest confusions, a row each: a typical training image of the true and one of the
-    answered class, then what was mistaken."""
+    """The commonest confusions, one in each row: a typical training image of the true class, one of
+    the answered class, then the images that were mistaken."""
     pairs, font = confused(cases)[:rows], ImageFont.load_default(12)
     page = Image.new(
         "RGB", (150 + (images + 2) * (CELL + 6) + 20, 24 + max(1, len(pairs)) * (CELL + 8)), "white"
@@ -118,14 +118,14 @@ def typical(data: Labelled, label: int) -> np.ndarray:
 
 
 def _name(data: Labelled, label: int) -> str:
-    """A class by its code point: no Japanese font is asked for."""
+    """A class by its code point, so that no Japanese font is needed."""
     name = data.names[label]
     return name if name.isascii() else f"U+{ord(name):04X}"
 
 
 def choose(data: Labelled, classes: int = 10, images: int = 100) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of training and of held-out images of the classes that have most training images, at
-    most `images` a class."""
+    """Indices of training and of held-out images of the classes with the most training images, at
+    most `images` of each class."""
     common = np.argsort(-data.train_count, kind="stable")[:classes]
     first = lambda labels: np.sort(
         np.concatenate([np.flatnonzero(labels == c)[:images] for c in common])
@@ -140,8 +140,8 @@ def embedding(
     chosen: tuple[np.ndarray, np.ndarray],
     path: Path,
 ) -> None:
-    """Features in the plane that separates the classes best, found on training images (dots) and
-    shown for held-out ones too (rings).
+    """Features in the plane that separates the classes best. The plane is found on training images
+    (dots); held-out images are shown in it too (rings).
 
     train, test: features (n, D) of the images chosen = (indices of train, indices of test);
     pictures stand at the classes' means.
@@ -193,9 +193,10 @@ def saliency(
     draws: int = 16,
     noise: float = 0.1,
 ) -> None:
-    """Where the answer comes from: images answered right (above) and wrong, of those it is surest
-    of, and below each the mean absolute gradient of the answer's log-probability by the pixels over
-    noisy copies (SmoothGrad, arXiv 1706.03825). logits: (B, S, S) in [0, 1] -> (B, C)."""
+    """Where the answer comes from: the right answers (above) and wrong answers that it is surest
+    of, and below each image the mean absolute gradient of the answer's log-probability with respect
+    to the pixels, over noisy copies (SmoothGrad, arXiv 1706.03825). logits: (B, S, S) in [0, 1] ->
+    (B, C)."""
     sure, right = np.exp(cases.log_probabilities.max(1)), cases.chosen == cases.labels
     order = np.argsort(-sure, kind="stable")
     groups = [order[right[order]][:each], order[~right[order]][:each]]

@@ -1,14 +1,14 @@
-"""Exact nearest neighbours of byte images: matrix products find candidates and a bound, integer
+"""Exact nearest neighbours of byte images: matrix products find candidates and a bound, and integer
 arithmetic decides.
 
     |t - x|^2 / 2 = |t|^2 / 2 + |x|^2 / 2 - t.x
 
-is one matrix product a block of test and a block of training images. Training images are grouped,
-of each group only the least value is kept, and the groups of the least values so far are merged
-block by block, so that memory depends on the blocks and not on the data set. Distances to all
-members of these groups are then computed again in integers. A member of any other group cannot be
-nearer than the greatest kept value less the product's rounding error; a test image for which that
-does not settle it is compared with everything.
+takes one matrix product for each pair of a test block and a training block. Training images are
+grouped, and only the least value of each group is kept. The groups with the least values so far are
+merged block by block, so that memory depends on the blocks and not on the data set. Distances to
+all members of these groups are then computed again in integers. A member of any other group cannot
+be nearer than the greatest kept value less the product's rounding error. If that does not settle a
+test image, it is compared with everything.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from transfer.system.devices import multiplies_bfloat16
 GROUP = 16
 """Training images that share one kept value."""
 SPARE = 8
-"""Groups kept beyond one a neighbour: each makes it less likely that an image must be compared with
-everything."""
+"""Groups kept beyond one for each neighbour. Each makes it less likely that an image must be
+compared with everything."""
 TEST_BLOCK, TRAIN_BLOCK = 2048, 2048
 """Their products stay in a cache."""
 PIECES = 4
@@ -44,9 +44,9 @@ def neighbours(
     """The k training images nearest to each test image, exactly: squared distances (N, k) int64,
     ascending, and indices (N, k) int64.
 
-    train (M, ...) and test (N, ...) uint8, of one shape an image with at most 33,025 pixels. Of
-    equally near ones that with the lower index comes first. Raises ValueError where shapes do not
-    fit, arrays are not uint8, or k is not in 1..M.
+    train (M, ...) and test (N, ...) are uint8; all images have one shape of at most 33,025 pixels.
+    Of equally near images the one with the lower index comes first. Raises ValueError where shapes
+    do not fit, arrays are not uint8, or k is not in 1..M.
     """
     train, test = (np.ascontiguousarray(a).reshape(len(a), -1) for a in (train, test))
     pixels = train.shape[1]
@@ -167,9 +167,10 @@ def _nearest(test, train, count: int, k: int):
 def vote(distances: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Shares of the vote, weighted by 1 / distance: (N, classes) float64, rows of sum 1.
 
-    distances (N, k): squared, ascending; labels (N, k) of the neighbours. Where neighbours have
-    distance 0, they alone vote. As scikit-learn's `KNeighborsClassifier(weights="distance")`: its
-    answer is the argmax, of equal shares the lowest class.
+    distances (N, k): squared, ascending; labels (N, k) of the neighbours. If any neighbours have
+    distance 0, they alone vote. This is what scikit-learn's
+    `KNeighborsClassifier(weights="distance")` does: its answer is the argmax, and the lowest class
+    if shares are equal.
     """
     with np.errstate(divide="ignore"):
         weights = 1.0 / np.sqrt(np.asarray(distances, np.float64))

@@ -4,14 +4,13 @@
   rectified units.
 - ``cnn``: Keras' example for MNIST (two 3x3 convolutions, max-pooling, dropout, a dense layer).
 - ``preact_resnet18``, ``-34``: pre-activation residual networks (He et al. 2016, arXiv 1603.05027)
-  in the form that the programs of mixup and
-  manifold mixup train on CIFAR: a 3x3 stem without pooling, four stages of 1, 2, 4 and 8 times
-  `width` channels, the mean over the map.
+  in the form that the programs of mixup and manifold mixup train on CIFAR: a 3x3 stem without
+  pooling, four stages of 1, 2, 4 and 8 times `width` channels, the mean over the map.
 
-A network is called as ``model(images, train, key, mix)``; `mix` mixes the activations of one depth
-with another image's: 0 the input, 1 and 2 behind the first and second stage. In training, batch
-normalisation uses the batch and leaves the batch's statistics in the model's `nnx.BatchStat`; else
-it uses what stands there.
+A network is called as ``model(images, train, key, mix)``. `mix` mixes the activations at one depth
+with another image's: depth 0 is the input, 1 and 2 follow the first and second stage. In training,
+batch normalisation uses the batch and leaves the batch's statistics in the model's `nnx.BatchStat`;
+otherwise it uses the statistics stored there.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ TORCH_INIT = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class Mix(NamedTuple):
-    """Which depth to mix, () int32; the own share, () float32; and every image's partner, (B,)
-    int32."""
+    """Which depth to mix, () int32; an image's own share, () float32; and every image's partner,
+    (B,) int32."""
 
     depth: jax.Array
     share: jax.Array
@@ -39,7 +38,8 @@ class Mix(NamedTuple):
 
 
 def mixed(x: jax.Array, mix: Mix | None, depth: int) -> jax.Array:
-    """`share` of x (B, ...) and the rest of the partners', where `mix` is of this depth."""
+    """`share` of x (B, ...) plus the rest of its partners, if `mix` is for this depth; otherwise
+    x."""
     if mix is None:
         return x
     share = jnp.where(mix.depth == depth, mix.share, 1.0)
@@ -47,8 +47,8 @@ def mixed(x: jax.Array, mix: Mix | None, depth: int) -> jax.Array:
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Each number zero with chance `rate`, else scaled up to keep the mean; x itself without a
-    key."""
+    """Set each number to zero with probability `rate`, else scale it up to keep the mean. Without a
+    key this returns x itself."""
     if key is None or not rate:
         return x
     return jnp.where(jax.random.bernoulli(key, 1.0 - rate, x.shape), x / (1.0 - rate), 0.0)

@@ -1,5 +1,5 @@
-"""Every example once an epoch, in an order that is a function of (seed, position) and needs no
-memory and no sorting."""
+"""Every example once an epoch, in an order that is a function of (seed, position) and needs neither
+memory nor sorting."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _ROUNDS = 8
 
 
 def shuffled(position: jax.Array, count: int, seed: int) -> jax.Array:
-    """Indices (B,) int32 in 0..count-1 of the examples at positions (B,) int32 of an endless row of
-    shuffled epochs.
+    """Indices (B,) int32 in 0..count-1 of the examples at positions (B,) int32 in an endless series
+    of shuffled epochs.
 
-    A Feistel network permutes the least power of two that holds `count`; what falls beyond is
-    permuted again until it does not (cycle walking, Black and Rogaway 2002). Each epoch has round
-    keys of its own.
+    A Feistel network permutes the numbers below the least power of two that is not less than
+    `count`. A number beyond `count` is permuted again until it falls below (cycle walking, Black
+    and Rogaway 2002). Each epoch has its own round keys.
     """
     epoch, place = (position // count).astype(jnp.uint32), (position % count).astype(jnp.uint32)
     bits = max(2, (count - 1).bit_length())
@@ -35,8 +35,8 @@ def shuffled(position: jax.Array, count: int, seed: int) -> jax.Array:
 
 
 def _scramble(x: jax.Array) -> jax.Array:
-    """uint32 -> uint32, every bit of the one depends on every bit of the other (the finaliser of
-    MurmurHash3)."""
+    """uint32 -> uint32, where every bit of the result depends on every bit of the argument (the
+    finaliser of MurmurHash3)."""
     x = (x ^ x >> 16) * jnp.uint32(0x85EBCA6B)
     x = (x ^ x >> 13) * jnp.uint32(0xC2B2AE35)
     return x ^ x >> 16

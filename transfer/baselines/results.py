@@ -1,5 +1,5 @@
-"""What a classifier answered becomes evaluation.json and report.md of its run, and one table of all
-runs on a data set."""
+"""Turns a classifier's answers into evaluation.json and report.md of its run, and into one table of
+all runs on a data set."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ ORDER = ("knn", "logistic", "mlp", "cnn", "preact_resnet18", "preact_resnet34")
 
 
 def summarise(cases: Answers, about: dict) -> dict:
-    """about; metrics {name: [estimate, low, high]} with 95 % bootstrap intervals over images;
-    overall {name: the same or a number}; groups."""
+    """The content of evaluation.json: about; metrics {name: [estimate, low, high]} with 95 %
+    bootstrap intervals over images; overall {name: the same or a number}; groups."""
     measures = measure(cases)
     intervals = {
         name: bootstrap(values, seed=cases.seed) for name, values in measures.per_image.items()
@@ -70,8 +70,8 @@ def write(summary: dict, figures: list[tuple[str, str]], out: Path) -> None:
 
 
 def write_table(folder: Path, split: str) -> Path:
-    """report-SPLIT.md and results-SPLIT.json of all runs in the data set's folder that have been
-    evaluated; returns the former."""
+    """Write report-SPLIT.md and results-SPLIT.json of all evaluated runs in the data set's folder;
+    returns the report's path."""
     summaries = [
         json.loads(path.read_text("utf-8"))
         for path in sorted(folder.glob(f"*/evaluation/{split}/evaluation.json"))
@@ -97,7 +97,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def title(about: dict) -> str:
-    """As a table calls the run."""
+    """The run's name in a table."""
     words = [
         about["model"],
         *([about["regulariser"]] if about["regulariser"] != "none" else []),

@@ -1,5 +1,5 @@
-"""One baseline on one data set: train it (or take it up where it stands), ask it, write its report
-and the table of all runs."""
+"""One baseline on one data set: train it (or continue where it stopped), test it, and write its
+report and the table of all runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(
     seed: int = 0,
     checkpoint_seconds: float = 90.0,
 ) -> Path:
-    """Everything for one row of the table; returns the table's path. Raises TrainingError,
+    """Do everything for one row of the table; returns the table's path. Raises TrainingError,
     Interrupted, WeightsError, OSError."""
     folder = folder_of(runs, data, config, preset)
     out = folder / "evaluation" / split
@@ -164,7 +164,7 @@ def run(
 
 
 def _coarse(size: int) -> tuple[int, int, int, int]:
-    """How to cut size x size pixels into blocks: 28 as it is, 64 as 16x16 blocks of 4x4, so that a
-    plane is found in seconds."""
+    """How to cut size x size pixels into blocks: 28 stays as it is, 64 becomes 16x16 blocks of 4x4,
+    so that finding a plane takes seconds."""
     block = max(1, size // 16) if size > 32 else 1
     return size // block, block, size // block, block

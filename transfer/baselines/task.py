@@ -1,11 +1,10 @@
-"""A baseline's configuration and labelled images become a `Task` for `training.train`, and a
-trained run answers again.
+"""Turns a baseline's configuration and labelled images into a `Task` for `training.train`, and
+loads a trained run again.
 
 Parameters are two trees: "weights", and "statistics", the running means and variances of batch
-normalisation. The loop knows gradients
-only: half the squared distance of the running statistics to the batch's is added to the loss (and
-its value taken off again), whose step of gradient descent at rate 0.1 is just PyTorch's running
-average with momentum 0.1.
+normalisation. The loop knows only gradients. So half the squared distance between the running
+statistics and the batch's is added to the loss (and its value subtracted again). A step of gradient
+descent on it at rate 0.1 is exactly PyTorch's running average with momentum 0.1.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from transfer.training import weights
 from transfer.training.loop import Task
 
 RUNNING = 0.1
-"""Share of a batch in the running statistics, as PyTorch's momentum."""
+"""Share of a batch in the running statistics, like PyTorch's momentum."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,37 +43,37 @@ class BaselineConfig:
     model: Literal["knn", "logistic", "mlp", "cnn", "preact_resnet18", "preact_resnet34"] = "cnn"
     regulariser: Literal["none", "input_mixup", "manifold_mixup"] = "none"
     neighbours: Count = 4
-    """Of `knn`, whose votes weigh 1 / distance."""
+    """For `knn`, whose votes weigh 1 / distance."""
     width: Count = 32
     """Channels of the first stage (32 in the CNN, 64 in the residual networks), hidden units of the
     `mlp`."""
     stem_stride: Literal[1, 2] = 1
-    """Of a residual network's first convolution."""
+    """For a residual network's first convolution."""
     dropout: tuple[BelowOne, BelowOne] = (0.25, 0.5)
-    """Of the `cnn`, behind pooling and behind the dense layer."""
+    """For the `cnn`, after pooling and after the dense layer."""
     optimizer: Literal["lbfgs", "adadelta", "sgd", "adamw"] = "adadelta"
     """`lbfgs` takes all images in every step."""
     schedule: Literal["constant", "step", "cosine"] = "constant"
-    """step: a tenth at half and again at three quarters of the steps. cosine: down to 0, behind a
-    warm-up."""
+    """step: the rate falls to a tenth at half and again at three quarters of the steps. cosine: it
+    falls to 0 after a warm-up."""
     epochs: Amount = 12.0
     steps: Natural = 0
     """Overrides epochs; 0: as many as the epochs take."""
     batch: Count = 128
     learning_rate: Positive = 1.0
     momentum: BelowOne = 0.9
-    """Nesterov's, of `sgd`."""
+    """Nesterov's, for `sgd`."""
     warmup: Natural = 0
     weight_decay: Amount = 0.0
-    """Of `sgd` and `adamw`, over all weights; `lbfgs`: squared weights, biases left out, in units
-    of 1 / (2 n), scikit-learn's 1 / C."""
+    """For `sgd` and `adamw`, over all weights. For `lbfgs`, over squared weights without biases, in
+    units of 1 / (2 n), scikit-learn's 1 / C."""
     mix_alpha: Positive = 2.0
     """The share of a mixed image is drawn from Beta(alpha, alpha)."""
     label_smoothing: BelowOne = 0.0
     objective: Literal["cross_entropy", "binary"] = "cross_entropy"
-    """binary: the mean over classes of each one's own cross-entropy, as manifold mixup's program
-    has it. Its gradient is smaller by about the number of classes, and the learning rate is meant
-    for that: 0.1 with `cross_entropy` and no warm-up diverges, here and in PyTorch."""
+    """binary: the mean over classes of each one's own cross-entropy, as in manifold mixup's
+    program. Its gradient is smaller by a factor of about the number of classes, and the learning
+    rate suits that: 0.1 with `cross_entropy` and no warm-up diverges, here and in PyTorch."""
     warp: Amount = 0.0
     """Strength of the image augmentation (`transfer.models.augment.warp`)."""
     cutout: Natural = 0
@@ -82,13 +81,14 @@ class BaselineConfig:
     ema: BelowOne = 0.0
     """Decay of the averaged weights that are evaluated; 0 uses the raw ones."""
     views: Literal[1, 5, 9] = 1
-    """Test-time augmentation: probabilities are means over so many views, shifted by up to a
+    """Test-time augmentation: probabilities are means over this many views, shifted by up to a
     pixel."""
     watched: Count = 1000
-    """Held-out images that the learning curve is measured on; the final figures are of all."""
+    """Held-out images on which the learning curve is measured. The final figures use all of
+    them."""
 
     def __post_init__(self):
-        """Raise ValueError for settings that cannot be meant."""
+        """Raise ValueError for settings that contradict each other."""
         settings.check(self)
         if self.model == "knn" and self.regulariser != "none":
             raise ValueError("--regulariser: nearest neighbours have none")
@@ -138,8 +138,8 @@ class BaselineConfig:
     def best(
         cls, model: str = "preact_resnet18", regulariser: str = "none", size: int = 28
     ) -> BaselineConfig:
-        """What aims past the best published: the residual network, augmented and averaged; other
-        models as published."""
+        """Settings that aim beyond the best published result: the residual network with
+        augmentation and averaged weights. Other models are as published."""
         config = cls.published(model, regulariser, size)
         if model not in BLOCKS:
             return config
@@ -160,8 +160,8 @@ class BaselineConfig:
 
 
 def fitted(config: BaselineConfig, data: Labelled) -> BaselineConfig:
-    """The configuration with steps for its epochs, and the batch of an optimiser that takes all
-    images."""
+    """The configuration with its epochs turned into steps; for an optimiser that takes all images,
+    the batch is all of them."""
     batch = (
         len(data.train_images)
         if config.optimizer == "lbfgs"
@@ -207,7 +207,7 @@ class Network:
 
 
 def draw_mix(config: BaselineConfig, batch: int, key: jax.Array) -> Mix | None:
-    """Depth, share and partners of a batch's mixup; None without."""
+    """Depth, share and partners of a batch's mixup, or None if there is none."""
     if config.regulariser == "none":
         return None
     depth_key, share_key, partner_key = jax.random.split(key, 3)
@@ -225,7 +225,7 @@ def binary_cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
     """-(t log p + (1 - t) log(1 - p)) of each class's probability p = softmax(logits), in nats: (B,
     C) and (B, C) to (B, C).
 
-    Both logarithms are at least -100, as PyTorch's `BCELoss` has it.
+    Both logarithms are at least -100, as in PyTorch's `BCELoss`.
     """
     log_p = jax.nn.log_softmax(logits)
     # 1 - p is the sum of the others; near p = 1 it is taken from them, where 1 - p itself would be
@@ -245,10 +245,10 @@ def loss(
     key: jax.Array,
     mix: Mix | None,
 ):
-    """Mean cross-entropy in nats with the mixed and smoothed targets, or the `binary` one, and what
-    makes the running statistics follow; its parts.
+    """The loss and its parts: the mean cross-entropy in nats with the mixed and smoothed targets,
+    or the `binary` one, and the term that makes the running statistics follow.
 
-    images (B, S, S) float32 in [0, 1], labels (B,) int32, key: of dropout.
+    images: (B, S, S) float32 in [0, 1]. labels: (B,) int32. key: for dropout.
     """
     logits, seen = network.train(params, images, key, mix)
     target = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), config.label_smoothing)
@@ -277,7 +277,7 @@ def loss(
 
 
 def optimizer(config: BaselineConfig) -> optax.GradientTransformation:
-    """What the configuration names, for the two trees."""
+    """The optimiser that the configuration names, for the two trees."""
     if config.optimizer == "lbfgs":
         return optax.lbfgs()
     rate = {
@@ -305,14 +305,14 @@ def optimizer(config: BaselineConfig) -> optax.GradientTransformation:
 
 
 def augmented(config: BaselineConfig, images: jax.Array, key: jax.Array) -> jax.Array:
-    """Images (B, S, S) uint8 as the network is shown them in training, float32 in [0, 1]."""
+    """Images (B, S, S) uint8 as the network sees them in training, float32 in [0, 1]."""
     warp_key, cut_key = jax.random.split(key)
     shown = augment.warp(images, warp_key, config.warp) if config.warp else augment.to_float(images)
     return augment.cutout(shown, cut_key, config.cutout) if config.cutout else shown
 
 
 def build(config: BaselineConfig, data: Labelled, seed: int = 0) -> Task:
-    """The training problem; `config` as `fitted` gives it."""
+    """The training problem. `config` is what `fitted` returns."""
     size, classes = data.train_images.shape[1], len(data.names)
     network, everything = Network(config, size, classes), config.batch == len(data.train_images)
 
@@ -370,7 +370,7 @@ SHIFTS = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-
 
 
 def shifted(images: jax.Array, down: int, right: int) -> jax.Array:
-    """(B, S, S) moved by up to a pixel, paper (0) behind."""
+    """Images (B, S, S) moved by up to a pixel; paper (0) fills the gap."""
     size = images.shape[1]
     return jnp.pad(images, ((0, 0), (1, 1), (1, 1)))[
         :, 1 - down : 1 - down + size, 1 - right : 1 - right + size
@@ -378,7 +378,7 @@ def shifted(images: jax.Array, down: int, right: int) -> jax.Array:
 
 
 def in_parts(function, images: np.ndarray) -> np.ndarray:
-    """`function`, compiled, of any number of images: (N, S, S) uint8 to (N, …).
+    """Apply `function`, compiled, to any number of images: (N, S, S) uint8 to (N, …).
 
     function: images (B, S, S) float32 in [0, 1] -> (B, …).
     """
@@ -388,8 +388,8 @@ def in_parts(function, images: np.ndarray) -> np.ndarray:
 def log_probabilities(
     config: BaselineConfig, network: Network, params: dict, images: np.ndarray
 ) -> np.ndarray:
-    """(N, S, S) uint8 -> (N, C) float32, natural logarithms; with `views` of the mean over shifted
-    images."""
+    """(N, S, S) uint8 -> (N, C) float32, natural logarithms. With `views` they are of the mean over
+    shifted images."""
 
     def ask(images):
         views = jnp.concatenate([shifted(images, *shift) for shift in SHIFTS[: config.views]])

@@ -1,4 +1,4 @@
-"""What several commands have in common: their arguments, and how they say what is wrong."""
+"""What several commands share: their arguments, and how they report what is wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transfer.system.files import sweep
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """Help with room for the options' names."""
+    """A help formatter with room for the options' names."""
 
     def __init__(self, prog: str, **settings):
         super().__init__(prog, **{"max_help_position": 30, "width": 120} | settings)
@@ -156,7 +156,7 @@ def temperature(text: str) -> float:
 
 
 def sources(names: list[str]) -> Iterator:
-    """What the images' names stand for (see `transfer.inference.batch.find`), standard input among
+    """The images that names stand for (see `transfer.inference.batch.find`), standard input among
     them."""
     from transfer.inference import batch
 
@@ -178,8 +178,8 @@ def judgement(result) -> str:
 
 
 def make_folder(path: Path) -> str:
-    """Make an output folder, without what killed writers left in it; returns what is wrong with it,
-    or ""."""
+    """Make an output folder, and remove what killed writers left in it; returns what is wrong with
+    it, or ""."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):

@@ -1,4 +1,4 @@
-"""`kuzushiji-transfer completion`: a script with which a shell completes this command line."""
+"""`kuzushiji-transfer completion`: a script that lets a shell complete this command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kuzushiji-transfer data`: the data sets, as `python -m transfer.data` has them."""
+"""`kuzushiji-transfer data`: the commands of `python -m transfer.data`."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def run(chosen) -> int:
 
 
 def work(chosen, bar) -> tuple[list[dict], list[dict]]:
-    """Read, draw and write everything; returns what --json tells of the images and of those that
+    """Read, draw and write everything; returns what --json prints of the images, and of those that
     cannot be used. Raises Stopped."""
     from transfer.inference import batch
 
@@ -203,7 +203,7 @@ def ready(chosen):
 
 
 def progress(chosen):
-    """The bar: for a terminal, and where there is something to wait for."""
+    """The progress bar: only on a terminal, and only if there is something to wait for."""
     from tqdm import tqdm
 
     several = len(chosen.images) > 8 or any(
@@ -218,7 +218,7 @@ def progress(chosen):
 
 
 def counted(names: list[str], bar) -> Iterator:
-    """The sources, which the bar learns of as they are found."""
+    """The sources; the bar counts them as they are found."""
     for source in arguments.sources(names):
         bar.total = (bar.total or 0) + 1
         yield source
@@ -236,7 +236,7 @@ def save(result, base: Path, about: dict, chosen) -> list[Path]:
 
 
 class Names:
-    """Stems for the results, all different, on file systems too that hold a and A for one: a.png,
+    """Stems for the results, all different, also on file systems where a and A are the same: a.png,
     b/a.png -> a, a-2."""
 
     def __init__(self):

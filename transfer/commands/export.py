@@ -43,7 +43,7 @@ def add(commands) -> None:
         help="the npm package onnxruntime-web, unpacked or as .tgz [npm fetches it]",
     ).complete = shtab.FILE
     arguments.weights(parser)
-    parser.add_argument("-q", "--quiet", action="store_true", help="errors only")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print errors only")
 
 
 def run(chosen) -> int:
@@ -81,7 +81,7 @@ def run(chosen) -> int:
 
 
 def plain(folder: Path, model, about: dict, tell) -> int:
-    """The models alone, float32, each in its place when it is whole."""
+    """Write the models alone, in float32. Each appears under its name only once it is whole."""
     from transfer.export import onnx_file, tables
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`kuzushiji-transfer info`: versions, devices, and what the weights are and come from."""
+"""`kuzushiji-transfer info`: versions, devices, what the weights are, and where they come from."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def describe(folder: Path | None = None) -> dict:
     """What `info --json` prints: version, python, jax, devices, weights (folder, shipped, models,
     gallery, data), attribution.
 
-    Models of a runs folder come with the minutes that they were trained and their last measurement
-    on held-out data. Raises WeightsError for a folder without the models.
+    For models of a runs folder it adds how many minutes they were trained, and their last
+    measurement on held-out data. Raises WeightsError for a folder without the models.
     """
     import jax
     import numpy as np

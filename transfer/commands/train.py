@@ -1,4 +1,4 @@
-"""`kuzushiji-transfer train`: all stages, one after another, as `experiments/stage1_vae.py` and its
+"""`kuzushiji-transfer train`: all stages, one after another. `experiments/stage1_vae.py` and its
 sisters train them one by one."""
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def run(chosen) -> int:
 
 
 def stages(preset: str, corpus, runs: Path, seed: int, steps: int | None = None) -> list[Callable]:
-    """The trainings in their order, each a function that makes its Task when the ones before it
+    """The trainings in order. Each is a function that makes its Task once the trainings before it
     have left their weights in `runs`."""
     from transfer.models.mdn import MDNConfig
     from transfer.models.vae import VAEConfig

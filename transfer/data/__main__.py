@@ -92,7 +92,7 @@ def _take(files, source: Path, where: Path) -> None:
 
 
 def _ask(release: str) -> list:
-    """The data set and its format by numbers, as the publishers' own script asks for them."""
+    """Ask for the data set and its format by number, as the publishers' own script does."""
     if not sys.stdin.isatty():
         raise DataError(
             "download: no data set named, and no terminal to ask on; give one or more of "
@@ -192,7 +192,7 @@ def _split(args) -> None:
 
 
 def _split_again(args) -> dict:
-    """Apply the rule again; compare with the shipped lists, or write them anew."""
+    """Apply the rule again, and compare the result with the shipped lists, or write new ones."""
     shipped = splits.read_lists() if not (args.listing and args.test) else {}
     listing = splits.read_names(args.listing) if args.listing else set().union(*shipped.values())
     test = splits.read_names(args.test) if args.test else shipped["test"]

@@ -1,6 +1,8 @@
-"""The data folder into one `Corpus`: memory-mapped images of both domains, strokes, splits.
+"""Turns the data folder into one `Corpus`: memory-mapped images of both domains, strokes and
+splits.
 
-`load` prepares published files on first use. Without any it takes the built-in sample corpus.
+`load` prepares published files on first use. If there are none, it takes the built-in sample
+corpus.
 """
 
 import json
@@ -48,11 +50,11 @@ class Old:
     split: np.ndarray
 
     def indices(self, split: str) -> np.ndarray:
-        """(n,) int64 indices of the images in one of SPLITS, ascending. Raises DataError on another
-        name."""
+        """(n,) int64 indices of the images in one of SPLITS, ascending. Raises DataError for any
+        other name."""
         if split not in SPLITS:
             raise DataError(
-                f"split {split!r}: there is none of that name; choose from {', '.join(SPLITS)}"
+                f"split {split!r}: there is no such split; choose from {', '.join(SPLITS)}"
             )
         return np.flatnonzero(self.split == SPLITS.index(split)).astype(np.int64)
 
@@ -193,11 +195,11 @@ def _manifest(folder: Path) -> dict | None:
 
 
 def _is_current(folder: Path) -> bool:
-    """Whether the prepared data is whole, of this layout, and made from the published files that
-    are there now.
+    """Whether the prepared data are whole, have this layout, and were made from the published files
+    that are there now.
 
-    Sizes and names are compared, not checksums: opening must not take seconds. Published files may
-    be gone by now.
+    It compares sizes and names, not checksums: opening must not take seconds. The published files
+    may be gone by now.
     """
     manifest = _manifest(folder)
     if not manifest or manifest.get("version") != VERSION:
@@ -252,7 +254,7 @@ def _open(folder: Path) -> Corpus:
 
 
 def _sample_folder() -> Path:
-    """The sample corpus on disk, written on first use; a half-written one never gets the final
+    """The sample corpus on disk, written on first use. A half-written one never gets the final
     name."""
     from transfer.data import sample
 

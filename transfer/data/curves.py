@@ -1,7 +1,7 @@
-"""Path data as KanjiVG has it into cubic Béziers, and these into polylines.
+"""Turns path data, as KanjiVG has it, into cubic Béziers, and these into polylines.
 
-The whole of KanjiVG uses the path commands M m C c S s only; anything else is an error here (and in
-`formats.svg_shapes` read by svgpathtools). Format: SVG 1.1, section 8.3.
+The whole of KanjiVG uses the path commands M m C c S s only; anything else is an error here (and is
+read by svgpathtools in `formats.svg_shapes`). Format: SVG 1.1, section 8.3.
 """
 
 import math
@@ -22,8 +22,8 @@ _ARGUMENTS = {"M": 2, "C": 6, "S": 4}
 
 
 def _commands(d: str, where: str) -> Iterator[tuple[str, list[float]]]:
-    """Split path data into (letter, numbers); raises DataError at the first thing that is
-    neither."""
+    """Split path data into (letter, numbers); raises DataError at the first thing that is neither
+    of them."""
     at = len(d) - len(d.lstrip(_WHITE))
     while at < len(d):
         letter = d[at]
@@ -47,8 +47,8 @@ def _commands(d: str, where: str) -> Iterator[tuple[str, list[float]]]:
 
 
 def parse_path(d: str, where: str = "path") -> np.ndarray:
-    """Path data of one continuous stroke into its cubic Béziers, (n, 4, 2) float64, n >= 1,
-    absolute points.
+    """Turn the path data of one continuous stroke into its cubic Béziers, (n, 4, 2) float64, n >=
+    1, with absolute points.
 
     `where` names file and glyph in errors. Raises DataError for commands other than M m C c S s,
     wrong argument counts, numbers that are not finite, a missing or second M and a path that draws
@@ -93,11 +93,11 @@ def parse_path(d: str, where: str = "path") -> np.ndarray:
 
 
 def flatten(d: str | np.ndarray, tolerance: float = 0.02, where: str = "path") -> np.ndarray:
-    """Path data (or its (n, 4, 2) curves) into a polyline (k, 2) float64, k >= 2, never further off
-    than `tolerance`.
+    """Turn path data (or its (n, 4, 2) curves) into a polyline (k, 2) float64, k >= 2, which is
+    nowhere further off than `tolerance`.
 
-    Each cubic is cut into equal parameter steps, as many as |B''| <= 6 max|second difference| asks
-    for. Raises DataError where that makes millions of points.
+    Each cubic is cut into equal parameter steps, as many as the bound |B''| <= 6 max|second
+    difference| requires. Raises DataError if that makes millions of points.
     """
     curves = parse_path(d, where) if isinstance(d, str) else d
     return flatten_many(curves, np.array([len(curves)]), tolerance, where)[0]
@@ -106,8 +106,8 @@ def flatten(d: str | np.ndarray, tolerance: float = 0.02, where: str = "path") -
 def flatten_many(
     curves: np.ndarray, count: np.ndarray, tolerance: float, where: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`flatten` for many strokes: curves (N, 4, 2), `count` (S,) of them a stroke -> points (P, 2)
-    and bounds (S + 1,)."""
+    """`flatten` for many strokes: curves (N, 4, 2), of which each stroke has `count` (S,) -> points
+    (P, 2) and bounds (S + 1,)."""
     bend = curves[:, :-2] - 2 * curves[:, 1:-1] + curves[:, 2:]
     steps = np.sqrt(0.75 * np.hypot(bend[..., 0], bend[..., 1]).max(axis=1) / tolerance)
     steps = np.clip(np.ceil(steps), 1, 1000).astype(int)

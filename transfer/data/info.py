@@ -1,5 +1,5 @@
-"""A data set in the data folder into lines of text: counts of images and classes, and how large the
-classes are."""
+"""Describes a data set in the data folder in lines of text: counts of images and classes, and how
+large the classes are."""
 
 import sys
 from collections import Counter
@@ -16,7 +16,7 @@ _EDGES = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000)
 
 
 def histogram(sizes) -> list[str]:
-    """Class sizes, any integers > 0, as lines "  10-19    512 classes  ####", the longest bar 40
+    """Class sizes, any integers > 0, as lines "  10-19    512 classes  ####". The longest bar is 40
     wide."""
     sizes = np.asarray(list(sizes))
     counts = [int(((sizes >= a) & (sizes < b)).sum()) for a, b in zip(_EDGES, _EDGES[1:])]
@@ -29,8 +29,8 @@ def histogram(sizes) -> list[str]:
 
 
 def lines(name: str, folder: Path) -> list[str]:
-    """What `python -m transfer.data info NAME` prints. Raises DataError where nothing of the data
-    set is in the folder."""
+    """What `python -m transfer.data info NAME` prints. Raises DataError if the folder holds nothing
+    of the data set."""
     return {"kkanji": _kkanji, "kanjivg": _kanjivg}.get(name, lambda f: _kana(name, f))(folder)
 
 
@@ -102,7 +102,7 @@ def _kana(name: str, folder: Path) -> list[str]:
             if "missing" not in str(error):
                 raise
             reasons.append(error)
-            out.append(f"{split}: no label file here")
+            out.append(f"{split}: the labels are not here")
             continue
         try:
             images = f"{len(kmnist.load(name, split, folder).images):,} images"

@@ -1,8 +1,8 @@
-"""Prepared Kuzushiji-Kanji into a list of look-alikes: images of val and test that train may hold
+"""Searches prepared Kuzushiji-Kanji for look-alikes: images of val and test that train may hold
 under another name.
 
 The published images are cut from scanned pages. A character that was cut out twice (shifted by a
-few pixels, or with other margins) would lie in two files under two names. Every image of `val` and
+few pixels, or with other margins) would be in two files under two names. Every image of `val` and
 `test` is compared with all train images of its own class, in two steps:
 
     coarse  box filter to 16x16, zero mean, unit length; cosine over shifts of up to 2 cells
@@ -10,8 +10,8 @@ few pixels, or with other margins) would lie in two files under two names. Every
     fine    64x64, slightly blurred; correlation (Pearson's r) of the overlapping area, over
             shifts around the coarse one
 
-A score is no proof: two hands write a plain 一 almost alike. THRESHOLD is low enough to find 97 of
-100 true duplicates (`controls` measures that), and what it finds is for the eye to judge.
+A score proves nothing: two hands write a plain 一 almost alike. THRESHOLD is low enough to find 97
+of 100 true duplicates (`controls` measures that). The eye must judge what it finds.
 """
 
 import csv
@@ -33,8 +33,7 @@ SCALES = (1.0, 0.94, 1.06)
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images of one class: names as published, and the best correlation of the two, at most
-    1."""
+    """Two images of one class: their published names, and their best correlation, at most 1."""
 
     split: str
     name: str
@@ -88,7 +87,7 @@ def _blurred(image: np.ndarray) -> np.ndarray:
 
 
 def _overlap(first: np.ndarray, second: np.ndarray, y: int, x: int) -> float:
-    """Pearson's r of the area that both share when `first` is moved y down and x right."""
+    """Pearson's r over the area that both share when `first` is moved y down and x right."""
     size = len(first)
     a = first[max(0, -y) : size - max(0, y), max(0, -x) : size - max(0, x)]
     b = second[max(0, y) : size + min(0, y), max(0, x) : size + min(0, x)]
@@ -99,11 +98,11 @@ def _overlap(first: np.ndarray, second: np.ndarray, y: int, x: int) -> float:
 def best_match(
     image: np.ndarray, others: np.ndarray, cells: np.ndarray | None = None
 ) -> tuple[int, float, tuple]:
-    """The nearest of `others` to `image`: (index, score, (down, right)); index -1 where none passes
-    the coarse step.
+    """The nearest of `others` to `image`: (index, score, (down, right)). The index is -1 if none
+    passes the coarse step.
 
     image: (64, 64) uint8; others: (n, 64, 64) uint8; cells: (n, 256) float32,
-    `_unit(_cells(others))` where known.
+    `_unit(_cells(others))` if known.
     """
     cells = _unit(_cells(others).reshape(len(others), -1)) if cells is None else cells
     queries = [_rescaled(image, s) for s in SCALES]
@@ -129,11 +128,11 @@ def best_match(
 def search(
     old, names=("val", "test"), threshold: float = THRESHOLD, progress=None
 ) -> tuple[list[Pair], dict[str, int]]:
-    """The look-alikes in train of the images of the splits `names`, best first, and how many images
+    """The look-alikes in train of the images in the splits `names`, best first, and how many images
     were searched.
 
     old: `corpus.load(...).old`. About 15 s on one core for the published val list. `progress(done,
-    total)` is called after every image. Raises DataError where train is empty.
+    total)` is called after every image. Raises DataError if train is empty.
     """
     train = old.indices("train")
     if not len(train):
@@ -168,8 +167,8 @@ def _shift(image, rng):
 
 
 def _recut(image, rng, low, high):
-    """Other margins: each side moved inwards by low to high pixels (outwards below 0), then 64x64
-    again."""
+    """The image with other margins: each side moves inwards by low to high pixels (outwards below
+    0), then the image is scaled to 64x64 again."""
     left, top, right, bottom = rng.integers(low, high + 1, 4)
     size = len(image)
     cut = Image.fromarray(image).crop((left, top, size - right, size - bottom))
@@ -185,10 +184,11 @@ CONTROLS = {
 
 
 def controls(old, count: int = 200, seed: int = 0) -> dict[str, np.ndarray]:
-    """What true duplicates score: `count` images of val, each against itself changed in the way of
-    CONTROLS.
+    """What true duplicates score: `count` images of val, each compared with itself after a change
+    listed in CONTROLS.
 
-    Returns {way: (count,) float64 scores}; a score of -1 did not pass the coarse step.
+    Returns {change: (count,) float64 scores}. A pair that did not pass the coarse step has score
+    -1.
     """
     rng = np.random.default_rng(seed)
     val = old.indices("val")
@@ -201,7 +201,7 @@ def controls(old, count: int = 200, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def write(pairs: list[Pair], path) -> None:
-    """The pairs as a csv: split, name, train_name, score, down, right."""
+    """Write the pairs as CSV: split, name, train_name, score, down, right."""
     try:
         with open(path, "w", newline="", encoding="utf-8", errors=ESCAPED) as file:
             rows = csv.writer(file, lineterminator="\n")

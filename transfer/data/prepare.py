@@ -1,4 +1,4 @@
-"""Published files in a folder into memory-mapped arrays in <folder>/prepared/, once.
+"""Turns published files in a folder into memory-mapped arrays in <folder>/prepared/, once.
 
     prepared/kkanji/   images (N, 64, 64) uint8 · code_points (N,) int32 · names (N,) str ·
                        split (N,) uint8
@@ -8,7 +8,7 @@
                        components (C,) records · component_bounds (M + 1,) int64 into components
     prepared/manifest.json  version, sources with sha256 and bytes, counts
 
-Everything is written beside `prepared` and renamed at the end: a prepare that fails or is killed
+Everything is written beside `prepared` and renamed at the end. So a run that fails or is killed
 changes nothing.
 """
 
@@ -39,13 +39,13 @@ _KANJIVG = ("kanjivg-*-all.zip", "kanjivg-*-main.zip", "kanjivg-*.xml.gz", "kanj
 
 
 def kkanji_source(folder: Path) -> Path | None:
-    """kkanji.tar, else the unpacked kkanji2/, else None."""
+    """kkanji.tar, or else the unpacked kkanji2/, or else None."""
     return next((p for p in (folder / "kkanji.tar", folder / "kkanji2") if p.exists()), None)
 
 
 def kanjivg_source(folder: Path) -> Path | None:
-    """The newest -all.zip (it has the variants), else -main.zip, else .xml.gz, else the folder
-    kanji/, else None."""
+    """The newest -all.zip (which has the variants), or else -main.zip, .xml.gz, the folder kanji/,
+    or None."""
     for pattern in _KANJIVG:
         if found := sorted(p for p in folder.glob(pattern) if p.is_file()):
             return found[-1]
@@ -53,8 +53,8 @@ def kanjivg_source(folder: Path) -> Path | None:
 
 
 def find_sources(folder: Path) -> tuple[Path, Path]:
-    """(Kuzushiji-Kanji, KanjiVG) as published; raises DataError naming what is missing and where it
-    is published."""
+    """The published files of (Kuzushiji-Kanji, KanjiVG). Raises DataError, which names what is
+    missing and where it is published."""
     old, new = kkanji_source(folder), kanjivg_source(folder)
     missing = [
         text
@@ -73,8 +73,7 @@ def find_sources(folder: Path) -> tuple[Path, Path]:
 
 
 def recover(folder: Path) -> None:
-    """Put the earlier prepared data back if a prepare was killed between the two renames at its
-    end."""
+    """Put the earlier prepared data back if a run was killed between the two renames at its end."""
     if (folder / "prepared.old").is_dir() and not (folder / "prepared").exists():
         os.rename(folder / "prepared.old", folder / "prepared")
 
@@ -82,8 +81,8 @@ def recover(folder: Path) -> None:
 def prepare(folder, progress: bool = True) -> Path:
     """Read the published files in `folder` and write <folder>/prepared/; returns that path.
 
-    About a minute and a few hundred MB of memory for the full sets. `progress` shows bars on
-    stderr. Raises DataError for missing, damaged or unexpected files and where the folder cannot be
+    The full sets take about a minute and a few hundred MB of memory. `progress` shows bars on
+    stderr. Raises DataError if files are missing, damaged or unexpected, or if the folder cannot be
     written.
     """
     folder = Path(folder)
@@ -116,7 +115,7 @@ def prepare(folder, progress: bool = True) -> Path:
             _exchange(part, folder)
     except OSError as error:
         raise DataError(
-            f"{folder}: prepared data cannot be written ({error.strerror or error}); "
+            f"{folder}: the prepared data cannot be written ({error.strerror or error}); "
             "free space or choose another folder with --data"
         ) from None
     return folder / "prepared"
@@ -124,8 +123,8 @@ def prepare(folder, progress: bool = True) -> Path:
 
 @contextmanager
 def _temporary(folder: Path):
-    """A folder beside `prepared`, removed on failure; those of killed processes are removed
-    first."""
+    """A temporary folder beside `prepared`. It is removed on failure; those of killed processes are
+    removed first."""
     mine = f"prepared.tmp-{socket.gethostname()}-"
     for left in folder.glob(mine + "*"):
         if not process_runs(left.name.removeprefix(mine)):
@@ -169,8 +168,8 @@ def _finished_meanwhile(part: Path, prepared: Path) -> bool:
 
 
 def fingerprint(path: Path) -> dict:
-    """sha256 and size of a file; of a folder, those of its files' names and contents in name order,
-    without leftovers of file managers, and what `unchanged` compares."""
+    """sha256 and size of a file. For a folder they cover its files' names and contents in name
+    order, without leftovers of file managers; what `unchanged` compares is added."""
     digest, size = hashlib.sha256(), 0
     if path.is_file():
         with open(path, "rb") as file:
@@ -195,11 +194,11 @@ def fingerprint(path: Path) -> dict:
 
 
 def unchanged(path: Path, source: dict) -> bool:
-    """Whether a published file or folder is as it was for `source`, its `fingerprint`, by sizes and
-    names.
+    """Whether a published file or folder still has the sizes and names of `source`, its
+    `fingerprint`.
 
-    A folder's files are only looked at where one has come, gone or been renamed since, so that
-    opening takes no time.
+    It looks at a folder's files only if one has come, gone or been renamed since, so that opening
+    takes no time.
     """
     if path.is_file():
         return path.stat().st_size == source["bytes"]
@@ -232,7 +231,7 @@ def _bar(title: str, progress: bool):
 
 
 class _Images:
-    """Writes images to an .npy file one by one; the final shape goes into the header at the end."""
+    """Writes images to an .npy file one by one, and the final shape into its header at the end."""
 
     def __init__(self, path: Path):
         self.path, self.count = path, 0
@@ -341,8 +340,8 @@ def _write_new(glyphs: list[kanjivg.Glyph], source: Path, out: Path, progress: b
 
 
 def _records(components: list[kanjivg.Component]) -> np.ndarray:
-    """Components as records (C,) with the fields of `kanjivg.Component`: texts as wide as needed,
-    numbers int16."""
+    """Components as records (C,) with the fields of `kanjivg.Component`: texts are as wide as
+    needed, numbers are int16."""
     columns = {}
     for field in dataclasses.fields(kanjivg.Component):
         kind = np.int16 if field.type is int else field.type

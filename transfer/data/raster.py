@@ -1,4 +1,4 @@
-"""Polylines in the 109x109 box into an anti-aliased grey image, as a round pen would draw them."""
+"""Draws polylines in the 109x109 box as an anti-aliased grey image, as a round pen would."""
 
 import numpy as np
 
@@ -10,13 +10,13 @@ _SEGMENTS = 256  # at once: each costs several images of memory
 
 
 def rasterise(polylines, size: int = 64, width: float = 3.0) -> np.ndarray:
-    """Polylines, a list of (n, 2) in box units, into (size, size) uint8, ink 255 on paper 0.
+    """Draw polylines, a list of (n, 2) in box units, as (size, size) uint8, ink 255 on paper 0.
 
     The box is scaled plainly, x_px = x * size / 109, pixel i covering [i, i + 1). `width` is the
     stroke width in box units; caps and joins are round. A pixel's grey is the overlap of the pen
-    with an interval of one pixel, taken across the nearest segment: exact coverage along straight
-    edges that run with the axes, ink conserving elsewhere. Ink outside the box is cut. Raises
-    DataError on wrong shapes and non-finite numbers.
+    with an interval of one pixel, taken across the nearest segment. This is exact coverage along
+    straight edges parallel to the axes, and conserves ink elsewhere. Ink outside the box is cut
+    off. Raises DataError for wrong shapes and non-finite numbers.
     """
     scale = size / BOX
     centre = np.arange(size, dtype=np.float32) + 0.5

@@ -1,4 +1,5 @@
-"""Polylines into fewer points, and to and from the stroke-3 and stroke-5 arrays of Sketch-RNN.
+"""Simplifies polylines, and converts them to and from the stroke-3 and stroke-5 arrays of
+Sketch-RNN.
 
 Polylines are lists of (n, 2) float32 arrays in any unit, x right, y down, in writing order, n >= 2.
 Formats: Ha and Eck, "A Neural Representation of Sketch Drawings" (2017), section 3.1.
@@ -42,8 +43,8 @@ def simplify(polyline, epsilon: float) -> np.ndarray:
     away.
 
     (n, 2) -> (m, 2) float32 with 2 <= m <= n, a subset of the points with both ends. Distances are
-    measured to the chord as a segment, so that the bound holds for closed strokes and strokes that
-    double back too. Raises DataError.
+    measured to the chord as a segment, so that the bound also holds for strokes that are closed or
+    double back. Raises DataError.
 
     >>> simplify([(0, 0), (5, 0.1), (10, 0), (10, 10)], epsilon=0.25).tolist()
     [[0.0, 0.0], [10.0, 0.0], [10.0, 10.0]]
@@ -55,9 +56,9 @@ def simplify(polyline, epsilon: float) -> np.ndarray:
 def simplify_many(points: np.ndarray, bounds: np.ndarray, epsilon: float) -> np.ndarray:
     """The same for many polylines at once, level by level: which points stay, (P,) bool.
 
-    points (P, 2) finite float64; bounds (S + 1,) where polylines begin and end, each of 2 points or
-    more. Polylines made so that every split takes off a single point would take time with the
-    square of their length: what is left of such is kept whole. Raises DataError.
+    points: (P, 2) finite float64. bounds: (S + 1,), where polylines begin and end; each has 2
+    points or more. A polyline in which every split removes a single point would take time with the
+    square of its length, so the rest of such a polyline is kept whole. Raises DataError.
     """
     if not (np.isfinite(epsilon) and epsilon >= 0):
         raise DataError(f"epsilon {epsilon}: give a finite number >= 0")
@@ -87,11 +88,11 @@ def simplify_many(points: np.ndarray, bounds: np.ndarray, epsilon: float) -> np.
 
 
 def resample(polyline, points: int, turning: float = 0.15) -> np.ndarray:
-    """A polyline of `points` points that lie closer where it turns: (n, 2) -> (points, 2) float32,
-    both ends kept.
+    """A polyline of `points` points, which are closer together where it turns: (n, 2) -> (points,
+    2) float32. Both ends are kept.
 
     The points are evenly spaced in (length so far / whole length) + turning * (radians turned so
-    far). A corner so gets points of its own, and a small change of the line moves them only a
+    far). So a corner gets points of its own, and a small change of the line moves them only a
     little. Raises DataError.
 
     >>> resample([(0, 0), (10, 0)], 3).tolist()
@@ -120,10 +121,10 @@ def resample(polyline, points: int, turning: float = 0.15) -> np.ndarray:
 
 
 def to_stroke3(polylines) -> np.ndarray:
-    """Polylines into (n, 3) float32 rows (dx, dy, lift).
+    """Turn polylines into (n, 3) float32 rows (dx, dy, lift).
 
     The first row is the offset from the origin to the first point; lift is 1 on the last point of
-    each stroke. An empty drawing gives (0, 3). Raises DataError on wrong shapes and non-finite
+    each stroke. An empty drawing gives (0, 3). Raises DataError for wrong shapes and non-finite
     numbers.
 
     >>> to_stroke3([[(1, 1), (5, 1)], [(3, 2), (3, 4)]]).tolist()
@@ -155,12 +156,12 @@ def _rows(rows, columns: int, what: str) -> np.ndarray:
 
 
 def from_stroke3(rows) -> list[np.ndarray]:
-    """(n, 3) rows (dx, dy, lift) into polylines, list of (k, 2) float32; the inverse of
+    """Turn (n, 3) rows (dx, dy, lift) into polylines, a list of (k, 2) float32; the inverse of
     `to_stroke3`.
 
     Points after the last lift make a last stroke of their own; a stroke of one point becomes a dot
-    of two equal ones. Raises DataError on wrong shapes, non-finite numbers and lifts other than 0
-    and 1.
+    of two equal points. Raises DataError for wrong shapes, non-finite numbers and lifts other than
+    0 and 1.
 
     >>> [stroke.tolist() for stroke in from_stroke3([[1, 1, 0], [4, 0, 1]])]
     [[[1.0, 1.0], [5.0, 1.0]]]
@@ -176,8 +177,8 @@ def from_stroke3(rows) -> list[np.ndarray]:
 
 
 def to_stroke5(rows, length: int) -> np.ndarray:
-    """(n, 3) stroke-3 rows into (length, 5) float32 rows (dx, dy, down, up, end), padded with (0,
-    0, 0, 0, 1).
+    """Turn (n, 3) stroke-3 rows into (length, 5) float32 rows (dx, dy, down, up, end), padded with
+    (0, 0, 0, 0, 1).
 
     Raises DataError if the drawing has more than `length` points.
 
@@ -203,10 +204,10 @@ def to_stroke5(rows, length: int) -> np.ndarray:
 
 
 def from_stroke5(rows) -> np.ndarray:
-    """(length, 5) rows into (n, 3) float32 stroke-3 rows, up to the first row whose pen state is
-    *end*.
+    """Turn (length, 5) rows into (n, 3) float32 stroke-3 rows, up to the first row whose pen state
+    is *end*.
 
-    Raises DataError on wrong shapes, non-finite numbers and pen states that are not one-hot.
+    Raises DataError for wrong shapes, non-finite numbers and pen states that are not one-hot.
 
     >>> from_stroke5([[1, 1, 1, 0, 0], [4, 0, 0, 1, 0], [0, 0, 0, 0, 1]]).tolist()
     [[1.0, 1.0, 0.0], [4.0, 0.0, 1.0]]

@@ -1,4 +1,4 @@
-"""How stated probabilities and scores compare with what came true.
+"""How well stated probabilities and scores agree with the truth.
 
 Here are reliability and calibration error, balanced accuracy, AUROC and bootstrap intervals.
 """

@@ -1,4 +1,4 @@
-"""What is evaluated: the images of a split, what the model made of each, and the truth.
+"""What is evaluated: the images of a split, the model's result for each, and the truth.
 
 An evaluator is a module with one function, `measure(cases) -> Measures`; `EVALUATORS` in
 transfer/commands/evaluate.py lists them.
@@ -26,15 +26,15 @@ from transfer.system.errors import DataError
 from transfer.training import weights
 
 LISTED = 50
-"""Candidates of an image that the model lists."""
+"""How many candidates the model lists for an image."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Measures:
     """What an evaluator found.
 
-    per_image: metric -> (N,) float, NaN where it does not apply to an image; the report takes
-    means, intervals and groups of them.
+    per_image: metric -> (N,) float, NaN where it does not apply to an image. The report gives their
+    means, with intervals and by groups.
     overall: metric -> number that only the whole split has.
     """
 
@@ -44,9 +44,9 @@ class Measures:
 
 @dataclasses.dataclass(frozen=True)
 class DrawingReadings:
-    """How the recogniser reads k drawings of each image. answers (N, k) code points, -1 for an
-    empty drawing; ranks (N, k) of the right kanji, 0 best; mean_ranks (N,) of it by the mean
-    probability over the k drawings."""
+    """How the recogniser reads k drawings of each image. answers: (N, k) code points, -1 for an
+    empty drawing. ranks: (N, k), of the right kanji, 0 is best. mean_ranks: (N,), its rank by the
+    mean probability over the k drawings."""
 
     answers: np.ndarray
     ranks: np.ndarray
@@ -55,10 +55,10 @@ class DrawingReadings:
 
 @dataclasses.dataclass(frozen=True)
 class Cases:
-    """One split's images and results. recogniser: who says what a drawing is; HOG where none was
-    trained. images (N, 64, 64) uint8; code_points (N,) int32; glyphs (N,) index the true kanji's
-    standard form in corpus.new; train_count (N,) training images of the class; truth: its strokes;
-    baseline: None where there is none."""
+    """One split's images and results. recogniser: the judge that names a drawing; HOG if none was
+    trained. images: (N, 64, 64) uint8. code_points: (N,) int32. glyphs: (N,), index of the true
+    kanji's standard form in corpus.new. train_count: (N,), training images of the class. truth: its
+    strokes. baseline: None if there is none."""
 
     folder: Path
     corpus: Corpus
@@ -76,14 +76,14 @@ class Cases:
     results: list[Result]
     left_out: int
     cross_fitted: bool = False
-    """Whether `results` are of models whose exponents and calibration were fitted on other images
-    (see `cross_fitting`)."""
+    """Whether `results` come from models whose exponents and calibration were fitted on other
+    images (see `cross_fitting`)."""
     sources: np.ndarray | None = None
-    """(N,) str, where each image comes from; None for one source."""
+    """(N,) str, where each image comes from. None if all have one source."""
 
     @cached_property
     def readings(self) -> DrawingReadings:
-        """The recogniser's opinion of every drawing, the best-ranked drawing of an image first."""
+        """The recogniser's reading of every drawing; an image's best-ranked drawing comes first."""
         answers, ranks, mean_ranks = [], [], []
         with tqdm(
             total=len(self.results), desc="reading the drawings", unit="image", disable=None
@@ -136,7 +136,7 @@ class Cases:
 
 
 def recogniser_of(judges: Path, corpus: Corpus) -> Judge | HogJudge:
-    """Who says what a picture of a modern kanji is: the trained recogniser, or HOG where the
+    """The judge that names a picture of a modern kanji: the trained recogniser, or HOG if the
     package's own folder lacks it. Raises WeightsError."""
     if weights.exists(judges, "recogniser") or judges != PRETRAINED:
         return Judge(judges, "recogniser")
@@ -158,11 +158,11 @@ def gather(
     seed: int = 0,
     limit: int | None = None,
 ) -> Cases:
-    """Let the model read and draw every image of the split whose kanji is in KanjiVG (`limit`: so
-    many of them, chosen by seed).
+    """Let the model read and draw every image of the split whose kanji is in KanjiVG, or `limit` of
+    them, chosen by seed.
 
-    folder: weights or runs of the model; judges: of recogniser and baseline; the package's own
-    folder may lack them. Raises DataError for a split without images, WeightsError.
+    folder: weights or runs of the model; judges: the folder of recogniser and baseline; the
+    package's own may lack them. Raises WeightsError, and DataError if the split has no images.
     """
     gallery = corpus.new.gallery()
     every = images_of(corpus, split)
@@ -237,10 +237,11 @@ def images_of(corpus: Corpus, split: str) -> unseen_hands.Selection:
 
 
 def places_of(result: Result, character: str) -> tuple[int, int]:
-    """Ranks of a character in a result's candidates, 0 best: as it is labelled, and in any form.
+    """Ranks of a character in a result's candidates, 0 is best: as it is labelled, and in any form.
 
-    Labelled, it must stand there itself: a candidate's other forms come after the candidate, before
-    the next one. The number of all that are listed stands for one that is not.
+    For the first rank the labelled form itself must be in the list: a candidate's other forms come
+    after the candidate and before the next one. A character that is not listed has the rank of the
+    list's length.
     """
     forms = result.other_forms or [()] * len(result.candidates)
     groups = [[c, *(o for o, _ in others)] for (c, _), others in zip(result.candidates, forms)]
@@ -252,15 +253,16 @@ def places_of(result: Result, character: str) -> tuple[int, int]:
 
 
 def same_character(character: str) -> str:
-    """The form that stands for a character in all its forms: the modern Japanese one."""
+    """The form that represents all forms of a character: the modern Japanese one."""
     return forms_of(character)[0]
 
 
 def rank(scores: np.ndarray, label) -> np.ndarray:
-    """How many other classes score as high as `label` (an index, or one a row) or higher: (n,) int
-    for scores (n, C).
+    """How many other classes score as high as `label` or higher: (n,) int for scores (n, C). label:
+    an index, or one for each row.
 
-    Ties count against the right class, here as everywhere: who scores all alike knows nothing.
+    Ties count against the right class, here as everywhere: equal scores for all classes mean no
+    knowledge.
     """
     return encoding.places(scores, np.broadcast_to(np.asarray(label).reshape(-1), len(scores)))
 

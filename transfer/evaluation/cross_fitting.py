@@ -1,7 +1,7 @@
-"""Numbers that were chosen on val are not reported on the same images of val.
+"""Keeps numbers that were chosen on val from being reported on the same images of val.
 
-These are the density's exponents and the confidence. For each half of val they are fitted on the
-other half; all else of the model is as it was shipped.
+These numbers are the density's exponents and the confidence. For each half of val they are fitted
+on the other half; the rest of the model stays as shipped.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def refitted(
 ) -> KuzushijiTransfer:
     """A copy of the model whose exponents and confidence are fitted on these images.
 
-    Confidence is fitted also on what training left out of the corpus.
+    The confidence is also fitted on what training left out of the corpus.
 
     images: (N, 64, 64) uint8, ink 255 on paper 0.
     code_points: (N,) int, the kanji that each shows; all are in the model's gallery.

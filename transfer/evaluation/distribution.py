@@ -1,4 +1,4 @@
-"""Evaluator: is what the model says of its own certainty true?"""
+"""Evaluator: is the model as certain as it should be?"""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from transfer.evaluation.stroke_quality import derangement
 
 
 def measure(cases: Cases) -> Measures:
-    """Measures of what the model says of its own certainty.
+    """Measures of the certainty that the model states.
 
-    - NLL of the true strokes, per point or stroke, given the predicted z_new, and given that of an
-      image of another kanji.
+    - NLL of the true strokes, per point or stroke, given the predicted z_new, and given the z_new
+      of an image of another kanji.
     - How many kanji the drawings of one image look like.
     - Calibration error of the candidates' probabilities.
-    - AUROC of the uncertainty for mistakes: of the best candidate's and of the mean over pixels for
-      wrong images, and of each pixel's for wrong pixels.
+    - AUROC of the uncertainty for mistakes: the best candidate's and the mean over pixels for wrong
+      images, and each pixel's for wrong pixels.
     """
     confidence, hit = confidences(cases)
     sure = np.array([r.verdict == "sure" for r in cases.results])

@@ -1,6 +1,6 @@
-"""Pictures of an evaluation.
+"""The figures of an evaluation.
 
-These are the paper's figures 3, 9 and 10 from any split, the worst failures, the most and the least
+These are the paper's figures 3, 9 and 10 for any split, the worst failures, the most and the least
 certain cases, a reliability diagram, and interpolations between latents.
 """
 
@@ -52,7 +52,7 @@ def write(cases: Cases, out: Path, rows: int = 12) -> list[tuple[str, str]]:
         ),
         "failures": (
             order[~hit[order]][:rows],
-            "the worst failures: wrong, and the most certain of it",
+            "the worst failures: the wrong readings that it is most certain of",
         ),
         "most_certain": (order[:rows], "the most certain cases"),
         "least_certain": (order[::-1][:rows], "the least certain cases"),
@@ -115,7 +115,7 @@ def _rasters(cases: Cases, i: int) -> list[Image.Image]:
 
 
 def table(cases: Cases, index: np.ndarray, path: Path) -> None:
-    """Write a table of images and what was made of them as PNG, an image a row.
+    """Write a table of images and their results as PNG, one image in each row.
 
     index: (n,) int, of the images.
     """

@@ -1,4 +1,4 @@
-"""The two classifiers of the evaluation: how they are trained, and how they are asked.
+"""The two classifiers of the evaluation: how they are trained, and how they answer.
 
 - The *recogniser* is trained on KanjiVG's glyphs alone, with varied strokes. It never sees
   Kuzushiji or a generated drawing. It says which kanji a drawing is, as does the HOG judge (`hog`),
@@ -6,7 +6,8 @@
 - The *baseline* is trained on the Kuzushiji images of the train split. Looking its answer up in
   KanjiVG is the honest alternative to drawing.
 
-Whatever the recogniser sees is fitted to its bounding box, as placement is no merit and no fault.
+Whatever the recogniser sees is fitted to its bounding box, since placement should neither help nor
+harm.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ from transfer.training.loop import Task
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 MARGIN = 7.0
-"""Box units left free around what is fitted."""
+"""Margin around what is fitted, in box units."""
 _SMALLEST = 4.0
-"""Box units that count as an extent: a dot is not blown up to a page."""
+"""Smallest extent in box units, so that a dot is not enlarged to a page."""
 
 
 # Fitting to the bounding box ----------------------------------------------------------------------
 
 
 def fit_strokes(strokes: list[np.ndarray]) -> list[np.ndarray]:
-    """A drawing whose larger side fills the box but for the margin; it keeps its proportions.
+    """The drawing in its proportions, with its larger side filling the box up to the margin.
 
     strokes: (n, 2) polylines in box units. The fitted ones are float32.
     """

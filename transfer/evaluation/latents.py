@@ -13,8 +13,8 @@ from transfer.models import vae
 from transfer.stages import encoding
 
 ACTIVE = 0.01
-"""A unit is active when the variance of its posterior mean over the data is more (Burda et al.
-2016)."""
+"""A unit is active if the variance of its posterior mean over the data is larger than this (Burda
+et al. 2016)."""
 
 
 def measure(cases: Cases) -> Measures:
@@ -77,11 +77,11 @@ def probe(
 ) -> np.ndarray:
     """The class of each query by multinomial logistic regression on standardised latents, (N,).
 
-    latents: (M, D) float32, what is learned from.
+    latents: (M, D) float32, the training examples.
     classes: (M,) int.
     queries: (N, D) float32.
     seed: of the batches.
-    steps: of Adam, whose learning rate decays to 0 as a cosine does.
+    steps: of Adam, whose learning rate decays to 0 along a cosine.
     batch: latents in a step.
     """
     known, label = np.unique(classes, return_inverse=True)

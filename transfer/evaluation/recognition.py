@@ -1,5 +1,5 @@
-"""Evaluator: is it the right kanji? Read by the recogniser, by HOG, and by the model's own
-candidates; and what looking up gives."""
+"""Evaluator: is it the right kanji? The answer comes from the recogniser, from HOG, and from the
+model's own candidates; looking up is measured for comparison."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from transfer.stages import encoding
 
 
 def measure(cases: Cases) -> Measures:
-    """top-1, -5 and -10 (1 or 0 an image) of every link of the chain.
+    """top-1, -5 and -10 (1 or 0 for each image) of every link of the chain.
 
     recogniser and HOG: the true glyph (their ceiling), the new VAE's reconstruction of it, the
     pixels predicted from the density, a drawing (the first sample), the drawing that the model
     ranks best; recogniser besides: best of k (oracle), majority and mean probability over k
-    drawings (by HOG where no recogniser was trained). candidates: the model's own list, also with
-    any form of the character taken for right (國 for 国), as for drawings. look-up: the glyph of
-    the baseline classifier's answer, and of the training image that is nearest in z_old, averaged
-    as `transfer` reads it.
+    drawings (by HOG where no recogniser was trained). candidates: the model's own list, also
+    counting any form of the character as right (國 for 国), as for drawings. look-up: the glyph of
+    the baseline classifier's answer, and of the training image that is nearest in z_old, which is
+    averaged as `transfer` reads it.
     """
     gallery = cases.corpus.new.gallery()
     glyph_images = clean_images(cases.corpus, gallery)
@@ -87,8 +87,8 @@ def measure(cases: Cases) -> Measures:
 
 
 def majority(answers: np.ndarray) -> np.ndarray:
-    """The commonest of each row, (N, k) -> (N,); of equally common ones the one that comes
-    first."""
+    """The commonest of each row, (N, k) -> (N,). If several are equally common, it is the one that
+    comes first."""
     same = (answers[:, :, None] == answers[:, None, :]).sum(2)
     return answers[np.arange(len(answers)), same.argmax(1)]
 
@@ -100,8 +100,8 @@ def reconstructions(cases: Cases) -> np.ndarray:
 
 
 def look_up(cases: Cases) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """name -> (rank of the true class (N,), the code point answered (N,)); a class that is not
-    known has the worst rank."""
+    """name -> (rank of the true class (N,), the code point answered (N,)). An unknown class has the
+    worst rank."""
     out = {}
     if cases.baseline is not None:
         scores, classes = cases.baseline.log_probabilities(cases.images), cases.baseline.classes

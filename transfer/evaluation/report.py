@@ -1,5 +1,5 @@
-"""Measures of all evaluators into evaluation.json and report.md: means with bootstrap intervals,
-groups, the authors' row."""
+"""Writes the measures of all evaluators to evaluation.json and report.md: means with bootstrap
+intervals, groups, and the authors' figures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AUTHORS = {
     "stroke count error": (2.66,),
     "different kanji among 10 drawings": (7.7,),
 }
-"""The published outputs of Clanuwat et al. 2018 on their 1,828 test images, measured by us with
+"""Our measurement of the published outputs of Clanuwat et al. 2018 on their 1,828 test images, with
 another recogniser (ceiling .998)."""
 
 CROSS_FITTED = (
@@ -53,8 +53,8 @@ GROUPED = (
 
 
 def summarise(cases: Cases, measures: list[Measures], about: dict) -> dict:
-    """Everything as one JSON-able dict: about, metrics {name: [mean, low, high, n]}, overall,
-    groups {kind: {band: {name: mean, n}}}.
+    """Everything as one dict for JSON: about, metrics {name: [mean, low, high, n]}, overall, groups
+    {kind: {band: {name: mean, n}}}.
 
     Intervals are 95 % percentile bootstraps over images.
     """
@@ -89,7 +89,7 @@ def summarise(cases: Cases, measures: list[Measures], about: dict) -> dict:
 
 def intervals(per_image: dict[str, np.ndarray], seed: int = 0) -> dict[str, list]:
     """Name -> [mean, low, high, n] of values (N,): a 95 % percentile bootstrap over images, and to
-    how many of them the metric applies. None for what is not a number."""
+    how many of them the metric applies. None stands for NaN."""
     return {
         name: [*map(_number, bootstrap(values, seed=seed)), int(np.isfinite(values).sum())]
         for name, values in per_image.items()
@@ -290,13 +290,14 @@ def cell(metric) -> str:
 
 
 def write(summary: dict, figures: list[tuple[str, str]], out: Path) -> None:
-    """evaluation.json and report.md, whole or not at all. Raises OSError where `out` cannot be
+    """Write evaluation.json and report.md, whole or not at all. Raises OSError if `out` cannot be
     written."""
     write_both(summary, markdown(summary, figures), out, "evaluation.json", "report.md")
 
 
 def write_both(summary: dict, text: str, out: Path, data: str, page: str) -> None:
-    """A summary as JSON and its text, in files of the folder `out`, each whole or not at all."""
+    """Write a summary as JSON and as text to files in the folder `out`, each whole or not at
+    all."""
     for name, content in (
         (data, json.dumps(summary, indent=1, ensure_ascii=False) + "\n"),
         (page, text),

@@ -1,7 +1,7 @@
 """Evaluator: are the strokes the right ones, in the right order and place?
 
 A drawing is compared with its reference by stroke count, order, direction, LDTW, AIoU and Chamfer
-distance. Beside these stand the same measures against a wrong kanji.
+distance. The same measures against a wrong kanji are given beside these.
 
 A drawing is a list of (n, 2) polylines, n >= 2, finite, in any unit, x right, y down, in writing
 order. All but the count is measured after `to_unit_box`, so that size and place do not matter.
@@ -43,9 +43,9 @@ def to_unit_box(strokes) -> list[np.ndarray]:
 
 
 def _arc(strokes) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The way of the pen, with its lifts.
+    """The pen's path, with its lifts.
 
-    Returns all points (P, 2), the length of the way to each (P,), and the length at which each
+    Returns all points (P, 2), the length of the path up to each (P,), and the length at which each
     stroke starts and ends, (S,) each.
     """
     points = np.concatenate(strokes)
@@ -148,7 +148,7 @@ def direction(drawing, reference) -> float:
 def coverage(drawing, reference) -> float:
     """Share of the reference's strokes that are matched either way round, in [0, 1].
 
-    Order and direction say something of these strokes only.
+    Order and direction are measured on these strokes only.
     """
     return (
         len(match(drawing, reference, either_way=True).drawn) / len(reference)
@@ -309,8 +309,8 @@ def measure(cases: Cases) -> Measures:
 
     - Against those of the true kanji.
     - "right ones": the same, of drawings that the recogniser reads right; NaN for others.
-    - "wrong kanji": against those of another image's kanji, chosen at random. What lies between the
-      two is what a measure is worth.
+    - "wrong kanji": against those of another image's kanji, chosen at random. The gap between the
+      two shows what a measure is worth.
 
     Last comes the Chamfer distance between the two best drawings of an image.
     """
@@ -339,7 +339,8 @@ def measure(cases: Cases) -> Measures:
 
 
 def derangement(classes: np.ndarray, seed: int) -> np.ndarray:
-    """For each entry the index of a random one of another class, (N,) int; its own without any.
+    """For each entry the index of a random entry of another class, (N,) int; its own index if there
+    is none.
 
     classes: (N,) int.
     """

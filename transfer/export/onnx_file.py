@@ -1,4 +1,5 @@
-"""One program of JAX -> one ONNX file, tried with onnxruntime before it is in its place."""
+"""Turns one JAX program into one ONNX file, and tries it with onnxruntime before putting it in
+place."""
 
 from __future__ import annotations
 
@@ -14,25 +15,25 @@ from transfer.system.errors import DataError
 from transfer.system.files import atomic_write
 
 CLOSE = {"float32": 1e-3, "float16": 1e-2}
-"""How far onnxruntime may be from JAX, of an output's largest value or of 1, by the weights'
-type."""
+"""How far onnxruntime may be from JAX, relative to an output's largest value or to 1, by the
+weights' type."""
 TRIED = 3
-"""Rows that each file is tried with: the number is another than the one it was made with."""
+"""Rows with which each file is tried: not the number that it was made with."""
 LARGE = 1024
-"""Numbers from which a constant is written in half precision."""
+"""How many numbers a constant must have to be written in half precision."""
 FINE = 1e-3
-"""How much a number may lose by that: weights lose less, the places where a warp takes its pixels
-from lose more, and stay as they are."""
+"""How much a number may lose by that. Weights lose less. The places where a warp takes its pixels
+lose more, so they stay as they are."""
 
 
 def write(path: Path, program: Program, kind: str = "float32") -> float:
     """Convert one program, try it, and put it in its place.
 
-    kind: type of the weights in the file, "float32" or "float16"; what is computed with them is
-    float32 in both.
+    kind: type of the weights in the file, "float32" or "float16". Computation is in float32 in both
+    cases.
 
-    Returns the largest difference from JAX (see `apart`). Raises DataError where that is
-    no rounding any more.
+    Returns the largest difference from JAX (see `apart`). Raises DataError if that is more than
+    rounding.
     """
     import onnx
     import onnxruntime
@@ -67,7 +68,7 @@ def write(path: Path, program: Program, kind: str = "float32") -> float:
 def write_all(folder: Path, model, kind: str, shown: Path, tell: Callable[[str], None]) -> None:
     """Convert all programs of a `KuzushijiTransfer` into a folder.
 
-    kind: see `write`. tell: is given a line on each file. shown: the folder's name in it.
+    kind: see `write`. tell: called with a line on each file. shown: the folder's name in that line.
     """
     for program in programs(model):
         path = folder / f"{program.name}.onnx"
@@ -92,13 +93,13 @@ def examples(program: Program) -> dict[str, np.ndarray]:
 
 
 def apart(found: np.ndarray, wanted: np.ndarray) -> float:
-    """The largest difference over the largest value, or over 1; NaN where one is not finite."""
+    """The largest difference, divided by the largest value or by 1; NaN if one is not finite."""
     found, wanted = (np.asarray(x, np.float64) for x in (found, wanted))
     return float(np.abs(found - wanted).max(initial=0) / max(np.abs(wanted).max(initial=0), 1.0))
 
 
 def halve(model) -> None:
-    """Write the large float32 constants of a graph as float16, and a cast behind each: the file is
+    """Write the large float32 constants of a graph as float16, with a cast after each. The file is
     half as large, and onnxruntime computes in float32 as before."""
     from onnx import TensorProto, helper, numpy_helper
 

@@ -1,4 +1,4 @@
-"""The models as functions of JAX that become ONNX: what goes in, and what comes out."""
+"""The models as JAX functions that become ONNX: what goes in, and what comes out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from transfer.stages.stroke_decoder import StrokeDecoder
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """One file to be.
+    """A program that becomes one file.
 
     function: takes arrays (n, …), and gives a tuple of them.
     takes: name of each input -> its type and its shape after n.
@@ -33,8 +33,8 @@ class Program:
 
 
 def programs(model) -> list[Program]:
-    """All that can be made of a `KuzushijiTransfer`: reader, acceptance (where one was fitted),
-    painter, and the stroke decoder (where it writes stroke by stroke)."""
+    """All programs of a `KuzushijiTransfer`: reader, acceptance (if one was fitted), painter, and
+    the stroke decoder (if it writes stroke by stroke)."""
     found = [reader(model)]
     if model.acceptance.arrays:
         found.append(judge(model))
@@ -100,7 +100,7 @@ def reader(model) -> Program:
 
 
 def judge(model) -> Program:
-    """How the ink of images lies, and what the reader says of them -> familiarity."""
+    """Numbers of the images' ink, and what the reader says of them -> familiarity."""
     arrays = {k: np.asarray(v, np.float32) for k, v in model.acceptance.arrays.items()}
     latent, features = len(arrays["z_mean"]), len(arrays["feature_mean"])
 
@@ -189,7 +189,7 @@ def stroke_step(model) -> Program:
 
 
 def stroke_settings(model) -> dict:
-    """What a program needs beside the graphs to draw, as numbers and lists."""
+    """What a program needs besides the graphs to draw, as numbers and lists."""
     decoder = model.decoder
     config, axes = decoder.config, decoder.axes
     return {

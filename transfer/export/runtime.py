@@ -1,4 +1,4 @@
-"""onnxruntime-web, which runs the models in a browser: found, looked at, and handed over as
+"""Finds onnxruntime-web, which runs the models in a browser, checks it, and returns its files as
 bytes."""
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from transfer.system.errors import DataError
 
 PACKAGE = "onnxruntime-web"
 WANTED = "1"
-"""The version that npm is asked for: the newest 1.x."""
+"""The version to request from npm: the newest 1.x."""
 FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
-"""Of its folder `dist`: all that models on the CPU need."""
+"""Files of its folder `dist`: all that models on the CPU need."""
 PLACES = ("", "package", f"node_modules/{PACKAGE}", PACKAGE)
-"""Where in a named folder the package may lie."""
+"""Where the package may be inside a named folder."""
 SECONDS = 600
 LARGEST = 200_000_000
-"""Bytes of one file that is taken out of an archive."""
+"""The most bytes of one file in an archive."""
 HOW = f"give --runtime PATH: an unpacked npm package {PACKAGE}, or what `npm pack {PACKAGE}` makes"
 
 
 @dataclasses.dataclass(frozen=True)
 class Runtime:
-    """version: of the package, "" where it does not say. files: their names and bytes."""
+    """version: of the package, "" if it does not say. files: their names and bytes."""
 
     version: str
     files: dict[str, bytes]
 
 
 def gather(named: Path | None) -> Runtime:
-    """The runtime's files: of a folder, of a .tgz, or, where none is named, as npm fetches them.
+    """The runtime's files: from a folder or a .tgz, or, if none is named, from npm.
 
     Raises DataError, which says what is missing and what to do.
     """
@@ -50,7 +50,7 @@ def gather(named: Path | None) -> Runtime:
 
 
 def fetched() -> Runtime:
-    """As npm fetches it, into a folder that is gone afterwards."""
+    """The runtime from npm, which fetches it into a temporary folder."""
     npm = shutil.which("npm")
     if npm is None:
         raise DataError(f"npm, which fetches {PACKAGE}, is not installed; install it, or {HOW}")
@@ -70,7 +70,7 @@ def fetched() -> Runtime:
 
 
 def of_folder(folder: Path) -> Runtime:
-    """Of an unpacked package, of the folder that holds it, or of its `dist`."""
+    """The runtime from an unpacked package, from the folder that holds it, or from its `dist`."""
 
     def read(name: str) -> bytes | None:
         path = base / name
@@ -85,7 +85,7 @@ def of_folder(folder: Path) -> Runtime:
 
 
 def of_archive(path: Path) -> Runtime:
-    """Of a .tgz as npm makes it."""
+    """The runtime from a .tgz as npm makes it."""
     try:
         with tarfile.open(path, "r:gz") as archive:
             members = {member.name: member for member in archive if member.isfile()}
@@ -98,11 +98,14 @@ def of_archive(path: Path) -> Runtime:
 
             return checked(read, str(path))
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise DataError(f"{path}: is no npm package, or is cut short ({error}); {HOW}") from None
+        raise DataError(
+            f"{path}: is not an npm package, or is cut short ({error}); {HOW}"
+        ) from None
 
 
 def checked(read: Callable[[str], bytes | None], name: str) -> Runtime:
-    """What `read` gives of the package's files. Raises DataError where one is missing or cut."""
+    """What `read` returns of the package's files. Raises DataError if one is missing or cut
+    short."""
     files = {}
     for file in FILES:
         content = read(f"dist/{file}")

@@ -1,5 +1,5 @@
-"""The web pages as plain files: the pages of `serve`, the models, the runtime, and the list of all
-of it."""
+"""The web pages as plain files: the pages of `serve`, the models, the runtime, and a list of all
+these files."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from transfer.system.errors import DataError
 from transfer.web.examples import STATIC, examples
 
 LIST = "site.json"
-"""Names every file of an export, and by it an export is known."""
+"""The file that names every file of an export, and by which an export is recognised."""
 PAGES = ("index.html", "page.html")
 ENGINE = "export * from './engine/browser.js';\n"
 """`static/engine.js` of an export: the models run in the browser."""
 MOST = 25_000_000
-"""Bytes of the models."""
+"""How many bytes the models may take without a warning."""
 
 
 def check(folder: Path, model) -> None:
-    """Raise DataError where `folder` cannot become an export, or the models cannot run in a
+    """Raise DataError if `folder` cannot become an export, or if the models cannot run in a
     browser."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / LIST).is_file():
         raise DataError(f"{folder}: holds other files; name a new folder, or an earlier export")
@@ -45,9 +45,9 @@ def check(folder: Path, model) -> None:
 def write(
     folder: Path, model, about: dict, runtime: Runtime, tell: Callable[[str], None] = print
 ) -> None:
-    """Make the export in a folder beside `folder`, and put it in its place when it is whole.
+    """Make the export in a temporary folder beside `folder`, and put it in place once it is whole.
 
-    about: see `tables.write`. tell: is given a line on each file of the models.
+    about: see `tables.write`. tell: called with a line on each file of the models.
     """
     check(folder, model)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def fill(folder: Path, model, about: dict, runtime: Runtime, tell: Callable[[str
     onnx_file.write_all(models, model, "float16", Path(models.name), tell)
     tables.write(models, model, about, "float16")
     if (size := sum(path.stat().st_size for path in models.iterdir())) > MOST:
-        tell(f"the models have {size / 1e6:.0f} MB: a browser may not hold them all")
+        tell(f"the models take {size / 1e6:.0f} MB: a browser may not hold them all")
     runtime_line = f"runtime: onnxruntime-web {runtime.version}, (c) Microsoft, MIT licence"
     (folder / "ATTRIBUTION.txt").write_text(
         "\n".join([*about["attribution"], runtime_line]) + "\n", "utf-8"
@@ -90,8 +90,8 @@ def fill(folder: Path, model, about: dict, runtime: Runtime, tell: Callable[[str
 
 
 def describe(folder: Path, model, about: dict, runtime: Runtime) -> dict:
-    """What `site.json` says: version (of all files together), pages and their files with sizes and
-    checksums, examples, the pen's temperature."""
+    """The content of `site.json`: version (of all files together), pages and their files with sizes
+    and checksums, examples, and the pen's temperature."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = []
     for path in paths:

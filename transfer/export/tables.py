@@ -1,4 +1,4 @@
-"""What stands beside the graphs: characters, their forms, levels of the verdict, settings of the
+"""The files beside the graphs: characters, their forms, levels of the verdict, settings of the
 stroke decoder, latents."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transfer.system.files import atomic_write
 
 
 def write(folder: Path, model, about: dict, kind: str) -> None:
-    """`kanji.json`, `z_new.npy` of a type, and, where the decoder writes stroke by stroke,
+    """Write `kanji.json`, `z_new.npy` of a type, and, if the decoder writes stroke by stroke,
     `stroke_settings.json`.
 
     about: weights (their checksums by name) and attribution (lines).
@@ -30,7 +30,7 @@ def write(folder: Path, model, about: dict, kind: str) -> None:
 
 
 def kanji(model) -> dict:
-    """What `kanji.json` says of a `KuzushijiTransfer`, but where it comes from."""
+    """What `kanji.json` says of a `KuzushijiTransfer`, except where the weights come from."""
     characters = model.characters
     groups = [
         sorted([place, *(other for other in others.tolist() if other >= 0)])

@@ -1,12 +1,12 @@
-"""Is it a Kuzushiji kanji at all, and is the reading sure? An image's own ink and what the old VAE
-makes of it become one verdict.
+"""Is it a Kuzushiji kanji at all, and is the reading sure? An image's own ink and the old VAE's
+view of it lead to one verdict.
 
-`familiarity` is a small network on about a hundred numbers: how the ink lies (how much, how thick,
-how many pieces, …) and how well the old VAE knows it (what is lost in its picture, how far its
-latent and features are from those of the training images, and where). Neither the candidates nor
-their probabilities enter, so that a rare kanji is not taken for a foreign thing.
-`experiments/fit_acceptance.py` fits it to one set of weights and leaves it beside them as
-`acceptance.safetensors`; without it the verdict goes by the probability alone.
+`familiarity` is a small network on about a hundred numbers. They describe the ink (how much, how
+thick, how many pieces, …) and how well the old VAE knows it (what its picture loses, how far its
+latent and features are from those of the training images, and in which direction). Neither the
+candidates nor their probabilities enter, so that a rare kanji is not mistaken for something
+foreign. `experiments/fit_acceptance.py` fits it to one set of weights and leaves it beside them as
+`acceptance.safetensors`. Without it the verdict depends on the probability alone.
 """
 
 from __future__ import annotations
@@ -25,23 +25,22 @@ from transfer.models import vae
 from transfer.training import weights
 
 SURE = 0.6
-"""Probability of the best candidate from which a reading is "sure", where no fitted level is
-there."""
+"""Probability of the best candidate from which a reading is "sure", if no level was fitted."""
 FAMILIAR = 0.5
-"""Familiarity below which an image is "not a kanji"; the fitted network is shifted so that this is
+"""Familiarity below which an image is "not a kanji". The fitted network is shifted so that this is
 its border."""
 KANA = 0.5
 """Probability of a hiragana from which an image is "kana"."""
 INK, FEWEST, MOST = 77, 16, 0.9
-"""Less than FEWEST pixels of at least INK, or more than the share MOST of them, are no character
-whatever the models say."""
+"""An image with fewer than FEWEST pixels of at least INK, or with more than the share MOST of them,
+shows no character, whatever the models say."""
 FILE = "acceptance"
 INK_NUMBERS = 24
 """Numbers of `ink_numbers`."""
 
 
 def signals(old: vae.VAE, images: jax.Array) -> dict[str, jax.Array]:
-    """What the old VAE makes of images (B, 64, 64) float32 in [0, 1], by name.
+    """What the old VAE says of images (B, 64, 64) float32 in [0, 1], by name.
 
     old: (B, 64, 64), its pictures.
     features: (B, F), before the posterior.
@@ -58,7 +57,7 @@ def signals(old: vae.VAE, images: jax.Array) -> dict[str, jax.Array]:
 
 
 def ink_numbers(images: np.ndarray) -> np.ndarray:
-    """(N, 64, 64) uint8 -> (N, 24) float32: how the ink of each image lies."""
+    """(N, 64, 64) uint8 -> (N, 24) float32, which describe the ink of each image."""
     return np.array(
         [_ink_numbers(image.astype(np.float32) / 255) for image in images], np.float32
     ).reshape(-1, INK_NUMBERS)
@@ -121,9 +120,9 @@ def _ink_numbers(ink: np.ndarray) -> list[float]:
 class Acceptance:
     """The fitted rule.
 
-    arrays: see `describe` and `score`; empty where nothing was fitted.
+    arrays: see `describe` and `score`; empty if nothing was fitted.
     sure: probability of the best candidate from which a reading is "sure".
-    confidence: parameters of `confidence.confident`; empty where nothing was fitted.
+    confidence: parameters of `confidence.confident`; empty if nothing was fitted.
     """
 
     arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
@@ -135,7 +134,7 @@ class Acceptance:
         """The rule in a weights or runs folder, if there is one that was fitted to these
         parameters; otherwise the plain one.
 
-        Warns where the file belongs to other weights. Raises WeightsError where it is damaged.
+        Warns if the file belongs to other weights. Raises WeightsError if it is damaged.
         """
         if not weights.exists(folder, FILE):
             return cls()
@@ -143,7 +142,7 @@ class Acceptance:
         _, arrays, described = weights.load(path)
         if described["config"].get("weights") != digest(*params):
             warnings.warn(
-                f"{path}: was fitted to other weights and is not used; "
+                f"{path}: was fitted to other weights, so it is not used; "
                 f"run experiments/fit_acceptance.py --weights {folder}",
                 stacklevel=3,
             )
@@ -163,8 +162,8 @@ class Acceptance:
         weights.save(path, {}, self.arrays | theirs, described, np.float16)
 
     def describe(self, images: np.ndarray, seen: dict[str, np.ndarray]) -> np.ndarray:
-        """(N, 34 + axes) float32: `ink_numbers` of images (N, 64, 64) uint8, ten of how well the
-        old VAE knows them (`seen`: `signals`), and its features along their main axes.
+        """(N, 34 + axes) float32: `ink_numbers` of images (N, 64, 64) uint8, ten numbers on how
+        well the old VAE knows them (`seen`: `signals`), and its features along their main axes.
 
         Arrays: z_mean (64,), z_whiten (64, 64), feature_mean (F,), feature_axes (F, axes),
         feature_scale (axes,), of training images.
@@ -173,8 +172,8 @@ class Acceptance:
         return np.concatenate([ink_numbers(images), knows, inside], 1).astype(np.float32)
 
     def familiarity(self, images: np.ndarray, seen: dict[str, np.ndarray]) -> np.ndarray:
-        """(N,) float32 in [0, 1], how much images are like Kuzushiji kanji; NaN where nothing was
-        fitted. Arguments as in `describe`."""
+        """(N,) float32 in [0, 1], how much images are like Kuzushiji kanji; NaN if nothing was
+        fitted. Arguments are as in `describe`."""
         if not self.arrays:
             return np.full(len(images), np.nan, np.float32)
         return 1 / (1 + np.exp(-np.clip(score(self.arrays, self.describe(images, seen)), -30, 30)))
@@ -260,7 +259,7 @@ def score(network: dict, numbers, numpy=np):
 def digest(*params) -> str:
     """Short checksum of parameter trees.
 
-    It is of the beginning of every array: enough to tell two trainings apart, and quick.
+    It covers the beginning of every array, which is quick and enough to tell two trainings apart.
     """
     found = hashlib.sha256()
     # Arrays go by the order of their names, those that they had when the first rules were fitted.

@@ -1,4 +1,4 @@
-"""Names of files, folders and patterns become images, and these become results, in order.
+"""Turns names of files, folders and patterns into images, and these into results, in order.
 
 Images are read in parallel and go through the models in batches.
 """
@@ -29,7 +29,7 @@ CHUNK = 32
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """One source that was read, or could not be.
+    """One source that was read, or that could not be read.
 
     source: its name.
     image: (64, 64) uint8, ink 255 on paper 0; None if it could not be read.
@@ -140,12 +140,12 @@ def transfer_pictures(
     top: int = 10,
     forms: FormChoice = "as-read",
 ) -> list[Result | ImageError]:
-    """What became of each picture; those that could not be read keep their error.
+    """The result of each picture; those that could not be read keep their error.
 
     model: a `KuzushijiTransfer`.
     pictures: CHUNK at most.
     samples: drawings of each; 0 reads without drawing.
-    seed, temperature, top: as `KuzushijiTransfer.transfer` has them.
+    seed, temperature, top: as in `KuzushijiTransfer.transfer`.
     """
     good = [p.image for p in pictures if p.error is None]
     results = iter(())

@@ -1,7 +1,7 @@
 """The way back: a modern kanji becomes pictures of how old hands may have written it.
 
-z_new of its glyph -> P(z_old | z_new) -> z_old -> the old VAE's pictures. A kanji of which no old
-image was ever seen is painted as any other, from its z_new.
+z_new of its glyph -> P(z_old | z_new) -> z_old -> the old VAE's pictures. A kanji without any old
+image in training is painted like any other, from its z_new.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from transfer.training import weights
 from transfer.training.weights import WeightsError
 
 SIZES = (12, 120)
-"""Numbers of pictures that are compiled for: a few, or many at once."""
+"""Numbers of pictures for which programs are compiled: a few, or many at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Painted:
     """Pictures of n latents.
 
     pictures: (n, 64, 64) uint8, ink 255 on paper 0, as `KuzushijiTransfer.transfer` takes them.
-    z_old: (n, 64) float32, what was drawn from the density.
-    log_density: (n,) float32, its log density in nats a dimension.
+    z_old: (n, 64) float32, drawn from the density.
+    log_density: (n,) float32, the log density of z_old in nats per dimension.
     """
 
     pictures: np.ndarray
@@ -41,13 +41,13 @@ class Painted:
 
 
 class Brush:
-    """A trained density of z_old given z_new, and the old VAE that paints what is drawn of it.
+    """A trained density of z_old given z_new, and the old VAE that paints what is drawn from it.
 
     characters: (G,) code points that it can paint. z_new: (G, 64), theirs.
     """
 
     def __init__(self, folder: Path, old_graph, old_params: dict):
-        """old_graph, old_params: of the old VAE. Raises WeightsError where there is no density
+        """old_graph, old_params: of the old VAE. Raises WeightsError if there is no density
         back."""
         if not weights.exists(folder, MDN_NAMES["back"]):
             raise WeightsError(
@@ -107,7 +107,7 @@ _BRUSHES: WeakKeyDictionary = WeakKeyDictionary()
 
 
 def of(model) -> Brush:
-    """The brush of a `KuzushijiTransfer`, loaded when first asked for. Raises WeightsError."""
+    """The brush of a `KuzushijiTransfer`, loaded on first use. Raises WeightsError."""
     if model not in _BRUSHES:
         _BRUSHES[model] = Brush(model.folder, model.old_graph, model.old_params)
     return _BRUSHES[model]

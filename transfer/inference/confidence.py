@@ -1,11 +1,12 @@
-"""How sure may a reading be? Probabilities that hold on hands and characters never trained on.
+"""How sure may a reading be? Probabilities that also hold for hands and characters never trained
+on.
 
-The density's log probabilities are raised to an exponent that every image has for itself: low where
-the image is unlike the training images, where warped forms of it are read differently, or where the
-likeliest kanji has no image in the training set. It is a temperature scaling (Guo et al. 2017,
-arXiv 1706.04599) whose temperature depends on the image, as in Tomani et al. 2022 (parameterised
-temperature scaling, arXiv 2102.12182). It is fitted to images that training left out: of books,
-of characters and of hands; `experiments/fit_acceptance.py` leaves it beside the weights.
+The density's probabilities are raised to an exponent that depends on the image. It is low if the
+image is unlike the training images, if warped forms of it are read differently, or if the likeliest
+kanji has no image in the training set. It is a temperature scaling (Guo et al. 2017, arXiv
+1706.04599) whose temperature depends on the image, as in Tomani et al. 2022 (parameterised
+temperature scaling, arXiv 2102.12182). It is fitted to images that training left out: held-out
+images of books, characters and hands. `experiments/fit_acceptance.py` leaves it beside the weights.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ NUMBERS = (
     "kana",
 )
 PREFIX = "confidence/"
-"""What the names of its arrays begin with in `acceptance.safetensors`."""
+"""Prefix of its arrays' names in `acceptance.safetensors`."""
 
 
 def plain(calibration: float) -> dict[str, np.ndarray]:
@@ -59,7 +60,7 @@ def numbers(
     seen: see `acceptance.signals`.
     views: (V, B, 64), see `vae.viewed_z`.
     scores: (B, G), the density's log probabilities.
-    photographed: (G,) bool, which kanji have images of books.
+    photographed: (G,) bool, which kanji have images from books.
     kana: (B,), the probability of a hiragana.
     """
     (best, second), place = (
@@ -95,7 +96,7 @@ def numbers(
 def confident(
     params: dict[str, jax.Array], scores: jax.Array, given: jax.Array, photographed: jax.Array
 ) -> jax.Array:
-    """Log probabilities (B, G) that hold, of the density's (B, G).
+    """Calibrated log probabilities (B, G), from the density's (B, G).
 
     params: see `fit`.
     given: (B, 10), see `numbers`.
@@ -122,7 +123,7 @@ def fit(
     right: (N, K) int32, the places of the forms of each image's kanji; -1 fills a row up.
     weight: (N,), of the images.
 
-    They are rounded as they are stored, to float16.
+    They are rounded to float16, as they are stored.
     """
     centre, scale = given.mean(0), given.std(0) + 1e-2
     begin = plain(1.0) | {"centre": centre, "scale": scale}

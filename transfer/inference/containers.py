@@ -1,5 +1,5 @@
-"""PNG, JPEG and JPEG 2000 files around their pixels: without metadata, and with the end marker that
-was lost.
+"""Rewrites PNG, JPEG and JPEG 2000 files around their pixels, without metadata and with a lost end
+marker restored.
 
 Formats: PNG (third edition), section 5; JPEG (ITU T.81), annex B.
 """
@@ -19,7 +19,7 @@ _FILLED = [END, *(bytes([byte]) * 512 + END for byte in (0x00, 0x55, 0xAA, 0xFE)
 
 
 def missing_end(content: bytes) -> str:
-    """A note on a PNG or JPEG that was read and has no end; else ""."""
+    """A note on a PNG or JPEG that was read although its end is missing; else ""."""
     lost = (
         content.startswith(PNG)
         and b"IEND" not in content
@@ -30,8 +30,8 @@ def missing_end(content: bytes) -> str:
 
 
 def mended(content: bytes) -> Iterator[tuple[bytes, str]]:
-    """What might be read in the place of a file that was not: (content, note), the least changed
-    first."""
+    """What might be read instead of a file that could not be read: (content, note), the least
+    changed first."""
     if content.startswith(PNG):
         yield _png(content, exif=True), missing_end(content)
         yield _png(content, exif=False), missing_end(content)
@@ -46,7 +46,7 @@ def mended(content: bytes) -> Iterator[tuple[bytes, str]]:
 
 
 def continued(content: bytes) -> Iterator[bytes]:
-    """A JPEG without end marker, with several endings; nothing of other files."""
+    """A JPEG without an end marker, with several endings; nothing for other files."""
     if not content.startswith(JPEG):
         return iter(())
     bare = _jpeg(content, exif=False).rstrip(b"\xff")
@@ -54,7 +54,7 @@ def continued(content: bytes) -> Iterator[bytes]:
 
 
 def _png(content: bytes, exif: bool) -> bytes:
-    """The chunks that are pixels, as they are, and the orientation's if it is whole."""
+    """The chunks that hold pixels, unchanged, and the orientation's if it is whole."""
     at, kept = len(PNG), [PNG]
     while at + 8 <= len(content):
         length, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
@@ -71,8 +71,8 @@ def _png(content: bytes, exif: bool) -> bytes:
 
 
 def _jpeg(content: bytes, exif: bool) -> bytes:
-    """The segments that are pixels: no comments, and of what programs keep for themselves (APPn)
-    only Adobe's, which tells the colours, and on request the orientation's."""
+    """The segments that hold pixels. Comments are left out, and so are programs' own segments
+    (APPn) except Adobe's, which states the colours, and on request the orientation's."""
     at, kept = 2, [content[:2]]
     while at + 4 <= len(content) and content[at] == 0xFF:
         marker = content[at + 1]

@@ -10,11 +10,11 @@ import numpy as np
 from transfer.reading_aids import FORM_CHOICES, FormChoice, forms_of
 
 FAR = 1e6
-"""Log odds that decide whatever an image says."""
+"""Log odds that decide, whatever the image shows."""
 
 
 def mates(characters: list[str]) -> np.ndarray:
-    """(G, M) int32: of each of the characters (G) the places of its other forms, -1 for none."""
+    """(G, M) int32: for each of the characters (G) the places of its other forms, -1 for none."""
     place = {c: n for n, c in enumerate(characters)}
     rows = [[place[o] for o in forms_of(c) if o in place and o != c] for c in characters]
     most = max((len(row) for row in rows), default=0)
@@ -24,9 +24,9 @@ def mates(characters: list[str]) -> np.ndarray:
 
 
 def bonus(characters: list[str], choice: FormChoice) -> np.ndarray:
-    """(G,) float32: what is added to a form's log probability when the leading one is looked for.
+    """(G,) float32: what is added to a form's log probability in the search for the leading form.
 
-    Raises ValueError for a choice that is none of `FORM_CHOICES`.
+    Raises ValueError for a choice that is not in `FORM_CHOICES`.
     """
     if choice not in FORM_CHOICES:
         raise ValueError(f"forms is {choice!r}; give one of {', '.join(FORM_CHOICES)}")
@@ -35,7 +35,8 @@ def bonus(characters: list[str], choice: FormChoice) -> np.ndarray:
 
 
 def leading(scores: jax.Array, others: jax.Array, preferred: jax.Array) -> jax.Array:
-    """Log probabilities (B, G) of characters: each stands at its leading form, -inf at the others.
+    """Log probabilities (B, G) of characters. Each is at its leading form's place; other forms have
+    -inf.
 
     scores: (B, G), log probabilities of forms.
     others: (G, M), see `mates`.

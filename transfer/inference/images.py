@@ -45,12 +45,12 @@ TURNS = dict(
         2,
     )
 )
-"""EXIF's orientation -> what makes the picture upright."""
+"""EXIF's orientation -> the turn that makes the picture upright."""
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 class ImageError(DataError, ValueError):
-    """A picture that cannot be used; one line says which it is, what is wrong and what to do."""
+    """A picture that cannot be used. One line says which it is, what is wrong and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _read(path: Path, name: str) -> bytes:
 
 
 def formats_of(content: bytes) -> list[str]:
-    """Pillow's formats that a file may be in; none for HEIC where the package for it is missing."""
+    """Pillow's formats that a file may have; none for HEIC if the package for it is missing."""
     if content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS:
         return ["HEIF"] if heif_can_be_read() else []
     Image.init()
@@ -234,15 +234,15 @@ def _opened(content: bytes, name: str, formats: list[str]) -> tuple[np.ndarray, 
 
 
 def _is_complete(content: bytes, name: str, formats: list[str]) -> bool:
-    """Whether a JPEG without end marker has all of its picture. A decoder makes up what is missing:
-    then what follows the file's last byte would be seen in the picture, whatever it is. Other
-    decoders refuse what is cut."""
+    """Whether a JPEG without an end marker has all of its picture. Some decoders make up what is
+    missing; then different bytes after the file's end give different pictures. Other decoders
+    refuse a cut file."""
     seen = [_opened(continued, name, formats)[0] for continued in containers.continued(content)]
     return all(np.array_equal(one, other) for one, other in zip(seen, seen[1:]))
 
 
 def most_pixels(format: str | None) -> int:
-    """How many pixels a picture of a format (Pillow's name) may have."""
+    """How many pixels a picture in a format (Pillow's name) may have."""
     return MAX_WHOLE if format in ("WEBP", "JPEG2000") else MAX_PIXELS
 
 
@@ -261,7 +261,7 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation; 1 if there is none, or rubbish stands there."""
+    """EXIF's orientation; 1 if there is none, or if it is rubbish."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # SyntaxError, ValueError, struct.error, …: Pillow takes them as they come

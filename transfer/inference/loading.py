@@ -1,4 +1,4 @@
-"""A model for a command or a server, which lives for long."""
+"""Loads a model for a command or for a server, which runs for long."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from transfer.system.process import few_arenas, keep_compiled
 
 def load_model(folder: Path | None):
     """The `KuzushijiTransfer` of a weights or runs folder [the shipped weights], with a cache for
-    what is compiled. Raises WeightsError."""
+    compiled programs. Raises WeightsError."""
     few_arenas()
     keep_compiled()
     # Only now, as it imports jax: memory is set up before there are threads.

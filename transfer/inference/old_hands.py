@@ -1,8 +1,8 @@
-"""Old hands beside a candidate: how old hands wrote a kanji, the nearest to the image first.
+"""Old hands for a candidate: how old hands wrote a kanji, the form nearest to the image first.
 
 `Prototypes` are a few z_old of every kanji that ship beside the weights; the old VAE paints them.
-`TrainingImages` are the images themselves, where a data folder is at hand. Which one is nearest
-goes by z_old.
+`TrainingImages` are the images themselves, if there is a data folder. z_old decides which is
+nearest.
 """
 
 from __future__ import annotations
@@ -25,27 +25,28 @@ from transfer.training.weights import WeightsError
 
 FILE = "prototypes"
 MOST = 4
-"""Old hands of a kanji that are shown."""
+"""How many old hands of a kanji are shown."""
 SIZES = (8, 40)
-"""Numbers of pictures that are compiled for: of a few kanji, and of ten."""
+"""Numbers of pictures for which programs are compiled: of a few kanji, and of ten."""
 KEPT = 1000
 """Kanji whose pictures (or latents of images) are kept in memory: some 20 MB."""
 LOOKED_AT = 200
-"""Images of a kanji that are encoded: all of a common kanji's would take a reader's patience."""
+"""How many images of a kanji are encoded: all images of a common kanji would take too long for a
+reader."""
 
 
 class Prototypes:
     """Prototypes of z_old, and the old VAE that paints them.
 
-    code_points: (P,) int32, ascending. z_old: (P, 64) float32. books: (P,) bool, whether they stand
-    for images of books, or for fonts and made hands.
+    code_points: (P,) int32, ascending. z_old: (P, 64) float32. books: (P,) bool, whether they
+    represent images of books, or fonts and made hands.
     """
 
     source = "painted"
     attribution = ""
 
     def __init__(self, arrays: dict[str, np.ndarray], old_graph, old_params: dict):
-        """arrays: as `pack` gives them, and `weights.load` gives them back."""
+        """arrays: as `pack` makes them and `weights.load` reads them."""
         self.code_points, self.books = arrays["code_points"], arrays["books"] > 0
         self.z_old = arrays["z"].astype(np.float32) * arrays["scale"]
         self._params, self._kept = old_params, {}
@@ -59,9 +60,10 @@ class Prototypes:
 
     @classmethod
     def load(cls, folder: Path, old_graph, old_params: dict) -> Prototypes | None:
-        """Those of a weights or runs folder; None where it has none that belong to its old VAE.
+        """The prototypes of a weights or runs folder; None if it has none that belong to its old
+        VAE.
 
-        Warns where the file belongs to another VAE. Raises WeightsError where it is damaged.
+        Warns if the file belongs to another VAE. Raises WeightsError if it is damaged.
         """
         if not weights.exists(folder, FILE):
             return None
@@ -69,7 +71,7 @@ class Prototypes:
         arrays, described = read(path)
         if not belongs(described, weights.find(folder, "vae_old")):
             warnings.warn(
-                f"{path}: belongs to another vae_old.safetensors and is not used; "
+                f"{path}: belongs to another vae_old.safetensors, so it is not used; "
                 f"run experiments/make_prototypes.py --weights {folder}",
                 stacklevel=3,
             )
@@ -82,8 +84,8 @@ class Prototypes:
     def of(
         self, characters: list[str], z_old: np.ndarray, most: int = MOST
     ) -> list[tuple[OldHand, ...]]:
-        """Of each character up to `most` painted forms, nearest to z_old (64,) first; none of a
-        character that has no prototypes."""
+        """Up to `most` painted forms of each character, nearest to z_old (64,) first; none for a
+        character without prototypes."""
         rows = {c: np.flatnonzero(self.code_points == ord(c)) for c in dict.fromkeys(characters)}
         new = {c: place for c, place in rows.items() if len(place) and c not in self._kept}
         if new:
@@ -101,16 +103,15 @@ class Prototypes:
 
 
 class TrainingImages:
-    """The training images of a data folder, encoded kanji by kanji as they are asked for.
+    """The training images of a data folder, encoded kanji by kanji on demand.
 
-    attribution: what is said of them where they are shown; "" where they are not the published
-    ones.
+    attribution: the credit shown with them; "" if they are not the published ones.
     """
 
     source = "images"
 
     def __init__(self, corpus: Corpus, old_graph, old_params: dict):
-        """old_graph, old_params: of the old VAE that reads the reader's images too."""
+        """old_graph, old_params: of the old VAE, which also reads the user's images."""
         self._old, self._params, self._kept = corpus.old, old_params, {}
         self._rows = by_kanji(corpus.old.code_points, corpus.old.indices("train"))
         published = not corpus.is_sample and "kkanji.tar" in corpus.manifest["sources"]
@@ -123,8 +124,8 @@ class TrainingImages:
     def of(
         self, characters: list[str], z_old: np.ndarray, most: int = MOST
     ) -> list[tuple[OldHand, ...]]:
-        """Of each character up to `most` training images, nearest to z_old (64,) first; none of a
-        character that has none."""
+        """Up to `most` training images of each character, nearest to z_old (64,) first; none for a
+        character without any."""
         rows = {c: self._rows.get(ord(c), ()) for c in dict.fromkeys(characters)}
         new = {c: place for c, place in rows.items() if len(place) and c not in self._kept}
         if new:
@@ -146,8 +147,8 @@ class TrainingImages:
 
 
 def by_kanji(code_points: np.ndarray, rows: np.ndarray) -> dict[int, np.ndarray]:
-    """Rows (n,) of images by the code point they show (of all, (N,)), LOOKED_AT of each at most,
-    spread evenly."""
+    """Rows (n,) of images by the code point that they show (of all, (N,)): at most LOOKED_AT of
+    each, spread evenly."""
     points = np.asarray(code_points)[rows]
     order = np.argsort(points, kind="stable")
     known, start = np.unique(points[order], return_index=True)
@@ -159,14 +160,14 @@ def by_kanji(code_points: np.ndarray, rows: np.ndarray) -> dict[int, np.ndarray]
 
 
 def _keep(kept: dict, new: dict, needed: dict) -> None:
-    """Adds what is new; beyond KEPT the oldest goes that is not needed now."""
+    """Add what is new. Beyond KEPT, the oldest that is not needed now is dropped."""
     kept |= new
     for name in [n for n in kept if n not in needed][: max(0, len(kept) - KEPT)]:
         del kept[name]
 
 
 def nearest(z: np.ndarray, query: np.ndarray, most: int) -> list[tuple[int, float]]:
-    """Places in z (n, 64) of the `most` that are nearest to the query (64,), and their distances,
+    """Places in z (n, 64) of the `most` latents nearest to the query (64,), and their distances,
     the nearest first."""
     distance = np.sqrt(((z - query) ** 2).sum(1))
     return [(int(i), float(distance[i])) for i in np.argsort(distance, kind="stable")[:most]]
@@ -176,7 +177,7 @@ def nearest(z: np.ndarray, query: np.ndarray, most: int) -> list[tuple[int, floa
 
 
 def pack(code_points: np.ndarray, z_old: np.ndarray, books: np.ndarray) -> dict[str, np.ndarray]:
-    """The file's arrays: z_old (P, 64) in 255 steps, each of its axes with a scale of its own."""
+    """The file's arrays: z_old (P, 64) in 255 steps, with a scale for each of its axes."""
     order = np.argsort(code_points, kind="stable")
     scale = (np.maximum(np.abs(z_old).max(0), 1e-6) / 127).astype(np.float16).astype(np.float32)
     return {
@@ -188,14 +189,14 @@ def pack(code_points: np.ndarray, z_old: np.ndarray, books: np.ndarray) -> dict[
 
 
 def save(path: Path, arrays: dict, described: dict, vae_old: Path) -> None:
-    """Write the file, whole or not at all. vae_old: the weights that paint them, whose sha256 the
-    file names."""
+    """Write the file, whole or not at all. vae_old: the weights that paint the prototypes; the file
+    records their sha256."""
     config = described["config"] | {"vae_old": weights.checksum(vae_old)}
     weights.save(path, {}, arrays, described | {"config": config}, np.float16)
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
-    """The file's arrays and what it says of itself. Raises WeightsError where it is damaged."""
+    """The file's arrays and its metadata. Raises WeightsError if it is damaged."""
     _, arrays, described = weights.load(path)
     try:
         points, z, scale, books = (arrays[k] for k in ("code_points", "z", "scale", "books"))
@@ -214,7 +215,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def belongs(described: dict, vae_old: Path) -> bool:
-    """Whether a file that says this of itself was made for a vae_old.safetensors."""
+    """Whether a file with this metadata was made for a vae_old.safetensors."""
     return described["config"].get("vae_old") == weights.checksum(vae_old)
 
 

@@ -1,4 +1,4 @@
-"""The way of an image: a 64x64 Kuzushiji image becomes ranked modern kanji, a picture and strokes.
+"""The path of an image: a 64x64 Kuzushiji image becomes ranked modern kanji, a picture and strokes.
 
 image -> old VAE -> z_old -> P(z_new | z_old) -> z_new -> new VAE's picture; the decoder's strokes.
 """
@@ -31,19 +31,19 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 LIKELY = 10
 """Candidates whose pictures the uncertainty compares."""
 IMAGES, PICTURES = (1, 32), (20, 320)
-"""Numbers of them that are compiled for: a few, or many at once."""
+"""Numbers of images and pictures for which programs are compiled: a few, or many at once."""
 SAMPLES = 10
-"""Numbers of samples that are compiled for: 1, and the multiples of this. A compiled program takes
-some ten megabytes."""
+"""Programs are compiled for 1 sample and for multiples of this. A compiled program takes some ten
+megabytes."""
 CHUNK = 512
-"""Images whose drawings are written together, those of many strokes in other batches than those of
-few: a batch lasts as long as its longest drawing."""
+"""Images whose drawings are written together. Drawings with many strokes and drawings with few are
+in different batches, because a batch takes as long as its longest drawing."""
 
 
 class KuzushijiTransfer:
     """The trained models of one run: `load` opens them, `transfer` reads and draws images.
 
-    folder: where the weights lie.
+    folder: where the weights are.
     characters: the kanji that the model knows, list of str.
     """
 
@@ -302,7 +302,7 @@ class KuzushijiTransfer:
         return results
 
     def evidence(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """What the models say of images (N, 64, 64) uint8, before confidence and forms are fitted.
+        """What the models say of images (N, 64, 64) uint8, before confidence and forms are applied.
 
         plain: (N, G) float32, the density's log probabilities.
         given: (N, 10) float32, see `confidence.numbers`.
@@ -436,7 +436,7 @@ def kana_probabilities(density, kana: dict[str, jax.Array], z_old: jax.Array) ->
 
 
 def sample_keys(seed: int, samples: int) -> jax.Array:
-    """The random keys (S,) of samples, and of as many more as make a number that is compiled for.
+    """The random keys (S,) of samples, and of as many more as fill a compiled size.
 
     The first ones do not depend on how many there are.
     """

@@ -1,4 +1,4 @@
-"""What one image became, and how it is shown and written."""
+"""The result for one image, and how it is shown and written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Result:
     image: (64, 64) uint8, ink 255 on paper 0.
     strokes: the drawings, the best first; each is a list of (n, 2) float32 polylines in KanjiVG's
     109x109 box, in writing order.
-    written: the kanji that each drawing set out to be.
+    written: the kanji that each drawing is meant to be.
     scores: (samples,) float32, of each drawing; higher is better.
     pixels: (64, 64) float32 in [0, 1], ink 1, the new VAE's picture of the likeliest z_new.
     candidates: (character, probability), ranked. Forms of one character (国 and 國) are one

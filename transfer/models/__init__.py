@@ -1,1 +1,2 @@
-"""The models: configuration, network, loss and sampler of each. They know no files, no corpus."""
+"""The models: configuration, network, loss and sampler of each. They know neither files nor
+corpus."""

@@ -1,4 +1,4 @@
-"""Batches of uint8 images become augmented float32 images, inside the compiled training step.
+"""Turns batches of uint8 images into augmented float32 images, inside the compiled training step.
 
 Everything is a pure function of a key, runs on the device and has static shapes. Images are 64x64;
 `warp` and `cutout` take any square.
@@ -41,8 +41,8 @@ def _sample(images: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
 def resize_and_place(images: jax.Array, key: jax.Array, smallest: int = 48) -> jax.Array:
     """The authors' augmentation: each axis is shrunk by itself, and the result placed at random.
 
-    images: (B, 64, 64) uint8; what comes back is float32 in [0, 1].
-    smallest: pixels that an axis is shrunk to at most.
+    images: (B, 64, 64) uint8; the result is float32 in [0, 1].
+    smallest: the smallest size in pixels to which an axis is shrunk.
     """
     batch = images.shape[0]
     size_key, place_key = jax.random.split(key)
@@ -63,8 +63,9 @@ def warp(
     At strength 1: scale ±12 % an axis, shift ±3 of 64 px, rotation ±6°, shear ±0.12, displacement
     of about 1.5 of 64 px on a 4x4 grid.
 
-    images: (B, S, S) uint8; what comes back is float32 in [0, 1].
-    thickness: largest share of a pixel by which ink becomes thicker or thinner; 0 leaves it.
+    images: (B, S, S) uint8; the result is float32 in [0, 1].
+    thickness: largest share of a pixel by which ink becomes thicker or thinner; 0 leaves it
+    unchanged.
     """
     y, x, amount = warping(*images.shape[:2], key, strength, thickness)
     warped = _sample(images, y, x)
@@ -121,7 +122,7 @@ def warping(
 def _neighbourhood(images: jax.Array, pick) -> jax.Array:
     """The maximum or minimum (`pick`) over each pixel's 3x3 neighbourhood.
 
-    It is taken by shifts, as XLA's windows are slow on CPU.
+    It uses shifts, because XLA's windows are slow on CPU.
     """
     rows = jnp.pad(images, ((0, 0), (1, 1), (0, 0)), mode="edge")
     rows = pick(pick(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
@@ -132,7 +133,7 @@ def _neighbourhood(images: jax.Array, pick) -> jax.Array:
 def cutout(images: jax.Array, key: jax.Array, side: int) -> jax.Array:
     """A square around a random pixel of each image becomes paper (arXiv 1708.04552).
 
-    What lies outside the image is lost. images: (B, H, W) float32. side: of the square, in pixels.
+    The part outside the image is lost. images: (B, H, W) float32. side: of the square, in pixels.
     """
     batch, height, width = images.shape
     row_key, column_key = jax.random.split(key)
@@ -163,10 +164,10 @@ def _coarse() -> jax.Array:
 
 
 def disturb(images: jax.Array, key: jax.Array) -> jax.Array:
-    """What photographs, scans and crops leave of characters (B, 64, 64) float32 in [0, 1].
+    """Disturb characters (B, 64, 64) float32 in [0, 1] as photographs, scans and crops do.
 
-    Each image meets each of these with a chance of its own: heavier or lighter ink, an original of
-    16 to 40 pixels, pale ink, ink that is missing in places, grain of the paper, a bit of a
+    Each of these happens to an image with its own probability: heavier or lighter ink, an original
+    of 16 to 40 pixels, pale ink, ink that is missing in places, paper grain, a bit of a
     neighbouring character at an edge, the frame of a seal, a hidden rectangle.
     """
     batch = images.shape[0]
@@ -233,7 +234,7 @@ def disturb(images: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def augment(images: jax.Array, key: jax.Array, kind: str, strength: float = 1.0) -> jax.Array:
-    """Images (B, 64, 64) uint8 under the augmentation of a name, as float32 in [0, 1].
+    """Images (B, 64, 64) uint8 under a named augmentation, as float32 in [0, 1].
 
     kind: "paper" (`resize_and_place`), "warp", "photo" ("warp" and then `disturb`) or "none".
     strength: of `warp`.

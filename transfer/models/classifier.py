@@ -1,8 +1,8 @@
 """Residual classifier: a 64x64 image of one character becomes a probability for every character.
 
-Not a part of the transfer. The evaluation trains two of them: the *recogniser*, which names modern
-drawings, and the *baseline*, which names Kuzushiji images so that its answer can be looked up in
-KanjiVG.
+It is not part of the transfer. The evaluation trains two of them: the *recogniser*, which names
+modern drawings, and the *baseline*, which names Kuzushiji images so that its answer can be looked
+up in KanjiVG.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ClassifierConfig:
     balance: Share = 0.5
     """A class of n images is drawn with weight n**(1 - balance)."""
     views: Count = 12
-    """Renderings of every glyph with other strokes and widths that the recogniser learns from."""
+    """Renderings of every glyph, with varied strokes and widths, for the recogniser's training."""
     steps: Count = 4_000
     batch: Count = 128
     learning_rate: Positive = 3e-3
@@ -43,18 +43,18 @@ class ClassifierConfig:
     ema: BelowOne = 0.998
 
     def __post_init__(self):
-        """Raise ValueError for settings that cannot be meant."""
+        """Raise ValueError for settings that are not allowed."""
         settings.check(self)
         check_levels(self.encoder, self.encoder_blocks)
 
     @classmethod
     def recogniser(cls) -> ClassifierConfig:
-        """Of modern glyphs; about 25 minutes on two CPU cores."""
+        """For modern glyphs; about 25 minutes on two CPU cores."""
         return cls(steps=3_200, warp=0.5, label_smoothing=0.02)
 
     @classmethod
     def baseline(cls) -> ClassifierConfig:
-        """Of Kuzushiji images; about 20 minutes on two CPU cores."""
+        """For Kuzushiji images; about 20 minutes on two CPU cores."""
         return cls(steps=1_800)
 
     @classmethod
@@ -77,9 +77,9 @@ class Classifier(nnx.Module):
     """Images (B, 64, 64) float32 in [0, 1], ink 1, become features (B, hidden), and these logits
     (B, classes).
 
-    Features are standardised before they are read, as batch normalisation does (arXiv 1502.03167):
-    those of a young network are nearly one and the same vector, and among thousands of classes it
-    stays at chance for a thousand steps without it.
+    Features are standardised before they are read, as in batch normalisation (arXiv 1502.03167).
+    Without it a network with thousands of classes stays at chance for a thousand steps, because at
+    first all its features are nearly the same vector.
     """
 
     def __init__(self, config: ClassifierConfig, classes: int, rngs: nnx.Rngs):
@@ -102,7 +102,7 @@ class Classifier(nnx.Module):
     def read(self, features: jax.Array, mean: jax.Array, variance: jax.Array) -> jax.Array:
         """Logits (B, classes) of features (B, hidden).
 
-        mean, variance: (hidden,) each, which the features are standardised with.
+        mean, variance: (hidden,) each, with which the features are standardised.
         """
         return self.out((features - mean) * jax.lax.rsqrt(variance + EPSILON) * self.scale[...])
 
@@ -110,7 +110,7 @@ class Classifier(nnx.Module):
 def statistics(features: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and variance (hidden,) of features (B, hidden).
 
-    In training they are the batch's own, later those of a large batch of training images.
+    In training they are the batch's own; later they are those of a large batch of training images.
     """
     return features.mean(0), features.var(0)
 

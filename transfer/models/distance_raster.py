@@ -1,7 +1,8 @@
-"""Strokes as padded points become grey images, on the device and differentiable in the points.
+"""Turns strokes, as padded points, into grey images, on the device and differentiably in the
+points.
 
-The same picture as `transfer.data.raster.rasterise` draws: a pixel's ink is the overlap of the
-round pen with an interval of one pixel, taken across the nearest segment.
+The picture is the one that `transfer.data.raster.rasterise` draws: a pixel's ink is the overlap of
+the round pen with an interval of one pixel, taken across the nearest segment.
 """
 
 from __future__ import annotations
@@ -15,23 +16,23 @@ import numpy as np
 
 BOX = 109.0
 FAR = 1e4
-"""Pixels; squares of what lies further out would overflow."""
+"""In pixels; squares of larger distances would overflow."""
 
 
 @partial(jax.jit, static_argnames=("size",))
 def rasterise(points: jax.Array, mask: jax.Array, size: int = 64, width: float = 3.0) -> jax.Array:
-    """Ink of drawings, (…, size, size) float32 in [0, 1], ink 1; `transfer.data.raster.rasterise`
-    to 1/255.
+    """Ink of drawings, (…, size, size) float32 in [0, 1], ink 1; it equals
+    `transfer.data.raster.rasterise` to 1/255.
 
     points: (…, P, 2), box units (109), x right, y down.
-    mask: (…, P - 1) bool, True where the pen is down from a point to the next. A segment of no
-    length is a dot; what is masked may hold anything; a drawing without segments is blank.
+    mask: (…, P - 1) bool, True where the pen is down between a point and the next. A segment of no
+    length is a dot; masked points may hold anything; a drawing without segments is blank.
     size: pixels a side.
     width: of the pen, box units.
 
-    Memory is a few images a drawing, whatever P. The gradient with
-    respect to the points is finite everywhere: that of the nearest segment of each pixel that an
-    edge runs through, zero for all others.
+    Memory is a few images for each drawing, whatever P is. The gradient with respect to the points
+    is finite everywhere. For each pixel that an edge runs through, it is that of the nearest
+    segment; for all others it is zero.
     """
     shape = jnp.broadcast_shapes(points.shape[:-2], mask.shape[:-1])
     batch, count = math.prod(shape), mask.shape[-1]

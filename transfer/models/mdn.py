@@ -1,6 +1,6 @@
 """Mixture density networks P(z_new | z_old): an old latent becomes a density over modern ones.
 
-Four forms stand behind the same functions (`log_prob`, `sample`, `candidate_scores`, `loss`):
+The same functions (`log_prob`, `sample`, `candidate_scores`, `loss`) serve four forms:
 
 - ``factorised`` (the paper's program): every latent dimension has its own 1-d mixture, so a sample
   may mix two kanji.
@@ -11,11 +11,11 @@ Four forms stand behind the same functions (`log_prob`, `sample`, `candidate_sco
 - ``anchored``: a joint mixture whose components are the posteriors q(z_new | glyph) that the new
   VAE gives the kanji of the gallery. z_new given a character *is* a draw of that posterior, so only
   the mixture weights are unknown; they are a softmax over the similarity of a query made from z_old
-  and a key made from each anchor. A kanji that has no Kuzushiji image has a key like any other, and
+  and a key made from each anchor. A kanji without any Kuzushiji image has a key like any other, and
   can be chosen.
 
-The first three generate z_new; the last chooses among the gallery's. They may be turned round, too
-(`direction`): P(z_old | z_new) says what old hands make of a kanji.
+The first three generate z_new; the last chooses among the gallery's. They can also be reversed
+(`direction`): P(z_old | z_new) says how old hands may write a kanji.
 
 All log densities are in nats, over the whole z_new unless said otherwise.
 """
@@ -52,12 +52,12 @@ class MDNConfig:
 
     density: Literal["factorised", "joint", "flow", "anchored"] = "anchored"
     direction: Literal["forward", "back"] = "forward"
-    """P(z_new | z_old), or back: P(z_old | z_new), for which there are no anchors."""
+    """forward: P(z_new | z_old). back: P(z_old | z_new), for which there are no anchors."""
     latent: Count = 64
     hidden: Count = 512
     layers: Count = 2
     slope: Amount = 0.01
-    """Of the leaky ReLU below 0: flax's; TensorFlow's is 0.2."""
+    """Slope of the leaky ReLU below 0: this is flax's; TensorFlow's is 0.2."""
     init: Literal["lecun", "glorot"] = "lecun"
     """Distribution of the first weights: flax's, or TensorFlow's."""
     mixtures: Count = 20
@@ -67,36 +67,37 @@ class MDNConfig:
     width: Count = 256
     """Of a coupling's dense layers (`flow`)."""
     noise: Amount = 0.0
-    """Deviations of the drawn component that a sample adds to its mean (all but `anchored`): 1
-    makes it a draw of the density, 0 is what the authors' program does."""
+    """How many of the drawn component's deviations a sample adds to its mean (all but `anchored`):
+    1 makes it a draw from the density; 0 is what the authors' program does."""
     key: Count = 128
     """Width of queries and keys (`anchored`)."""
     key_dropout: Share = 0.5
-    """Share of anchors whose learned offset is left out of their key in a step: the key then comes
-    from the glyph alone."""
+    """Share of anchors whose key lacks its learned offset in a step, so that it comes from the
+    glyph alone."""
     unseen: Finite = -2.0
     """Added to the logit of an anchor whose class has no training image: the prior odds of meeting
     one."""
     views: Natural = 1
-    """Augmented views of each training image whose z_old is kept; 0 keeps the image as it is."""
+    """Number of augmented views of each training image whose z_old are kept; 0 keeps the image as
+    it is."""
     fresh: bool = False
-    """Encode images and glyphs that are augmented anew in each step, in place of kept views: many
-    times slower on a CPU."""
+    """Augment and encode images and glyphs anew in each step, instead of keeping views; many times
+    slower on a CPU."""
     averaged: Natural = 0
-    """Warped forms of an image that is read whose z_old are averaged with its own
+    """Number of warped forms of an image whose z_old are averaged with its own when it is read
     (`vae.averaged_z`)."""
     balance: Share = 0.5
     fonts: Share = 0.0
-    """Share of a batch drawn from brush fonts, where the data folder has them."""
+    """Share of a batch drawn from brush fonts, if the data folder has them."""
     hands: Share = 0.0
-    """Share of a batch drawn from made hands, where the data folder has them."""
+    """Share of a batch drawn from made hands, if the data folder has them."""
     variants: bool = False
     """Pair an image with a random modern variant of its kanji instead of its standard form."""
     direct: bool = False
-    """Let the old VAE's own classifier of z_old have a say beside the similarities (`anchored`): a
-    product of both, each raised to an exponent that is fitted on val."""
+    """Combine the similarities with the old VAE's own classifier of z_old (`anchored`): a product
+    of both, each raised to an exponent that is fitted on val."""
     label_smoothing: BelowOne = 0.0
-    """Share of an anchored density's target that all anchors with an image share."""
+    """Part of an anchored density's target that is spread over all anchors with an image."""
     temperature: Positive = 1.0
     """Divides the mixture logits when candidates are drawn, and scales the variance of `noise`;
     0.25 in the paper."""
@@ -108,14 +109,14 @@ class MDNConfig:
     ema: BelowOne = 0.995
 
     def __post_init__(self):
-        """Raise ValueError for settings that cannot be meant."""
+        """Raise ValueError for settings that are not allowed."""
         settings.check(self)
         settings.check_sum(self, "fonts", "hands")
 
     @classmethod
     def paper(cls) -> MDNConfig:
-        """The authors' program: 3 layers of 1024, 100 mixtures a dimension, Adam 1e-3, batch 3,000,
-        30,000 steps."""
+        """The authors' program: 3 layers of 1024, 100 mixtures per dimension, Adam 1e-3, batch
+        3,000, 30,000 steps."""
         return cls(
             density="factorised",
             hidden=1024,
@@ -168,10 +169,10 @@ class MDNConfig:
 
 
 def suited(config: MDNConfig, density: str | None, direction: str | None) -> MDNConfig:
-    """A preset's settings for another form of density, or for the way back.
+    """A preset's settings for another form of density, or for the direction back.
 
-    density: of the form; None is the preset's own, or, on the way back, where there are no anchors,
-    "flow".
+    density: the form. None is the preset's own, or "flow" for the direction back, where there are
+    no anchors.
     direction: None is the preset's own.
 
     A density that generates takes longer to learn than one that chooses: it gets more steps and
@@ -196,7 +197,7 @@ def suited(config: MDNConfig, density: str | None, direction: str | None) -> MDN
 
 
 def unused(config: MDNConfig) -> frozenset[str]:
-    """Settings that play no part with the others."""
+    """Settings that have no effect together with the others."""
     names = {"views"} if config.fresh else set()
     if config.density == "anchored":
         names |= {"mixtures", "noise"}
@@ -208,8 +209,8 @@ def unused(config: MDNConfig) -> frozenset[str]:
 
 
 class FreeMixture(nnx.Module):
-    """Mixture whose weights, means and scales all come from the network (`factorised`, `joint`, and
-    the base of `flow`)."""
+    """A mixture whose weights, means and scales all come from the network (`factorised`, `joint`,
+    and the base of `flow`)."""
 
     def __init__(self, config: MDNConfig, rngs: nnx.Rngs):
         self.config = config
@@ -230,9 +231,9 @@ class FreeMixture(nnx.Module):
         )
 
     def __call__(self, given: jax.Array) -> tuple:
-        """What the density given each latent (B, 64) is made of.
+        """The parameters of the density given each latent (B, 64).
 
-        Mixture logits (B, K, 64) or (B, K, 1), means (B, K, 64) and log_scales (B, K, 64); of
+        Mixture logits (B, K, 64) or (B, K, 1), means (B, K, 64) and log_scales (B, K, 64); for
         `flow` also what each coupling is conditioned on, (B, width) each.
         """
         k, d = self.config.mixtures, self.config.latent
@@ -246,13 +247,13 @@ class FreeMixture(nnx.Module):
         return self.joint(out)
 
     def joint(self, out: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """One mixture over the vector, of a network's output (B, K + 2 K D)."""
+        """One mixture over the vector, from a network's output (B, K + 2 K D)."""
         k, d = self.config.mixtures, self.config.latent
         logits, rest = out[:, :k, None], out[:, k:].reshape(-1, 2, k, d)
         return logits, rest[:, 0], jnp.clip(rest[:, 1], -7.0, 7.0)
 
     def log_density(self, parts: tuple, x: jax.Array) -> jax.Array:
-        """Log density (B,) of latents x (B, 64). parts: what the network says of each."""
+        """Log density (B,) of latents x (B, 64). parts: what the network returns for each."""
         if self.couplings is None:
             return mixture_log_prob(*parts, x)
         u, log_determinant = self.couplings.to_base(x, parts[3])
@@ -272,7 +273,7 @@ class FreeMixture(nnx.Module):
 
 
 class AnchoredMixture(nnx.Module):
-    """Mixture of the gallery's posteriors; the network gives their weights (`anchored`)."""
+    """A mixture of the gallery's posteriors; the network gives their weights (`anchored`)."""
 
     def __init__(self, config: MDNConfig, anchors: int, rngs: nnx.Rngs):
         self.config = config
@@ -356,7 +357,7 @@ def product(
 ) -> jax.Array:
     """Logarithm of similar^a * direct^b, (B, G), where (a, b) are the exponents.
 
-    For anchors that the classifier does not know it is that of similar^(a + b).
+    For anchors that the classifier does not know, it is the logarithm of similar^(a + b).
 
     similar, direct: (B, G), log probabilities.
     known: (G,), 1 for anchors that the classifier knows, else 0.
@@ -365,7 +366,7 @@ def product(
 
 
 def log_prob(model, z_old: jax.Array, z_new: jax.Array, gallery: Gallery) -> jax.Array:
-    """log P(z_new | z_old), (B,); of a density `back` log P(z_old | z_new)."""
+    """log P(z_new | z_old), (B,); for a density `back`, log P(z_old | z_new)."""
     if model.config.density == "anchored":
         weights = jax.nn.log_softmax(anchored_logits(model, z_old, gallery))
         return jax.nn.logsumexp(weights + gallery_log_density(z_new, gallery), -1)
@@ -375,11 +376,11 @@ def log_prob(model, z_old: jax.Array, z_new: jax.Array, gallery: Gallery) -> jax
 
 
 def candidate_scores(model, z_old: jax.Array, gallery: Gallery) -> jax.Array:
-    """log probability of every kanji of the gallery, (B, G), summing to one.
+    """log probability of every kanji of the gallery, (B, G). The probabilities sum to one.
 
-    Anchored: the mixture weights. Otherwise Bayes' rule with the gallery's means, all kanji alike
-    beforehand: how likely the density makes each, or, of a density `back`, how likely each makes
-    z_old.
+    For an anchored density these are the mixture weights. Otherwise they come from Bayes' rule with
+    the gallery's means and a uniform prior: how likely the density makes each kanji, or, for a
+    density `back`, how likely each kanji makes z_old.
     """
     if model.config.density == "anchored":
         return jax.nn.log_softmax(anchored_logits(model, z_old, gallery))
@@ -401,11 +402,11 @@ def sample(
     temperature: float = 1.0,
     noise: float | None = None,
 ) -> jax.Array:
-    """One z_new for each z_old (B, 64), or of a density `back` one z_old for each z_new: (B, 64).
+    """One z_new for each z_old (B, 64), or for a density `back` one z_old for each z_new: (B, 64).
 
-    A component is drawn with its logits divided by `temperature`, and its mean taken. With `noise`
-    [the configuration's] so many of the component's deviations, times the root of the temperature,
-    are added to the mean; 1 at temperature 1 makes it a draw of the density.
+    A component is drawn with logits divided by `temperature`, and its mean is taken. `noise` [the
+    configuration's] adds that many of the component's deviations, times the root of the
+    temperature; 1 at temperature 1 makes the sample a draw from the density.
     """
     if model.config.density == "anchored":
         return gallery.mean[
@@ -426,10 +427,10 @@ def loss(
 ):
     """The loss of a batch, a scalar in nats, and its parts by name.
 
-    It is the mean negative log-likelihood a dimension. Of the anchored density, log P is the log
-    weight of the pair's own anchor + log q(z_new | glyph), as the posteriors hardly overlap; only
-    the first depends on the parameters, so it is the loss. Anchors never seen with an image take no
-    part: they must not learn to be unlikely.
+    It is the mean negative log-likelihood per dimension. For the anchored density, log P is the log
+    weight of the pair's own anchor + log q(z_new | glyph), because the posteriors hardly overlap.
+    Only the first term depends on the parameters, so it is the loss. Anchors never seen with an
+    image take no part, or they would learn to be unlikely.
 
     z_old, z_new: (B, 64), pairs of latents.
     label: (B,) int32, each pair's kanji in the gallery.

@@ -1,8 +1,8 @@
 """Encoder and decoder of the paper's VAE.
 
 Clanuwat et al. 2018 (arXiv 1812.01718, section 4.2) take the network of World Models (Ha and
-Schmidhuber 2018, arXiv 1803.10122, appendix A.1): strided convolutions down to a vector, transposed
-ones back up. Weights begin as TensorFlow's do, biases at 0.
+Schmidhuber 2018, arXiv 1803.10122, appendix A.1): strided convolutions down to a vector, and
+transposed ones back up. Weights are initialised as in TensorFlow, biases with 0.
 """
 
 from __future__ import annotations

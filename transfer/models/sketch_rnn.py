@@ -2,11 +2,11 @@
 
 This is the paper's decoder (preset `paper`), after Ha and Eck 2017 (arXiv 1704.03477, section 3.2):
 z enters at every input and, through tanh(dense), as the initial state; each step gives a mixture of
-Gaussians over the next movement (equation 3) and probabilities of the pen's states. The presets
-that are shipped write a whole stroke a step (`models/stroke_rnn.py`).
+Gaussians over the next movement (equation 3) and probabilities of the pen's states. The shipped
+presets write a whole stroke in each step (`models/stroke_rnn.py`).
 
-Sequences are stroke-3 rows (dx, dy, lift) in box units (109), the first from the origin; the model
-works with offsets divided by `scale`. `condition` is a dict: "z" (B, latent).
+Sequences are stroke-3 rows (dx, dy, lift) in box units (109), of which the first starts at the
+origin. The model works with offsets divided by `scale`. `condition` is a dict: "z" (B, latent).
 """
 
 from __future__ import annotations
@@ -37,42 +37,42 @@ class SketchRNNConfig:
     units: Count = 512
     mixtures: Count = 20
     bivariate: bool = True
-    """One mixture of correlated Gaussians over (dx, dy), or a mixture for each axis as the paper
-    has it."""
+    """Whether there is one mixture of correlated Gaussians over (dx, dy), or a mixture for each
+    axis, as in the paper."""
     simplify: Amount = 0.25
-    """Epsilon, box units, of the strokes that are learned. The prepared ones have 0.25; more leaves
-    fewer points to get wrong."""
+    """Epsilon, in box units, with which training strokes are simplified. The prepared ones have
+    0.25; more leaves fewer points to get wrong."""
     z_at: Literal["all", "first"] = "all"
-    """Layers whose gates z enters."""
+    """The layers whose gates receive z."""
     start: Literal["down", "up"] = "down"
     """The pen's state before the first movement."""
     init: Literal["lecun", "glorot"] = "lecun"
-    """First weights: flax's, with orthogonal recurrent ones, or TensorFlow's."""
+    """Initial weights: flax's, with orthogonal recurrent ones, or TensorFlow's."""
     keep: Part = 1.0
-    """Recurrent dropout (arXiv 1603.05118): share of cell updates kept while training."""
+    """Recurrent dropout (arXiv 1603.05118): share of cell updates kept in training."""
     scale: Positive = 16.0
     """Box units that count as 1 for the model."""
     drop: BelowOne = 0.0
     """Share of inner points of a stroke left out in an example."""
     whole: Natural = 1
-    """So many first points of a stroke are never left out."""
+    """The number of first points of a stroke that are never left out."""
     stretch: BelowOne = 0.0
-    """Random scale of 1 - stretch to 1 an axis, with a random offset (paper: 0.3)."""
+    """Each axis is scaled at random by 1 - stretch to 1, with a random offset (paper: 0.3)."""
     longest: Annotated[int, Range(2)] = 134
-    """Longest sequence, the end row counted."""
+    """Longest sequence, including the end row."""
     buckets: Count = 4
-    """Lengths that are compiled for; an example goes to the shortest that holds it."""
+    """Number of compiled lengths; an example goes to the shortest that holds it."""
     from_density: bool = False
-    """Condition kanji that have Kuzushiji images on z_new drawn from the MDN instead of on their
+    """Condition kanji that have Kuzushiji images on z_new drawn from the MDN instead of from their
     glyph's own posterior."""
     views: Count = 4
-    """Draws of every glyph's posterior (or of the MDN) that training goes through."""
+    """Number of draws from every glyph's posterior (or from the MDN) that training uses."""
     fresh: bool = False
-    """Condition each example on a z_new of an image augmented anew, not on the views."""
+    """Condition each example on a z_new of a newly augmented image instead of the views."""
     padded: bool = False
-    """Let the pen's loss go on after the end, and divide by `longest`, not the number of points."""
+    """Let the pen's loss continue after the end, and divide it by `longest`, not by points."""
     temperature: Part = 0.1
-    """Of drawing: divides the mixture's and the pen's logits, and scales the variances."""
+    """For drawing: it divides the logits of mixture and pen, and scales the variances."""
     steps: Count = 2_600
     batch: Count = 64
     learning_rate: Positive = 2e-3
@@ -83,12 +83,12 @@ class SketchRNNConfig:
     ema: BelowOne = 0.998
 
     def __post_init__(self):
-        """Raise ValueError for settings that cannot be meant."""
+        """Raise ValueError for settings that are not allowed."""
         settings.check(self)
 
     @classmethod
     def paper(cls) -> SketchRNNConfig:
-        """The authors' program: 3 layers of 1024, recurrent dropout keep 0.3, 50 mixtures an axis,
+        """The authors' program: 3 layers of 1024, recurrent dropout keep 0.3, 50 mixtures per axis,
         batch 50, 1,000,000 steps (docs/paper.md)."""
         return cls(
             layers=3,
@@ -121,14 +121,14 @@ class SketchRNNConfig:
 
 
 def uniform(limit: float):
-    """An initialiser of weights between -limit and limit, all alike."""
+    """An initialiser that draws weights uniformly between -limit and limit."""
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
         key, shape, dtype, -limit, limit
     )
 
 
 def first_pen(config: SketchRNNConfig) -> jax.Array:
-    """The pen's state before the first movement, (3,), of which one is 1."""
+    """The pen's state before the first movement, (3,), one-hot."""
     return jax.nn.one_hot(DOWN if config.start == "down" else UP, 3)
 
 
@@ -177,14 +177,14 @@ class SketchRNN(nnx.Module):
         return state[:, 0].transpose(1, 0, 2), state[:, 1].transpose(1, 0, 2)
 
     def gate_inputs(self, layer: int, x: jax.Array, z: jax.Array) -> jax.Array:
-        """What the gates of a layer get from below, x (…, B, inputs), and from z (B, latent)."""
+        """The input to a layer's gates from below, x (…, B, inputs), and from z (B, latent)."""
         inputs = self.inputs[layer](x)
         return inputs + self.conditions[layer](z) if layer < len(self.conditions) else inputs
 
     def __call__(self, movement: jax.Array, z: jax.Array, key=None) -> jax.Array:
         """The output (B, T, 3 + 6M) of every step of a teacher-forced pass.
 
-        movement: (B, T, 5), as `teacher` gives it.
+        movement: (B, T, 5), from `teacher`.
         z: (B, latent).
         key: of the recurrent dropout; None for none.
         """
@@ -265,13 +265,13 @@ def point_log_prob(
 
 
 def teacher(config: SketchRNNConfig, stroke3: jax.Array, count: jax.Array):
-    """Inputs and targets of teacher forcing from padded stroke-3.
+    """Inputs and targets for teacher forcing, from padded stroke-3.
 
     stroke3: (B, T, 3) in box units.
     count: (B,) int32, valid rows.
 
-    Returns the movements (B, T + 1, 5) that are inputs; the targets (B, T + 1, 3), which are scaled
-    offset and pen state; and which rows are valid, (B, T + 1): `count` movements and the end.
+    Returns the input movements (B, T + 1, 5); the targets (B, T + 1, 3), which are scaled offset
+    and pen state; and which rows are valid, (B, T + 1): `count` movements and the end.
     """
     length = stroke3.shape[1]
     row = jnp.arange(length + 1)
@@ -300,15 +300,15 @@ def vary(
     stretch: float,
     whole: int = 1,
 ):
-    """The authors' augmentation: inner points are left out, each axis shrunk, the drawing moved.
+    """The authors' augmentation: leave out inner points, shrink each axis, and move the drawing.
 
-    A point that is dropped adds its offset to the next one; first and last points of a stroke stay.
+    A dropped point adds its offset to the next one. The first and last points of a stroke stay.
 
     stroke3: (B, T, 3) in box units.
     count: (B,) int32, valid rows.
     drop: share of inner points that are left out.
     stretch: an axis is scaled by 1 - stretch to 1.
-    whole: so many first points of a stroke are never dropped; 1 or more.
+    whole: how many first points of a stroke are never dropped; 1 or more.
 
     Returns new rows and counts.
     """
@@ -356,9 +356,9 @@ def negative_log_likelihood(
 
 
 def loss(model: SketchRNN, stroke3, count, condition, key):
-    """The mean NLL a point, in nats, and its parts. Arguments as in `negative_log_likelihood`.
+    """The mean NLL per point, in nats, and its parts (see `negative_log_likelihood`).
 
-    Where the configuration is `padded`, a drawing has `longest` points.
+    If the configuration is `padded`, a drawing counts as `longest` points.
     """
     padded = model.config.padded
     move, pen = negative_log_likelihood(model, stroke3, count, condition, key, padded)
@@ -378,7 +378,7 @@ def draw(graph, params, condition: dict, keys: jax.Array, temperature: jax.Array
 
     graph, params: of a `SketchRNN`.
     condition: dict of "z" (B, latent).
-    keys: (B,), one random key a drawing, so that no drawing depends on its neighbours.
+    keys: (B,), one random key for each drawing, so that no drawing depends on its neighbours.
     temperature: (), divides the logits and scales the variances.
 
     Returns stroke-3 rows (B, longest, 3) in box units, counts (B,), and the log-likelihood of each

@@ -1,6 +1,7 @@
-"""Drawings are fitted to pictures: strokes move until their ink lies where the picture's does.
+"""Fits drawings to pictures: strokes move until their ink is where the picture's ink is.
 
-Gradient descent through the differentiable ink of `stroke_forms`, on the codes of the strokes.
+It is gradient descent on the codes of the strokes, through the differentiable ink of
+`stroke_forms`.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from transfer.models.stroke_forms import (
 )
 
 SAMPLES = 2
-"""Points of each segment that leave its ink."""
+"""Sample points of each segment that carry its ink."""
 STAY = 1e-3
-"""Weight of the squared way from where the strokes were written."""
+"""Weight of the squared distance from where the strokes were written."""
 MOMENTUM = 0.85
-"""Weight of the steps before."""
+"""Weight of the earlier steps."""
 
 
 def fit(
     axes: Axes, strokes: jax.Array, count: jax.Array, pictures: jax.Array, steps: int, rate: float
 ) -> jax.Array:
-    """Strokes that are moved so that their ink is that of the pictures, (B, T, P, 2).
+    """Move strokes so that their ink fits the pictures: (B, T, P, 2).
 
     This is gradient descent on `misfit` with momentum, in codes: a stroke moves and bends as a
-    whole rather than point by point. Number, order and direction of the strokes stay.
+    whole rather than point by point. Number, order and direction of the strokes stay the same.
 
     strokes: (B, T, P, 2) in box units.
     count: (B,), how many of them are there.
@@ -64,7 +65,7 @@ def fit(
 
 
 def page_of(pictures: jax.Array) -> jax.Array:
-    """Pictures (B, 64, 64) as `misfit` looks at them: blurred on the canvas, (B, 32, 32)."""
+    """Pictures (B, 64, 64) as `misfit` sees them: blurred on the canvas, (B, 32, 32)."""
     return blurred(coarse_picture(pictures, CANVAS))
 
 
@@ -72,18 +73,19 @@ def misfit(axes: Axes, codes: jax.Array, there: jax.Array, page: jax.Array) -> j
     """Squared difference between the ink of strokes and of a page, as a share of its square, (B,).
 
     codes: (B, T, 2P), of the strokes.
-    there: (B, T, 1) bool, which strokes are there.
-    page: (B, 32, 32), `page_of` the pictures.
+    there: (B, T, 1) bool, which strokes exist.
+    page: (B, 32, 32), from `page_of` the pictures.
     """
     ink = (ink_of(axes.decode(codes), SAMPLES, CANVAS) * there).sum(1).reshape(page.shape)
     return ((blurred(ink) - page) ** 2).sum((1, 2)) / jnp.maximum((page**2).sum((1, 2)), 1e-6)
 
 
 def misfit_gradient(axes: Axes, codes: jax.Array, there: jax.Array, page: jax.Array) -> jax.Array:
-    """Gradient of the sum of `misfit` in the codes, (B, T, 2P), 0 where no stroke is.
+    """Gradient of the sum of `misfit` with respect to the codes, (B, T, 2P), 0 where there is no
+    stroke.
 
-    It takes a fraction of the time of XLA's own, since ink touches four cells only. What leaves the
-    page is held at its border.
+    It takes a fraction of the time of XLA's own, since a point's ink touches only four cells.
+    Points that leave the page are held at its border.
     """
     batch, number = codes.shape[:2]
     points = axes.decode(codes)

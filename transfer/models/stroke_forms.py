@@ -1,7 +1,7 @@
-"""The forms of a stroke that the stroke decoder works with: codes, and ink on a coarse page.
+"""The two forms of a stroke with which the stroke decoder works: codes, and ink on a coarse page.
 
-A stroke's code is where it lies along the principal axes of all strokes. Its ink lies at samples of
-its segments, each shared bilinearly by four cells, and is differentiable in the stroke's points.
+A stroke's code is its position along the principal axes of all strokes. Its ink is at sample points
+of its segments, each shared bilinearly by four cells, and is differentiable in the stroke's points.
 Lengths are in KanjiVG's box units (109); pictures are (B, 64, 64) float32 in [0, 1], ink 1.
 """
 
@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 BOX = 109.0
-"""Box units a side of the page."""
+"""Side of the page in box units."""
 GRID = 16
-"""Cells a side of the coarse page that the decoder sees while it writes."""
+"""Cells along a side of the coarse page that the decoder sees while it writes."""
 CANVAS = 32
-"""Cells a side of the finer page on which drawings are compared with pictures."""
+"""Cells along a side of the finer page on which drawings are compared with pictures."""
 INK_WIDTH = 3.0
-"""Stroke width of the rasters in box units: it turns pen travel into ink."""
+"""Stroke width of the rasters in box units. It turns the pen's path length into ink."""
 
 
 # Codes --------------------------------------------------------------------------------------------
@@ -68,7 +68,7 @@ def ink_of(strokes: jax.Array, samples: int = 4, grid: int = GRID) -> jax.Array:
     """Mean ink that strokes leave in every cell of a coarse page, (…, grid * grid).
 
     strokes: (…, P, 2) in box units.
-    samples: points of each segment that leave its ink.
+    samples: sample points of each segment that carry its ink.
     """
     start, end = strokes[..., :-1, :], strokes[..., 1:, :]
     t = ((jnp.arange(samples) + 0.5) / samples)[:, None]
@@ -95,7 +95,7 @@ def coarse_picture(picture: jax.Array, grid: int = GRID) -> jax.Array:
 def blurred(pages: jax.Array) -> jax.Array:
     """Pages (B, S, S) weighted by 1, 2, 1 along both sides.
 
-    Ink then feels ink that is a cell away. The blur is its own adjoint.
+    Then ink also responds to ink one cell away. The blur is its own adjoint.
     """
     for axis in (1, 2):
         near = [(0, 0)] * 3
@@ -111,9 +111,9 @@ def blurred(pages: jax.Array) -> jax.Array:
 def likeness(strokes: jax.Array, pictures: jax.Array) -> jax.Array:
     """Cosine between the ink of drawings and of pictures on a coarse page, (B,).
 
-    It is 1 where they are alike, and 0 without common ink.
+    It is 1 for equal ink, and 0 without common ink.
 
-    strokes: (B, T, P, 2) in box units; strokes that are not there are 0.
+    strokes: (B, T, P, 2) in box units; missing strokes are 0.
     pictures: (B, 64, 64) float32 in [0, 1], ink 1.
     """
     batch = len(pictures)

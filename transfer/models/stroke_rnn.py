@@ -1,19 +1,19 @@
 """Sketch-RNN whose step is a whole stroke: a modern latent z_new becomes the strokes of a kanji.
 
 The paper's decoder (`models/sketch_rnn.py`; Ha and Eck 2017, arXiv 1704.03477) moves the pen point
-by point, some fifty steps a kanji, and errors add up on the way. Here a stroke is a fixed number of
-points in the page's own coordinates (as BézierSketch has a curve for a step, arXiv 2007.02190),
-some twelve steps a kanji, each drawn from a mixture of Gaussians over the whole stroke. The LSTM
-remembers what has been written and how many strokes are left of a number that is read off z; after
-it, two layers of attention look at the picture that the new VAE paints of z and at the ink of it
-that is still to be written.
+by point, in some fifty steps per kanji, and errors add up on the way. Here a stroke is a fixed
+number of points in the page's own coordinates (in BézierSketch, arXiv 2007.02190, a step is a
+curve). A kanji takes some twelve steps, and each is drawn from a mixture of Gaussians over the
+whole stroke. The LSTM remembers what has been written, and how many strokes are left of a number
+that is read from z. After it, two layers of attention look at the picture that the new VAE paints
+of z, and at its ink that is still to be written.
 
 Strokes are *codes*: a stroke's points along the principal axes of all strokes, each divided by its
 standard deviation (`Axes`). `condition` is a dict: "z" (B, latent) and "picture" (B, 64, 64)
 float32 in [0, 1], ink 1. Lengths are in KanjiVG's box units (109).
 
-Here are the configuration, the network and the loss. `stroke_sampling` draws, `stroke_fitting` fits
-what was drawn to the picture.
+This module holds the configuration, the network and the loss. `stroke_sampling` draws, and
+`stroke_fitting` fits the drawing to the picture.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from transfer.system.settings import Amount, BelowOne, Count, Natural, Part, Pos
 
 LOG_2PI = 1.8378770664093453
 MOST_STROKES = 40
-"""Of one drawing, as far as plans go; KanjiVG's kanji have up to 34."""
+"""The most strokes of one drawing that a plan allows; KanjiVG's kanji have up to 34."""
 PLACE = 18
-"""Numbers that say where a feature of the picture lies: its coordinates, and their `fourier`."""
+"""How many numbers state the place of a feature of the picture: its coordinates, and their
+`fourier`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +43,10 @@ class StrokeRNNConfig:
     """Model, loss and training settings of the decoder. Use a preset and override fields."""
 
     stroke_points: Annotated[int, Range(2)] = 12
-    """Points of a stroke, closer where it turns (`transfer.data.strokes.resample`)."""
+    """Points of a stroke, closer together where it turns (`transfer.data.strokes.resample`)."""
     latent: Count = 64
     units: Count = 512
-    """Of the LSTM."""
+    """Units of the LSTM."""
     embed: Count = 256
     """Width of the layer between a step's inputs and the LSTM."""
     width: Count = 384
@@ -54,33 +55,34 @@ class StrokeRNNConfig:
     """Layers of attention to the picture, each followed by a dense layer."""
     heads: Count = 6
     channels: Annotated[int, Range(PLACE)] = 64
-    """Of the picture's 16x16 feature map."""
+    """Channels of the picture's 16x16 feature map."""
     mixtures: Count = 8
     finest: Positive = 0.3
-    """Smallest standard deviation of a mixture component along any axis, box units: finer detail is
-    not worth learning."""
+    """Smallest standard deviation of a mixture component along any axis, in box units; finer detail
+    is not worth learning."""
     noise: Amount = 0.8
-    """Standard deviation, box units, of the error added while training to where the strokes before
-    lie."""
+    """Standard deviation, in box units, of the error that training adds to the places of earlier
+    strokes."""
     plan_hidden: Count = 512
     plan_batch: Count = 1024
-    """Glyphs that a training step learns to count the strokes of: it costs next to nothing, and
-    takes hundreds of passes."""
+    """Glyphs whose strokes a training step learns to count. It costs next to nothing, and takes
+    hundreds of passes."""
     most: Annotated[int, Range(1, MOST_STROKES)] = 36
     """Strokes that a drawing can have."""
     buckets: Count = 5
-    """Numbers of strokes that are compiled for; an example goes to the smallest that holds it."""
+    """How many numbers of strokes programs are compiled for; an example goes to the smallest that
+    holds it."""
     views: Count = 4
-    """Draws of every glyph's posterior that training goes through, its mean the first."""
+    """Number of draws from every glyph's posterior that training uses; the first is its mean."""
     attempts: Count = 4
-    """Times that every drawing is written; the one that is most like the picture is kept."""
+    """How often every drawing is written; the one most like the picture is kept."""
     fit_steps: Natural = 60
-    """Steps by which it is then fitted to the picture's ink (`stroke_fitting.fit`); 0 leaves it as
-    it was written."""
+    """Steps that then fit it to the picture's ink (`stroke_fitting.fit`); 0 leaves it as it was
+    written."""
     fit_rate: Positive = 0.05
     """Length of the longest of these steps, in standard deviations of all strokes."""
     temperature: Part = 0.3
-    """Of drawing: divides the mixture's logits and scales the variances."""
+    """Temperature of drawing: it divides the mixture's logits and scales the variances."""
     steps: Count = 6_000
     batch: Count = 64
     learning_rate: Positive = 1e-3
@@ -91,7 +93,7 @@ class StrokeRNNConfig:
     ema: BelowOne = 0.998
 
     def __post_init__(self):
-        """Raise ValueError for settings that cannot be meant."""
+        """Raise ValueError for settings that are not allowed."""
         settings.check(self)
 
     @classmethod
@@ -101,7 +103,7 @@ class StrokeRNNConfig:
 
     @classmethod
     def long(cls) -> StrokeRNNConfig:
-        """As `small`: more hands of the old domain change nothing here."""
+        """The same as `small`: more hands of the old domain change nothing here."""
         return cls.small()
 
     @classmethod
@@ -143,7 +145,7 @@ class StrokeRNNConfig:
 
 
 def fourier(position: jax.Array) -> jax.Array:
-    """The pen's place on the page (…, 2) as sines and cosines of four frequencies, (…, 16)."""
+    """The pen's position on the page (…, 2) as sines and cosines of four frequencies, (…, 16)."""
     angle = position[..., None] * (jnp.pi / BOX) * jnp.array([1.0, 2.0, 4.0, 8.0])
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1).reshape(*position.shape[:-1], 16)
 
@@ -151,7 +153,7 @@ def fourier(position: jax.Array) -> jax.Array:
 def strokes_left(left: jax.Array) -> jax.Array:
     """The number of unfinished strokes (…) int32 as inputs of a step, (…, 5).
 
-    The inputs are how many there are, and which of 0 to 3 if so few.
+    The inputs are their number, and which number from 0 to 3 it is, if it is so small.
     """
     few = jax.nn.one_hot(left, 4)  # zeros above 3
     return jnp.concatenate([left[..., None] / 10.0, few], -1)
@@ -163,7 +165,7 @@ def strokes_left(left: jax.Array) -> jax.Array:
 class Look(nnx.Module):
     """Attention of steps to the picture's features, followed by a dense layer.
 
-    Each head learns how much it is drawn to ink that is still to be written.
+    Each head learns how much it attends to ink that is still to be written.
     """
 
     def __init__(self, config: StrokeRNNConfig, rngs: nnx.Rngs):
@@ -191,9 +193,10 @@ class Look(nnx.Module):
         """The layer's kernels multiplied with each other, for each head.
 
         The query's kernel is multiplied with the key's, and the value's with the one after it.
-        Attention is then to the features themselves, which are read from memory instead of keys and
-        values of each layer, six times as large. A key's bias adds the same to all positions'
-        scores, and the values' reaches the output whole, as weights sum to 1.
+        Attention then applies to the features themselves. They are read from memory instead of each
+        layer's keys and values, which are six times as large. A key's bias adds the same to the
+        scores of all positions, and the values' bias reaches the output unchanged, since weights
+        sum to 1.
         """
         width, channels = self.norm.num_features, self.key.in_features
         key, value = (
@@ -214,13 +217,13 @@ class Look(nnx.Module):
     def __call__(
         self, x: jax.Array, left: jax.Array, features: jax.Array, turned: jax.Array, folded: dict
     ) -> jax.Array:
-        """The steps (B, T, width) after they have looked at the picture.
+        """The steps (B, T, width) after attention to the picture.
 
         x: (B, T, width), the steps.
         left: (B, T, 256), ink that is still to be written.
         features: (B, 256, channels), of the picture.
         turned: (B, channels, 256), the same transposed.
-        folded: what `folded` gives.
+        folded: the result of `folded`.
         """
         inner, (batch, steps, _) = self.norm(x), x.shape
         query = inner @ folded["query"] + folded["query_bias"]
@@ -236,7 +239,7 @@ class Look(nnx.Module):
 class StrokeRNN(nnx.Module):
     """The decoder: an LSTM over strokes, and attention to the picture after it.
 
-    A step's inputs are the stroke before, where it ended, the strokes and the ink that are left,
+    A step's inputs are the previous stroke, where it ended, the strokes and the ink that are left,
     and z.
     """
 
@@ -282,7 +285,7 @@ class StrokeRNN(nnx.Module):
         h, c: (B, units), the LSTM's initial state.
         features: (B, 256, channels), of the picture.
         turned: (B, channels, 256), the same transposed.
-        looks: what the layers of attention make of their weights (`Look.folded`).
+        looks: the folded weights of the layers of attention (`Look.folded`).
         """
         picture = condition["picture"]
         batch = picture.shape[0]
@@ -321,12 +324,12 @@ class StrokeRNN(nnx.Module):
     ) -> jax.Array:
         """The inputs of steps as one vector each, (B, T, embed).
 
-        before: (B, T, 2P), codes of the stroke before.
+        before: (B, T, 2P), codes of the previous stroke.
         end: (B, T, 2), its last point.
-        first: (B, T), 1 where there is no stroke before.
+        first: (B, T), 1 where there is no previous stroke.
         count_left: (B, T) int32, strokes left.
         ink_left: (B, T, 256), ink left.
-        seen: what `see` gives.
+        seen: the result of `see`.
         """
         context = jnp.broadcast_to(
             seen["context"][:, None], (*before.shape[:2], seen["context"].shape[-1])
@@ -358,7 +361,7 @@ class StrokeRNN(nnx.Module):
 def mixture(
     config: StrokeRNNConfig, axes: Axes, out: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The mixture of codes that the network's output (…, M * (1 + 4P)) stands for.
+    """The mixture of codes that the network's output (…, M * (1 + 4P)) describes.
 
     Returns log weights (…, M), means (…, M, 2P) and log standard deviations (…, M, 2P).
     """
@@ -389,10 +392,10 @@ def negative_log_likelihood(
     """NLL of drawings, (B,), in nats summed over their strokes' codes.
 
     strokes: (B, T, P, 2) in box units.
-    count: (B,) int32, how many of them are there.
+    count: (B,) int32, how many strokes each drawing has.
     condition: dict of "z" (B, latent) and "picture" (B, 64, 64).
-    key: of the noise in training: the strokes before then lie not quite right, as they will in
-    drawing. None for none.
+    key: of the noise in training, which moves earlier strokes a little, as errors will in drawing.
+    None for no noise.
     """
     config = model.config
     number = jnp.arange(strokes.shape[1])
@@ -425,13 +428,15 @@ def negative_log_likelihood(
 
 
 def loss(model: StrokeRNN, axes: Axes, strokes, count, condition, key):
-    """The mean NLL a stroke, in nats, and its parts. Arguments as in `negative_log_likelihood`."""
+    """The mean NLL per stroke, in nats, and its parts. Arguments are as in
+    `negative_log_likelihood`."""
     value = negative_log_likelihood(model, axes, strokes, count, condition, key).sum() / count.sum()
     return value, {"nll_per_stroke": value}
 
 
 def plan_loss(model: StrokeRNN, z: jax.Array, strokes: jax.Array):
-    """The mean NLL of the numbers of strokes (B,) int32 given z (B, latent), in nats; its parts."""
+    """The mean NLL of the numbers of strokes (B,) int32 given z (B, latent), in nats, and its
+    parts."""
     logits = jax.nn.log_softmax(model.plan({"z": z}))
     value = -jnp.take_along_axis(logits, strokes[:, None], 1).mean()
     return value, {"plan": value, "plan_right": (logits.argmax(-1) == strokes).mean()}

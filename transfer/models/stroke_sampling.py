@@ -1,7 +1,7 @@
-"""The stroke decoder writes: drawings are sampled from `stroke_rnn`, a stroke at a time.
+"""Samples drawings from `stroke_rnn`, one stroke at a time.
 
-Every drawing is attempted several times; the attempt whose ink is most like the picture that the
-new VAE paints is kept, and fitted to it.
+Every drawing is attempted several times. The attempt whose ink is most like the new VAE's picture
+is kept, and fitted to the picture.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from transfer.models.stroke_rnn import log_prob, mixture
 
 @partial(jax.jit, static_argnums=0)
 def planned(graph, params, z: jax.Array) -> jax.Array:
-    """The number of strokes that is read off z (B, latent): (B,) int32."""
+    """The number of strokes, which is read from z (B, latent): (B,) int32."""
     return nnx.merge(graph, params).plan({"z": z}).argmax(-1)
 
 
 def sample(parameters: tuple, key: jax.Array, temperature: jax.Array) -> jax.Array:
     """Codes (2P,) drawn from the mixture of one stroke.
 
-    parameters: as `stroke_rnn.mixture` gives them, (M,), (M, 2P) and (M, 2P).
+    parameters: from `stroke_rnn.mixture`, (M,), (M, 2P) and (M, 2P).
     temperature: divides the mixture's logits and multiplies the variances.
     """
     weights, means, log_scales = parameters
@@ -51,17 +51,18 @@ def draw(
     """Write one drawing for each condition, and stop when the longest is done.
 
     Every drawing is the best of `attempts` by its likeness to the picture, and is then fitted to
-    that (`stroke_fitting.fit`).
+    the picture (`stroke_fitting.fit`).
 
     graph, params: of a `StrokeRNN`.
     condition: dict of "z" (B, latent) and "picture" (B, 64, 64).
-    keys: (B,), one random key a drawing, so that no drawing depends on its neighbours.
+    keys: (B,), one random key for each drawing, so that no drawing depends on its neighbours.
     temperature: (), divides the logits and scales the variances.
-    most: strokes that are compiled for [config.most]; no drawing has more.
+    most: the number of strokes for which the program is compiled [config.most]; no drawing has
+    more.
 
-    Returns the strokes (B, most, P, 2) float32 in box units; how many of them there are, (B,)
-    int32; the log-likelihoods of the drawings as they were written, at temperature 1, (B,); and
-    their `likeness` to the pictures, (B,).
+    Returns the strokes (B, most, P, 2) float32 in box units; their number, (B,) int32; the
+    log-likelihoods of the drawings as they were written, at temperature 1, (B,); and their
+    `likeness` to the pictures, (B,).
     """
     model = nnx.merge(graph, params)
     config, batch, attempts = model.config, keys.shape[0], model.config.attempts

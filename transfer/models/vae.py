@@ -1,15 +1,15 @@
-"""Convolutional variational autoencoder: a 64x64 image becomes a 64-d Gaussian z, and z an image.
+"""Convolutional variational autoencoder, from a 64x64 image to a 64-d Gaussian z and back.
 
 The model is Kingma and Welling 2014 (arXiv 1312.6114). It is trained twice, on Kuzushiji images
-(`z_old`) and on rasterised KanjiVG (`z_new`). Two architectures stand behind one class:
+(`z_old`) and on rasterised KanjiVG (`z_new`). One class has two architectures:
 
 - ``paper`` (`models/paper_vae.py`) is the network of Clanuwat et al. 2018 (arXiv 1812.01718,
   section 4.2) and of World Models, with strided convolutions.
 - ``residual`` (`models/layers/residual.py`) is faster, and a linear classifier reads z
-  (`recognition`): z must then tell characters apart, and not only look like them.
+  (`recognition`). So z must tell characters apart, and not only describe what they look like.
 
 Images enter as (B, 64, 64) float32 in [0, 1], ink 1. Reconstructions leave as logits of the same
-shape. `loss` is what is minimised: the negative ELBO with free bits, and the classifiers' shares.
+shape. Training minimises `loss`: the negative ELBO with free bits, plus the classifiers' losses.
 """
 
 from __future__ import annotations
@@ -41,48 +41,48 @@ class VAEConfig:
     encoder_blocks: tuple[Natural, ...] = (1, 1, 1)
     """Residual blocks at each of them (`residual`)."""
     norm: Literal["layer", "batch"] = "layer"
-    """Normalisation of the encoder (`residual`). "batch" normalises by the batch's statistics while
+    """Normalisation of the encoder (`residual`). "batch" normalises by the batch's statistics in
     training, also after the last layer; `finalize` measures the statistics once afterwards."""
     rectified_stem: bool = False
-    """ReLU after the encoder's first convolution, which without blocks at 16x16 would be linear up
-    to 8x8."""
+    """Whether a ReLU follows the encoder's first convolution. Without it, and without blocks at
+    16x16, the encoder is linear up to 8x8."""
     decoder: tuple[Count, Count, Count] = (96, 48, 32)
     """Channels at 4x4, 8x8 and 16x16 (`residual`)."""
     decoder_blocks: tuple[Natural, Natural, Natural] = (1, 1, 0)
     hidden: Count = 512
     """Width of the dense layer between feature map and z (`residual`)."""
     kl_floor: Amount = 32.0
-    """Free bits: the loss takes max(KL, kl_floor) per example, in nats."""
+    """Free bits: the loss uses max(KL, kl_floor) per example, in nats."""
     recognition: Amount = 500.0
-    """Weight of the classifier's cross-entropy beside the ELBO; 0 leaves it out."""
+    """Weight of the classifier's cross-entropy besides the ELBO; 0 leaves it out."""
     label_smoothing: BelowOne = 0.0
     decode_every: Count = 1
-    """Every how many-th image of a batch is reconstructed: an estimate of the mean over all, and
-    the decoder's time is saved."""
+    """N reconstructs only every N-th image of a batch. This estimates the mean over all, and saves
+    the decoder's time."""
     augment: Literal["paper", "photo", "warp", "none"] = "warp"
-    """"photo" is "warp" and then what photographs and crops do to an image, without which the
-    decoder is to paint it."""
+    """"photo" is "warp", followed by what photographs and crops do to an image. The decoder learns
+    to paint the image without these disturbances."""
     warp: Amount = 1.0
-    """Strength of the `warp` augmentation; 1 moves a pixel by about 3, 0 not at all."""
+    """Strength of the `warp` augmentation; 1 moves ink by about 3 pixels, 0 does not move it."""
     balance: Share = 0.5
-    """A class of n images is drawn with weight n**(1 - balance): 0 as published, 1 all classes
-    alike."""
+    """A class of n images is drawn with weight n**(1 - balance): 0 keeps the published frequencies,
+    1 draws all classes alike."""
     fonts: Share = 0.0
-    """Share of a batch of the old domain from brush fonts (`python -m transfer.data fonts`)."""
+    """Share of the old domain's batches from brush fonts (`python -m transfer.data fonts`)."""
     hands: Share = 0.0
-    """Share of a batch of the old domain drawn from made hands, where the data folder has them
+    """Share of a batch of the old domain drawn from made hands, if the data folder has them
     (`python -m transfer.data hands`)."""
     kana: bool = False
-    """Learn hiragana too, from fonts, made hands, and Kuzushiji-MNIST and -49 where they are."""
+    """Also learn hiragana, from fonts, made hands, and Kuzushiji-MNIST and -49 if present."""
     aside: Natural = 0
-    """So many of the books' rarest classes are left out, to fit probabilities on characters never
-    met."""
+    """Number of the books' rarest classes that are left out, so that probabilities can be fitted on
+    unknown characters."""
     components: Amount = 0.0
-    """Weight of the cross-entropy of the old domain's components and stroke counts, read off z
-    linearly, beside the ELBO; 0 leaves it out."""
+    """Weight of the cross-entropy of the old domain's components and stroke counts, read linearly
+    from z; 0 leaves it out."""
     cooldown: Part = 1.0
-    """Share of the steps, the last ones, in which the learning rate falls. Below 1 it is constant
-    before, and a run may still be given other `steps` as long as it is."""
+    """Share of the steps, at the end, in which the learning rate falls. Below 1 it is constant
+    before them, and until then a run may continue with other `steps`."""
     steps: Count = 3_600
     batch: Count = 128
     learning_rate: Positive = 1.5e-3
@@ -93,7 +93,7 @@ class VAEConfig:
     """Decay of the averaged weights that are evaluated and exported; 0 uses the raw ones."""
 
     def __post_init__(self):
-        """Raise ValueError for settings that cannot be meant."""
+        """Raise ValueError for settings that are not allowed."""
         settings.check(self)
         settings.check_sum(self, "fonts", "hands")
         check_levels(self.encoder, self.encoder_blocks)
@@ -148,7 +148,7 @@ class VAEConfig:
 
     @classmethod
     def long(cls, domain: str = "old") -> VAEConfig:
-        """A day on two CPU cores, half an hour on a GPU: more hands, disturbed as photographs are,
+        """A day on two CPU cores, half an hour on a GPU: more hands, disturbed like photographs,
         and ten times the images of `small`.
 
         The new domain's settings are those of `small`.
@@ -232,7 +232,7 @@ class VAEConfig:
 
 
 def unused(config: VAEConfig, domain: str) -> frozenset[str]:
-    """Settings that play no part with the others, in the VAE of a domain ("old" or "new")."""
+    """Settings without effect beside the others, in the VAE of a domain ("old" or "new")."""
     names = set()
     if config.architecture == "paper":
         names |= {
@@ -257,10 +257,10 @@ def unused(config: VAEConfig, domain: str) -> frozenset[str]:
 
 
 class VAE(nnx.Module):
-    """Encoder, decoder and, where the loss asks for them, linear classifiers on z.
+    """Encoder, decoder and, if the loss needs them, linear classifiers on z.
 
     classes: characters that `classifier` tells apart.
-    attributes: components and stroke counts that a character may have; `attributes` reads them.
+    attributes: number of components and stroke counts, which `attributes` reads.
     """
 
     def __init__(self, config: VAEConfig, classes: int, rngs: nnx.Rngs, attributes: int = 0):
@@ -308,12 +308,12 @@ class VAE(nnx.Module):
         return self.mean(features), jnp.clip(self.log_variance(features), -12.0, 6.0)
 
     def decode(self, z: jax.Array) -> jax.Array:
-        """Logits (B, 64, 64) of the pictures of z (B, latent): `jax.nn.sigmoid` makes pixels."""
+        """Logits (B, 64, 64) of the pictures of z (B, latent); `jax.nn.sigmoid` gives pixels."""
         return self.decoder(z)
 
 
 def sample_z(mean: jax.Array, log_variance: jax.Array, key: jax.Array) -> jax.Array:
-    """One draw of N(mean, exp(log_variance)) by the reparameterisation trick."""
+    """One draw from N(mean, exp(log_variance)) by the reparameterisation trick."""
     return mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape, mean.dtype)
 
 
@@ -340,7 +340,7 @@ def loss(
     key: of the draw of z.
     allowed: (B, C) bool, the classes that compete for each image [all].
     clean: see `elbo`.
-    attributes: (B, A) of 0 and 1, what each image's character has.
+    attributes: (B, A) of 0 and 1, which attributes each image's character has.
     """
     statistics = "batch" if config.norm == "batch" else "kept"
     total, z, parts = elbo(model, config, images, key, statistics, clean)
@@ -373,8 +373,8 @@ def elbo(
     taken for each example.
 
     images: (B, 64, 64) float32 in [0, 1], ink 1.
-    clean: what the decoder is to paint of them [images]: a denoising VAE, Im et al. 2017 (arXiv
-    1511.06406).
+    clean: what the decoder must paint for them [images], as in the denoising VAE of Im et al. 2017
+    (arXiv 1511.06406).
     """
     mean, log_variance = model.encode(images, statistics)
     z = sample_z(mean, log_variance, key)
@@ -400,9 +400,9 @@ def kl_divergence(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
 
 
 def finalize(model: VAE, images: jax.Array) -> VAE:
-    """The model whose encoder has the statistics of images (B, 64, 64), in place of each batch's.
+    """The model whose encoder uses the statistics of images (B, 64, 64) in place of each batch's.
 
-    The dense layer has no statistics of its own: its batch's go into its weights.
+    The dense layer has no statistics of its own, so those of its batch go into its weights.
     """
     dense = model.encoder.dense
     x = dense(model.encoder.trunk(images, "measure"))
@@ -413,13 +413,13 @@ def finalize(model: VAE, images: jax.Array) -> VAE:
 
 
 def decode_mean(model: VAE, images: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """Reconstruction logits (B, 64, 64) of the posterior's mean, and (mean, log_variance)."""
+    """Reconstruction logits (B, 64, 64) from the posterior's mean, and (mean, log_variance)."""
     posterior = model.encode(images)
     return model.decode(posterior[0]), posterior
 
 
 VIEW = 0.5
-"""Strength of the warps that `averaged_z` looks through."""
+"""Strength of the warps in `averaged_z`."""
 
 
 def averaged_z(
@@ -434,7 +434,7 @@ def viewed_z(model: VAE, images: jax.Array, views: int, own: jax.Array | None = 
 
     images: (B, 64, 64) uint8.
     views: number of warped forms, which are the same for every image.
-    own: (B, latent), the mean of the images as they are, where it is known already.
+    own: (B, latent), the mean for the images as they are, if it is already known.
     """
     own = model.encode(augment.to_float(images))[0] if own is None else own
     if not views:
@@ -446,5 +446,5 @@ def viewed_z(model: VAE, images: jax.Array, views: int, own: jax.Array | None = 
 
 
 def view_keys(views: int) -> jax.Array:
-    """The warps' keys."""
+    """The random keys of the warps."""
     return jax.random.split(jax.random.key(0), views)

@@ -1,7 +1,7 @@
-"""Strokes -> the times and the style sheet with which an SVG writes itself, in CSS alone.
+"""Turns strokes into the times and the style sheet with which an SVG writes itself, in CSS alone.
 
-Who asks the system for less motion (prefers-reduced-motion), prints, or views the file with a
-program that knows no animations sees the finished drawing at once.
+The finished drawing appears at once for anyone who has asked the system for less motion
+(prefers-reduced-motion), who prints it, or whose program has no animations.
 """
 
 import numpy as np
@@ -36,7 +36,7 @@ def schedule(polylines: list[np.ndarray]) -> list[tuple[float, float]]:
 
 
 def stroke_attributes(begin: float, time: float) -> dict[str, str]:
-    """What a <path> of the animated drawing has beside its data."""
+    """The attributes of a <path> of the animated drawing, besides its data."""
     return {
         "class": "kuzushiji-stroke",
         "pathLength": "1",

@@ -1,8 +1,8 @@
-"""One polyline -> smooth cubic Béziers that stay within a given distance of it.
+"""Turns a polyline into smooth cubic Béziers that stay within a given distance of it.
 
 Least-squares fitting after P. J. Schneider, "An Algorithm for Automatically Fitting Digitized
-Curves" (Graphics Gems, 1990), on a densely resampled polyline: strokes here have few points, far
-apart. numpy only.
+Curves" (Graphics Gems, 1990), on a densely resampled polyline, because strokes here have few
+points, far apart. It needs only numpy.
 """
 
 import numpy as np
@@ -15,12 +15,12 @@ PASSES = 6  # fits of one span, each with better parameters, before it is split
 
 
 def fit_curves(polyline: np.ndarray, tolerance: float = 0.45) -> np.ndarray:
-    """(n, 2) polyline, n >= 1 -> (m, 4, 2) float64 cubic Béziers, each beginning where the last one
+    """(n, 2) polyline, n >= 1 -> (m, 4, 2) float64 cubic Béziers. Each begins where the last one
     ended.
 
-    The curve begins and ends at the polyline's ends; no point of either is further than `tolerance`
-    from the other, up to the sampling (0.02 units). A polyline of no length becomes one curve of
-    four equal points.
+    The curve begins and ends at the polyline's ends. No point of either line is further than
+    `tolerance` from the other, up to the sampling (0.02 units). A polyline of no length becomes one
+    curve of four equal points.
     """
     points = np.asarray(polyline, np.float64)
     points = points[np.r_[True, np.any(np.diff(points, axis=0) != 0, axis=1)]]
@@ -50,8 +50,7 @@ def _basis(t: np.ndarray) -> np.ndarray:
 
 
 def _resample(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points at most STEP apart with all the polyline's own among them, and the indices of
-    those."""
+    """Points at most STEP apart, including all of the polyline's own, and the indices of those."""
     lengths = np.hypot(*np.diff(points, axis=0).T)
     # A drawing far larger than the box would otherwise ask for unbounded memory.
     step = max(STEP, lengths.sum() / 2000)
@@ -74,8 +73,8 @@ def _direction(points: np.ndarray, at: int, way: int, limit: int) -> np.ndarray:
 
 
 def _corners(dense: np.ndarray, vertex: np.ndarray) -> list[int]:
-    """Indices where the curve may break direction: both ends, and the sharpest vertex of every
-    sharp turn."""
+    """Indices where the curve may change direction abruptly: both ends, and the sharpest vertex of
+    every sharp turn."""
     last = len(dense) - 1
     along = np.r_[0, np.cumsum(np.hypot(*np.diff(dense, axis=0).T))]
     turns = []
@@ -139,8 +138,8 @@ def _fit_span(
     """Curves along dense[first:last + 1] that leave it in direction start and come in against end
     (unit vectors).
 
-    knots: direction of travel at the indices that are points of the polyline, where spans are split
-    by preference.
+    knots: direction of travel at the indices of the polyline's points, where spans are preferably
+    split.
     """
     span = dense[first : last + 1]
     if len(span) <= 2:

@@ -1,5 +1,5 @@
-"""One Result -> a compact HTML card for notebooks and web pages: no script, no style sheet, nothing
-loaded."""
+"""Turns a Result into a compact HTML card for notebooks and web pages, without script or style
+sheet. It loads nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be written, whoever made it."""
+"""What can be written to files, whoever made it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ class OldHand:
 
     picture: (64, 64) uint8, ink 255 on paper 0.
     distance: of its z_old from the image's, Euclidean.
-    after: what it shows or was painted after: "books", or "fonts" where no book of the data set has
-    the kanji.
-    name: of the image in its data set, "U+82B1/0f3a….png"; "" for a painted one, which is no
+    after: what it shows or imitates: "books", or "fonts" if no book of the data set has the kanji.
+    name: of the image in its data set, "U+82B1/0f3a….png"; "" for a painted one, which is not a
     historical image.
     """
 

@@ -1,4 +1,4 @@
-"""One Result -> a file: SVG, JSON, PNG, PDF, QuickDraw's ndjson or npz, each whole or not at
+"""Writes a Result to a file: SVG, JSON, PNG, PDF, QuickDraw's ndjson or npz, each whole or not at
 all."""
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def save(
     """Write a Result to `path` in the format of its suffix (see FORMATS); returns the path.
 
     svg and pdf hold the best drawing (animate: svg only; uncertainty: strokes fade where readings
-    differ), png a sheet of everything, json `describe`, ndjson all drawings, npz all arrays (see
-    `arrays`). about: more entries for json. Raises ValueError for another suffix, OSError where the
-    file cannot be written.
+    differ), png holds a sheet of everything, json `describe`, ndjson all drawings, and npz all
+    arrays (see `arrays`). about: more entries for json. Raises ValueError for another suffix,
+    OSError where the file cannot be written.
     """
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")
@@ -70,7 +70,7 @@ def save(
 
 
 def describe(result: Drawn) -> dict:
-    """A Result as JSON has it: verdict, note, candidates, drawings as polylines (box units, two
+    """A Result as in its JSON: verdict, note, candidates, and drawings as polylines (box units, two
     decimals), best first."""
     return {
         "verdict": result.verdict,
@@ -97,7 +97,7 @@ def describe(result: Drawn) -> dict:
 
 def candidates(result: Drawn) -> list[dict]:
     """The ranked candidates: character, code_point ("U+82B1"), probability, and forms, a list of
-    the same of the character's other forms."""
+    the same for the character's other forms."""
     forms = result.other_forms or [()] * len(result.candidates)
     return [
         _likely(c, p) | {"forms": [_likely(*form) for form in others]}
@@ -141,9 +141,9 @@ def rounded(strokes: list[np.ndarray]) -> list[list[list[float]]]:
 
 
 def arrays(result: Drawn) -> dict[str, np.ndarray]:
-    """A Result as arrays without pickles: its own by their names; candidates and probabilities
-    (n,); all drawings' points (P, 2) with stroke_bounds (S + 1,) into them and drawing_bounds
-    (samples + 1,) into the strokes."""
+    """A Result as arrays without pickles: its own arrays under their names; candidates and
+    probabilities (n,); all drawings' points (P, 2), with stroke_bounds (S + 1,) into them and
+    drawing_bounds (samples + 1,) into the strokes."""
     strokes = [stroke for drawing in result.strokes for stroke in drawing]
     kept = (
         "image",
@@ -168,10 +168,10 @@ def arrays(result: Drawn) -> dict[str, np.ndarray]:
 
 
 def quickdraw_lines(result: Drawn, key: str) -> list[str]:
-    """One line a drawing as QuickDraw's simplified .ndjson has it, which `python -m transfer.data
-    convert` reads too; best first.
+    """One line for each drawing, best first, in QuickDraw's simplified .ndjson, which `python -m
+    transfer.data convert` reads too.
 
-    word: the kanji that the drawing set out to be; recognized: whether the verdict is "sure".
+    word: the kanji that the drawing is meant to be; recognized: whether the verdict is "sure".
     """
     scaled = [
         [np.asarray(stroke, np.float64) * quickdraw.UNITS for stroke in strokes]
@@ -184,7 +184,7 @@ def quickdraw_lines(result: Drawn, key: str) -> list[str]:
 
 
 def pdf(result: Drawn, uncertainty: bool = False) -> bytes:
-    """One page with the best drawing as curves, a millimetre to a box unit, and under it the
+    """One page with the best drawing as curves, one millimetre for a box unit, and below it the
     verdict and the first candidates."""
     from reportlab.lib.units import mm
     from reportlab.pdfbase import pdfmetrics

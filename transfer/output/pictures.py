@@ -1,4 +1,4 @@
-"""Small images as PNG: grids of what a training run shows of itself, and one as an address."""
+"""Small images as PNG: grids of a training run's samples, and single images as addresses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transfer.system.files import atomic_write
 def image_grid(columns: list[np.ndarray], path: Path, across: int = 8) -> None:
     """Write `columns` of (n, 64, 64) images in [0, 1], ink 1, as one PNG, dark ink on white.
 
-    The i-th images of all columns stand side by side as one cell; `across` cells a row.
+    The i-th images of all columns are side by side in one cell; a row has `across` cells.
     """
     cells = np.concatenate([np.asarray(c, np.float32) for c in columns], axis=2)
     cells = np.pad(cells, ((0, 0), (2, 2), (2, 6)))

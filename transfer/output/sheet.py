@@ -1,5 +1,5 @@
-"""One Result -> one picture: input, both reconstructions, predicted pixels, the drawings, the
-ranked candidates."""
+"""Turns a Result into one picture: input, both reconstructions, predicted pixels, the drawings, and
+the ranked candidates."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def sheet(result: Drawn, columns: int = 5, top: int = 10) -> Image.Image:
     paper.
 
     Row 1: input | old VAE's reconstruction | predicted pixels | where readings differ | new VAE's
-    picture of the best candidate. Then the drawings, best first, `columns` a row, strokes tinted
-    from black to blue and numbered in writing order. Then, where there are any, old hands of the
-    first `columns` candidates, a panel each. Then the verdict and the first `top` candidates as
-    code point and percentage: no Japanese font is asked for.
+    picture of the best candidate. Then follow the drawings, best first, `columns` in a row, with
+    strokes tinted from black to blue and numbered in writing order. Then, if there are any, come
+    old hands of the first `columns` candidates, a panel for each. The verdict and the first `top`
+    candidates are last, as code point and percentage, so that no Japanese font is needed.
     """
     if columns < 1:
         raise ValueError(f"columns is {columns}; give 1 or more")
@@ -96,7 +96,7 @@ def sheet(result: Drawn, columns: int = 5, top: int = 10) -> Image.Image:
 
 
 def draw_strokes(polylines: list[np.ndarray], size: int = PANEL) -> Image.Image:
-    """(size, size) RGB drawing on white, each stroke's colour and number telling its place in the
+    """(size, size) RGB drawing on white. Each stroke's colour and number show its place in the
     writing order."""
     page = Image.new("RGB", (size, size), "white")
     for number, stroke in enumerate(polylines):
@@ -126,7 +126,7 @@ def _name(character: str) -> str:
 
 
 def grey(ink: np.ndarray, size: int = PANEL) -> Image.Image:
-    """(64, 64) ink, uint8 or float in [0, 1], as (size, size) RGB of black on white; pixels stay
+    """Ink (64, 64), uint8 or float in [0, 1], as (size, size) RGB, black on white. Pixels stay
     square and sharp."""
     ink = np.asarray(ink)
     if ink.dtype != np.uint8:

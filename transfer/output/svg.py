@@ -1,5 +1,5 @@
-"""A drawing (polylines in the 109x109 box) -> an SVG in KanjiVG's structure, one smooth path a
-stroke."""
+"""Turns a drawing (polylines in the 109x109 box) into an SVG in KanjiVG's structure, with one
+smooth path for each stroke."""
 
 from collections.abc import Sequence
 from xml.etree import ElementTree as etree
@@ -32,7 +32,7 @@ ORDER = (
     "pathLength",
     "style",
 )
-"""Of attributes in the file."""
+"""Order of attributes in the file."""
 
 
 def drawing_to_svg(
@@ -49,18 +49,19 @@ def drawing_to_svg(
 
     polylines: strokes in writing order, each (n, 2), n >= 1, box units, x right, y down.
     code_point: of the kanji that the drawing stands for.
-    character: that kanji itself. Without either the ids have 00000, and there is no kvg:element.
+    character: that kanji itself. If both are missing, the ids have 00000, and there is no
+    kvg:element.
     numbers: whether stroke numbers are written, in a group of their own.
     animate: whether strokes appear in writing order, by CSS alone (`transfer.output.animation`).
-    opacity: one number in [0, 1] a stroke.
+    opacity: one number in [0, 1] for each stroke.
 
     Strokes become cubic Béziers (path commands M and C only, two decimals) at most 0.5 units from
     the polyline. The ids name the drawing as a variant of its kanji
-    ("kvg:05f71-Drawn0f3a9c25d1-s1"), so that in one page only the same drawing has the same ids.
-    Nothing in the file is active: no script, no link, nothing loaded.
+    ("kvg:05f71-Drawn0f3a9c25d1-s1"), so that on one page only equal drawings have the same ids.
+    Nothing in the file is active: it has no script and no link, and loads nothing.
 
-    Raises ValueError on coordinates that are not finite and on strokes that are not (n, 2), naming
-    the stroke.
+    Raises ValueError, which names the stroke, for coordinates that are not finite and strokes that
+    are not (n, 2).
     """
     if code_point is None and character is not None:
         code_point = ord(character)
@@ -108,7 +109,7 @@ def drawing_to_svg(
 
 
 class _Style(TSpan):
-    """A style sheet as text: svgwrite's own is CDATA, which browsers do not know inside of HTML."""
+    """A style sheet as text: svgwrite's own is CDATA, which browsers do not know inside HTML."""
 
     elementname = "style"
 
@@ -138,11 +139,11 @@ def curves_of(polyline: np.ndarray, where: str = "stroke") -> np.ndarray:
 
 
 def number_places(polylines: list[np.ndarray]) -> list[tuple[float, float]]:
-    """Where KanjiVG's stroke numbers stand: left end of the base line of each, box units, beside
-    the stroke's start.
+    """Places of the stroke numbers beside the strokes' starts, as in KanjiVG: the left end of each
+    baseline, in box units.
 
-    Of 16 places round the start each number takes the one that is freest of strokes and of the
-    numbers before it.
+    Of 16 places around the start each number takes the one with the fewest strokes and earlier
+    numbers nearby.
     """
     ink = np.concatenate([_dense(p) for p in polylines]) if polylines else np.zeros((0, 2))
     angles = np.arange(16) * np.pi / 8

@@ -1,5 +1,5 @@
-"""How far plausible readings differ, (64, 64): as a heat-map over the predicted kanji, and as one
-number a stroke."""
+"""How far plausible readings differ, (64, 64): as a heat map over the predicted kanji, and as one
+number for each stroke."""
 
 import numpy as np
 from PIL import Image
@@ -20,8 +20,8 @@ def heatmap(pixels: np.ndarray, uncertainty: np.ndarray, size: int = 256) -> np.
     to dark red, where readings differ.
 
     pixels: (64, 64) in [0, 1], ink 1. uncertainty: (64, 64) standard deviations in [0, 0.5]; the
-    scale is always this whole range, so that two maps can be compared. Raises ValueError for other
-    shapes or sizes below 1.
+    colours always span this whole range, so that two maps can be compared. Raises ValueError for
+    other shapes or sizes below 1.
     """
     for name, array in (("pixels", pixels), ("uncertainty", uncertainty)):
         if np.ndim(array) != 2:
@@ -41,10 +41,10 @@ def heatmap(pixels: np.ndarray, uncertainty: np.ndarray, size: int = 256) -> np.
 
 def of_strokes(polylines: list[np.ndarray], uncertainty: np.ndarray) -> np.ndarray:
     """(strokes,) float32 in [0, 0.5]: the mean of `uncertainty` (64, 64) along each stroke's line,
-    bilinear, a point each half pixel.
+    interpolated at every half pixel.
 
-    Where all plausible readings have ink under a stroke, or none has, it is 0; where half of them
-    has, 0.5.
+    It is 0 if all plausible readings have ink under a stroke, or if none has, and 0.5 if half of
+    them have.
     """
     size = np.array(uncertainty.shape[::-1], np.float64)
     values = []

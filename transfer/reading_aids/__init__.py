@@ -1,9 +1,8 @@
-"""A kanji -> what helps to recognise it: stroke count, radical and components, as KanjiVG gives
-them.
+"""What helps to recognise a kanji: stroke count, radical and components, as KanjiVG gives them.
 
-`kanji.tsv` is made by `experiments/make_reading_aids.py`; where it comes from and its licence are
-in README.md beside it. `forms.tsv`, made by `experiments/make_forms.py`, lists the kanji that are
-forms of one character.
+`experiments/make_reading_aids.py` makes `kanji.tsv`; README.md beside it gives its source and
+licence. `forms.tsv`, made by `experiments/make_forms.py`, lists the kanji that are forms of one
+character.
 """
 
 from dataclasses import dataclass
@@ -30,13 +29,13 @@ class Aid:
 
 
 def aid(character: str) -> Aid | None:
-    """What is known of a kanji; None for one that KanjiVG does not have."""
+    """The aid for a kanji; None if KanjiVG does not have it."""
     return table().get(character)
 
 
 @cache
 def table() -> dict[str, Aid]:
-    """All of them, by character."""
+    """All aids, by character."""
     lines = FILE.read_text("utf-8").splitlines()
     rows = (line.split("\t") for line in lines if not line.startswith("#"))
     return {
@@ -47,8 +46,8 @@ def table() -> dict[str, Aid]:
 
 @cache
 def forms() -> dict[str, tuple[str, ...]]:
-    """Kanji -> the forms of its character, its own among them and the modern Japanese one first;
-    those with one form are not in it."""
+    """Kanji -> the forms of its character, including itself, with the modern Japanese one first.
+    Kanji with one form are left out."""
     groups = (
         tuple(line.split("\t"))
         for line in FORMS.read_text("utf-8").splitlines()
@@ -58,6 +57,6 @@ def forms() -> dict[str, tuple[str, ...]]:
 
 
 def forms_of(character: str) -> tuple[str, ...]:
-    """The forms of a character, its own among them, the modern Japanese one first; the character
-    alone where it has one form."""
+    """The forms of a character, including itself, with the modern Japanese one first. A character
+    with one form is alone."""
     return forms().get(character, (character,))

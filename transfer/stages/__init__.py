@@ -1,1 +1,2 @@
-"""The stages of training: data and a configuration become a `Task`, and weights a model again."""
+"""The stages of training: they turn data and a configuration into a `Task`, and weights into a
+model again."""

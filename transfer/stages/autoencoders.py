@@ -1,4 +1,5 @@
-"""Stage 1: prepared data and a VAE's configuration become a `Task` for `training.loop.train`."""
+"""Stage 1: turns prepared data and a VAE's configuration into a `Task` for
+`training.loop.train`."""
 
 from __future__ import annotations
 
@@ -38,17 +39,18 @@ from transfer.training.loop import Task
 from transfer.training.optimizers import adamw
 
 MEASURED = 2048
-"""Training images whose statistics a network that normalises by batches is left with."""
+"""How many training images give the final statistics of a network that normalises by batches."""
 
 
 def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, start: Path | None = None) -> Task:
     """The VAE of one domain ("old" or "new").
 
-    start: a weights or runs folder whose VAE of the domain it begins with (`earlier`).
+    start: a weights or runs folder with a VAE of the domain from which training starts (`earlier`).
 
-    Held out: of the old domain the val split; of the new, where every kanji must be in the gallery,
-    KanjiVG's variant forms (Kaisho and others), which `residual` never trains on. The paper's
-    preset trains on variants too, and is evaluated on the gallery.
+    The held-out images of the old domain are the val split. In the new domain every kanji must be
+    in the gallery, so KanjiVG's variant forms (Kaisho and others), on which `residual` never
+    trains, are held out. The paper's preset trains on variants too, and is evaluated on the
+    gallery.
     """
     if domain == "old":
         source = old_pool(corpus, config, *old_examples(corpus, "train"), config.aside, config.kana)
@@ -125,12 +127,12 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, start: Path | N
         )
 
     def finalize(params):
-        """With the statistics of what is trained on, as it is met."""
+        """The VAE with the statistics of its training images, augmented as in training."""
         return with_statistics(params, sample()) if config.norm == "batch" else params
 
     @cache
     def sample():
-        """So many training images as make a good mean, drawn and augmented as in training."""
+        """Enough training images for a good mean, drawn and augmented as in training."""
         images = [
             met({**data, "images": source.images}, jax.random.key(n))[2][0]
             for n in range(-(-MEASURED // config.batch))
@@ -203,7 +205,7 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, start: Path | N
 def earlier(folder: Path, domain: str) -> tuple[dict, np.ndarray]:
     """Parameters of a trained VAE, and the code points (C,) of its classifier's columns.
 
-    Weights that are shipped leave the old VAE's classifier out: the density keeps its columns.
+    Shipped weights leave out the old VAE's classifier, because the density keeps its columns.
     Raises WeightsError.
     """
     params, arrays, _ = weights.load(weights.find(folder, VAE_NAMES[domain]))
@@ -223,14 +225,14 @@ def earlier(folder: Path, domain: str) -> tuple[dict, np.ndarray]:
 
 
 def begun(params: dict, classes: np.ndarray, trained: dict, points: np.ndarray) -> dict:
-    """Parameters of which those are replaced that a trained VAE has in the same shape.
+    """The parameters, with those replaced that a trained VAE has in the same shape.
 
-    The classifier's are taken character by character: a character that is new keeps its own.
+    The classifier's are taken character by character; a new character keeps its own.
 
     classes: (C,) code points of the classifier's columns.
-    trained, points: as `earlier` gives them.
+    trained, points: from `earlier`.
 
-    Raises TrainingError where its encoder is another one.
+    Raises TrainingError if its encoder has another shape.
     """
     found = weights.flatten(trained, "params")
     place = labels_of(classes, points)
@@ -245,7 +247,7 @@ def begun(params: dict, classes: np.ndarray, trained: dict, points: np.ndarray) 
         if name.startswith("params/encoder/"):
             raise TrainingError(
                 "--start: that VAE's encoder has another shape than the one to be trained; "
-                "give the settings that it was trained with, or leave --start out"
+                "give the settings that it was trained with, or leave out --start"
             )
         return leaf
 
@@ -255,9 +257,9 @@ def begun(params: dict, classes: np.ndarray, trained: dict, points: np.ndarray) 
 def augmented(
     config: vae.VAEConfig, images: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """What the encoder is given of images, and what the decoder is to paint: float32, both.
+    """What the encoder sees of images, and what the decoder must paint, both float32.
 
-    images: (B, 64, 64) uint8; what comes back has the same shape, in [0, 1].
+    images: (B, 64, 64) uint8; the results have the same shape, in [0, 1].
     """
     if config.augment != "photo":
         return (x := augment.augment(images, key, config.augment, config.warp)), x
@@ -269,9 +271,9 @@ def augmented(
 def hard_examples(
     corpus: Corpus, aside: int, classes: np.ndarray, most: int = 1000
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Images that training leaves out so that something may be chosen by them, by name.
+    """Images that training leaves out so that they can serve to choose settings, by name.
 
-    hands: a sample of the fonts whose role it is.
+    hands: a sample of the fonts with the role "choose".
     aside: the books' images of the characters that are `set_aside`.
 
     Returns name -> images (n, 64, 64) uint8 and labels (n,) into classes.

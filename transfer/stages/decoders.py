@@ -1,4 +1,4 @@
-"""Stage 3: the two decoders of z_new into strokes behind one interface."""
+"""Stage 3: one interface to the two decoders of z_new into strokes."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ TASKS = {SketchRNNConfig: sketch_rnn_task, StrokeRNNConfig: stroke_rnn_task}
 class Decoder(Protocol):
     """A trained decoder of z_new into strokes.
 
-    config: its configuration, with `temperature`, that of drawing where none is given.
-    unit: what it writes at a step, "point" or "stroke".
+    config: its configuration, whose `temperature` is the default for drawing.
+    unit: what it writes in a step, "point" or "stroke".
     """
 
     config: Any
     unit: str
 
     def lengths(self, z: np.ndarray, pictures: np.ndarray) -> np.ndarray:
-        """About how long each drawing takes, (n,), in no unit: batches are sorted by it.
+        """About how long each drawing takes, (n,), in arbitrary units; batches are sorted by it.
 
         z: (n, 64) float32. pictures: (n, 64, 64) float32 in [0, 1], the new VAE's of z.
         """
@@ -43,12 +43,12 @@ class Decoder(Protocol):
         temperature: float,
         lengths: np.ndarray,
     ) -> tuple[list[list[np.ndarray]], np.ndarray]:
-        """One drawing for each z, and how like it is to its picture.
+        """One drawing for each z, and its likeness to its picture.
 
         z, pictures: as in `lengths`.
         keys: (n,) random keys; no drawing depends on its neighbours.
         temperature: of the pen, above 0.
-        lengths: (n,), what `lengths` says of them.
+        lengths: (n,), from `lengths`.
 
         Returns n lists of (points, 2) float32 polylines in box units, and cosines (n,) between the
         ink of both (`stroke_forms.likeness`).
@@ -57,7 +57,7 @@ class Decoder(Protocol):
     def targets(self, corpus: Corpus, glyphs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Glyphs (n,) of corpus.new as the decoder writes them, (n, …), and their lengths (n,).
 
-        The lengths count `unit`s. Raises TrainingError for a glyph that is too long for it.
+        Lengths are in `unit`s. Raises TrainingError for a glyph that is too long for it.
         """
 
     def negative_log_likelihood(
@@ -65,7 +65,7 @@ class Decoder(Protocol):
     ) -> np.ndarray:
         """NLL of drawings, (n,) in nats, given z and pictures as in `lengths`.
 
-        targets, count: what `targets` gives.
+        targets, count: from `targets`.
         """
 
 
@@ -84,5 +84,5 @@ def decoder_preset(preset: str) -> SketchRNNConfig | StrokeRNNConfig:
 def decoder_task(
     config: SketchRNNConfig | StrokeRNNConfig, corpus: Corpus, folder: Path, seed: int = 0
 ) -> Task:
-    """The training of the decoder that a configuration is of, in `folder`."""
+    """The training task of a configuration's decoder, in `folder`."""
     return TASKS[type(config)](config, corpus, folder, seed)

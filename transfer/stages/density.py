@@ -1,5 +1,6 @@
 """Stage 2: the density of z_new given z_old as a training task, on the latents of the two VAEs of
-stage 1; its exponents and calibration are fitted on val. And the way back: z_old given z_new.
+stage 1, with exponents and calibration fitted on val. It also trains the density back: z_old given
+z_new.
 """
 
 from __future__ import annotations
@@ -38,12 +39,11 @@ from transfer.training.loop import Task
 
 def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Task:
     """The density of z_new given z_old, over the latents of the two VAEs trained in `folder`.
-    Parameters are {"mdn": …}. With `direction` back it is that of z_old given z_new, and the stage
-    another one.
+    Parameters are {"mdn": …}. With `direction` back it is the density of z_old given z_new, which
+    is a stage of its own.
 
-    Held out is val. Its images choose the exponents of `direct` and the calibration; what is
-    measured on an image is measured with exponents that were fitted on the half of val that it is
-    not in.
+    val is held out. Its images determine the exponents of `direct` and the calibration. Each image
+    is measured with exponents that were fitted on the half of val that does not contain it.
     """
     back = config.direction == "back"
     if back and config.density == "anchored":
@@ -101,7 +101,8 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
 
     @cache
     def held_pairs():
-        """z_old and z_new of held-out pairs: what is given as it is read, what is asked drawn."""
+        """z_old and z_new of held-out pairs: the given one as it is read, the predicted one as a
+        draw."""
         if not back:
             return held_z(), truth
         posterior = encode_images(folder, "old", held_images)
@@ -118,8 +119,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         return in_batches(lambda part: measure(params, *part), (held_z(), *held_pairs()), (256,))
 
     def cross_fitted(params):
-        """`scores`, those of each half of val with the exponents that are fitted on the other
-        half."""
+        """`scores`, for each half of val with the exponents that are fitted on the other half."""
         if rows is None:
             return scores(params)
         found = [np.empty(len(truth)), np.empty((len(truth), gallery_size), np.float32)]
@@ -191,9 +191,9 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
 
 
 def classifier_rows(old_params: dict, classes: np.ndarray, code_points: np.ndarray) -> dict:
-    """The old VAE's classifier of z_old as `AnchoredMixture` holds it.
+    """The old VAE's classifier of z_old in the form of `AnchoredMixture`.
 
-    It has a row for every anchor that it knows. Raises TrainingError where the VAE has none.
+    It has a row for every anchor that it knows. Raises TrainingError if the VAE has no classifier.
     """
     if "classifier" not in old_params:
         raise TrainingError(
@@ -223,7 +223,7 @@ def kana_columns(old_params: dict, classes: np.ndarray) -> dict[str, np.ndarray]
 
 
 EXPONENTS = (0.4, 0.6)
-"""Where the fit of the exponents begins, and what is taken where there is no image to fit them
+"""Initial values for the fit of the exponents; they are kept if there is no image to fit them
 on."""
 
 

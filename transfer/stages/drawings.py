@@ -1,5 +1,5 @@
-"""What both stroke decoders share: batches by length, in training and in writing, and measuring on
-held-out drawings.
+"""What both stroke decoders share: batches by length, for training and for writing, and measurement
+on held-out drawings.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from transfer.system.batches import in_batches
 from transfer.system.devices import float32
 
 DRAWINGS = (10, 160)
-"""Numbers of drawings that are compiled for: a few, or many at once."""
+"""Numbers of drawings for which programs are compiled: a few, or many at once."""
 MEASURED = 64
-"""Drawings whose likelihood is measured at once."""
+"""How many drawings' likelihoods are measured at once."""
 
 
 WRITERS = 2
-"""Batches of drawings that are written at once: a compiled loop keeps a CPU's cores busy in its
-matrix products only."""
+"""How many batches of drawings are written at once: a compiled loop keeps a CPU's cores busy only
+during its matrix products."""
 
 
 def write_drawings(
@@ -38,9 +38,9 @@ def write_drawings(
 ) -> tuple[list, np.ndarray]:
     """A drawing of each z (n, 64), and its likeness to its picture, (n,) float32.
 
-    decoder: as `decoders.load_decoder` gives it.
+    decoder: from `decoders.load_decoder`.
     pictures: (n, 64, 64). keys: (n, 2) uint32, the data of random keys.
-    sizes: batches that are compiled for, ascending.
+    sizes: batch sizes for which programs are compiled, ascending.
     """
     total = len(z)
     drawings, alike = [None] * total, np.zeros(total, np.float32)
@@ -76,11 +76,11 @@ def bucketed(count: np.ndarray, buckets: int, most: int, seed: int):
     """Examples by length, as training draws them.
 
     count: (N,), each example's length.
-    buckets: how many there are.
-    most: the longest length that may be compiled for.
+    buckets: the number of buckets.
+    most: the longest length for which a program may be compiled.
 
-    Returns the examples of each bucket, a list of (n,) int32; the length that each is compiled for;
-    and step group -> bucket.
+    Returns the examples of each bucket, a list of (n,) int32; the length for which each is
+    compiled; and step group -> bucket.
     """
     order = np.argsort(count, kind="stable")
     ends = [len(order) * (b + 1) // buckets for b in range(buckets)]
@@ -101,9 +101,9 @@ def held_out_drawings(
 
     variants: KanjiVG's variant forms, on their own z_new.
     gallery: kanji that are trained on, on their own z_new.
-    val: where there is a density, the kanji of val images, on the z_new predicted for them.
+    val: if there is a density, the kanji of val images, on the z_new predicted for them.
 
-    picture_of: z_new (n, 64) -> pictures (n, 64, 64), for a decoder that is conditioned on them.
+    picture_of: z_new (n, 64) -> pictures (n, 64, 64), for a decoder that needs them.
     strokes_of: glyphs (n,) -> what the decoder writes of them, and its lengths (n,).
     limit: the most drawings of each kind.
 
@@ -143,10 +143,10 @@ def held_out_drawings(
 
 
 def likelihoods(measure: Callable, held: dict, unit: str) -> dict[str, float]:
-    """NLL a point or stroke of held-out drawings, with their own condition and with another's.
+    """NLL per point or stroke of held-out drawings, with their own condition and with another's.
 
     measure: (strokes, lengths, condition) -> NLL of each drawing.
-    held: as `held_out_drawings` gives it.
+    held: from `held_out_drawings`.
     unit: what the lengths count.
     """
     values = {}

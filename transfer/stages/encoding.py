@@ -1,4 +1,4 @@
-"""What the stages share: the images they learn from, trained models loaded again, and latents."""
+"""What the stages share: their training images, loaded models, and latents."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def old_examples(corpus: Corpus, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def new_examples(corpus: Corpus, variants: bool) -> np.ndarray:
-    """Indices of the modern glyphs that are trained on.
+    """Indices of the modern glyphs that serve for training.
 
     They are every kanji's standard form, or, with `variants`, every kanji form there is.
     """
@@ -45,7 +45,7 @@ def old_pool(
 ) -> Pool:
     """The pool of a configuration with `fonts`, `hands` and `balance`.
 
-    chosen, code_points: (n,), the images of books and their kanji.
+    chosen, code_points: (n,), the images from books and their kanji.
     aside: how many classes are left out (`set_aside`).
     kana_too: whether hiragana are learned too.
     """
@@ -66,7 +66,7 @@ def old_pool(
 
 
 def shares(config) -> dict[str, float]:
-    """What `mix` takes of fonts and made hands."""
+    """The shares of fonts and made hands that `mix` draws."""
     return {"fonts": config.fonts, "hands": config.hands}
 
 
@@ -77,10 +77,10 @@ def labels_of(points: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def corpus_provenance(corpus: Corpus, shares: dict[str, float] | None = None) -> dict:
-    """What the run's config.json says of the data: the checksums of its sources.
+    """What the run's config.json records of the data: the checksums of its sources.
 
-    shares: what a batch takes of fonts and made hands (`shares`); theirs are among the sources
-    where it is above 0.
+    shares: the shares of fonts and made hands in a batch (`shares`). The checksums include theirs
+    if the share is above 0.
     """
     sources = {k: v["sha256"] for k, v in corpus.manifest["sources"].items()}
     found, shares = {"sample": corpus.is_sample}, shares or {}
@@ -127,9 +127,9 @@ class Forms:
 
 @lru_cache(maxsize=4)
 def _encoder(folder: Path, domain: str, stamp: tuple):
-    """A trained VAE's encoder, compiled as it is needed, and its parameters.
+    """A trained VAE's encoder, compiled on demand, and its parameters.
 
-    stamp: tells apart weights that have been replaced.
+    stamp: reveals whether the weights have been replaced.
     """
     graph, params, _, config = load_vae(folder, domain)
 
@@ -147,11 +147,11 @@ def _encoder(folder: Path, domain: str, stamp: tuple):
 
 @float32
 def encode_images(folder: Path, domain: str, images: np.ndarray, key=None, progress: str = ""):
-    """Mean and log-variance, each (N, 64) float32, that a trained VAE gives images.
+    """Mean and log-variance, each (N, 64) float32, from a trained VAE for images.
 
     images: (N, 64, 64) uint8.
-    key: of their augmentation, None for none.
-    progress: what a bar is called, none without it.
+    key: of their augmentation; None for no augmentation.
+    progress: the title of the progress bar; None for no bar.
     """
     there = weights.find(folder, VAE_NAMES[domain]).stat()
     encode, params = _encoder(
@@ -169,7 +169,7 @@ def encode_images(folder: Path, domain: str, images: np.ndarray, key=None, progr
 
 
 def modern_forms(folder: Path, corpus: Corpus, variants: bool) -> Forms:
-    """The new VAE's posterior of every kanji's standard form, and with `variants` of its other
+    """The new VAE's posterior for every kanji's standard form, and with `variants` for its other
     forms after it."""
     gallery = corpus.new.gallery()
     points = np.asarray(corpus.new.code_points[gallery])
@@ -194,7 +194,7 @@ def modern_forms(folder: Path, corpus: Corpus, variants: bool) -> Forms:
 def in_gallery(
     chosen: np.ndarray, points: np.ndarray, gallery_points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Those of the images (n,) whose kanji is in the gallery, and their labels into it, int32."""
+    """The images among (n,) whose kanji is in the gallery, and their labels, int32 places in it."""
     known = np.isin(points, gallery_points)
     return chosen[known], np.searchsorted(gallery_points, points[known]).astype(np.int32)
 
@@ -236,7 +236,7 @@ def old_latents(
 
 
 def two_halves(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of two halves of so many held-out images, always the same.
+    """Indices of two halves of `number` held-out images, always the same.
 
     What is fitted on one is measured on the other.
     """
@@ -245,7 +245,7 @@ def two_halves(number: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def places(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """How many other classes score as high as the label's or higher, (N,).
+    """How many other classes score as high as the label's class or higher, (N,).
 
     Ties count against the label. scores: (N, C). label: (N,).
     """
@@ -253,7 +253,7 @@ def places(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 
 def upstream(folder: Path, *names: str) -> dict[str, str]:
-    """Checksums of the earlier stages' weights: a run on other ones is another run."""
+    """Checksums of the earlier stages' weights: with other weights it is another run."""
     return {name: weights.checksum(weights.find(folder, name)) for name in names}
 
 
@@ -266,9 +266,9 @@ def load_mdn(folder: Path, direction: str = "forward"):
 
 
 def load_reader(folder: Path):
-    """What `load_mdn` gives of the density that reads images, and after it the hiragana (K) that it
-    knows: their characters, and their columns of the old VAE's classifier, kernel (64, K) and bias
-    (K,). K is 0 where it was trained without.
+    """The results of `load_mdn` for the density that reads images, followed by the hiragana (K)
+    that it knows: their characters, and their columns of the old VAE's classifier, kernel (64, K)
+    and bias (K,). K is 0 if it was trained without hiragana.
 
     Raises WeightsError.
     """

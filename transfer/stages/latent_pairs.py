@@ -1,4 +1,4 @@
-"""Pairs of latents (z_old, z_new) of one kanji, as the densities of stage 2 learn from them."""
+"""Pairs of latents (z_old, z_new) of one kanji, from which the densities of stage 2 learn."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from transfer.training import weights
 from transfer.training.examples import Pool, mix
 
 KEPT = "latents_{}.npz"
-"""In a run of the old VAE, beside its weights: what it made of all images. The next density on
-these weights, or the same one after a kill, takes it from there, a view a file."""
+"""Files beside the weights in a run of the old VAE, which keep its latents of all images, one view
+in each file. The next density on these weights, or the same one after a kill, reads them."""
 NAMES = "mean", "log_variance"
 
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """What a density learns from.
+    """The training data of a density.
 
     forms: posteriors of the modern glyphs, by kanji of the gallery.
     source: the images of the old domain.
-    seen: (G,) bool, which kanji of the gallery have images of books to learn from.
-    trained: (G,) bool, which have any: of books, fonts or made hands.
+    seen: (G,) bool, which kanji of the gallery have training images from books.
+    trained: (G,) bool, which have any training images: from books, fonts or made hands.
     label: (R,) int32, the kanji of the books' images.
     data: arrays for a device, which `draw` needs.
     draw: (data, keys) -> indices into `source`, labels into the gallery, and the pairs' z_old and
@@ -60,7 +60,7 @@ class Pairs:
     draw: Callable
 
     def gallery(self, seen: np.ndarray) -> mdn.Gallery:
-        """The gallery by its standard forms; seen: (G,) bool, as `mdn.Gallery` has it."""
+        """The gallery by its standard forms; seen: (G,) bool, as in `mdn.Gallery`."""
         return mdn.Gallery(
             self.forms.mean[self.forms.start], self.forms.log_variance[self.forms.start], seen
         )
@@ -69,9 +69,9 @@ class Pairs:
 def latent_pairs(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0) -> Pairs:
     """The pairs of a configuration, over the latents of the two VAEs trained in `folder`.
 
-    The old image of a pair is drawn as `balance`, `fonts` and `hands` say, its modern form is a
-    random one of its kanji. Their latents are draws of both posteriors: of kept views, or, where
-    `fresh`, of both pictures augmented anew, as each VAE's training has them.
+    The old image of a pair is drawn as `balance`, `fonts` and `hands` say; its modern form is a
+    random one of its kanji. Their latents are draws from both posteriors: of kept views, or, if
+    `fresh`, of both pictures, newly augmented as in each VAE's training.
     """
     forms = modern_forms(folder, corpus, config.variants)
     graph, params, _, old_config = load_vae(folder, "old")
@@ -130,10 +130,11 @@ def latent_pairs(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int 
 
 
 def old_views(folder: Path, images: np.ndarray, views: int, seed: int) -> dict[str, np.ndarray]:
-    """What the old VAE in `folder` makes of images (N, 64, 64) uint8 in so many augmented views.
+    """The old VAE's posteriors for images (N, 64, 64) uint8 in `views` augmented views. folder: of
+    the VAE.
 
-    Without views the images are encoded as they are. It is kept in a run (`KEPT`), not in a folder
-    of weights, and read again where images, weights, views and seed are the same.
+    Without views the images are encoded as they are. The results are kept in a run (`KEPT`), though
+    not in a weights folder, and read again if images, weights, views and seed are the same.
 
     Returns "mean" and "log_variance", each (max(views, 1), N, 64) float32.
     """
@@ -153,8 +154,8 @@ def old_views(folder: Path, images: np.ndarray, views: int, seed: int) -> dict[s
 
 
 def _kept(path: Path, same: str, make: Callable) -> list[np.ndarray]:
-    """Two arrays: those that `path` holds, where they are of the `same`; else those that `make`
-    returns, which it then holds."""
+    """Two arrays: those in the file `path`, if they belong to `same`; otherwise those that `make`
+    returns, which are then kept there."""
     try:
         with np.load(path) as found:
             if str(found["of"]) == same:
@@ -171,7 +172,8 @@ def _kept(path: Path, same: str, make: Callable) -> list[np.ndarray]:
 
 
 def anew(graph, params: dict, config: vae.VAEConfig, images: jax.Array, key: jax.Array):
-    """Posterior (mean, log-variance), (B, 64) each, of images augmented as a VAE's training has it.
+    """Posterior (mean, log-variance), (B, 64) each, of images that are augmented as in a VAE's
+    training.
 
     graph, params, config: of the VAE. images: (B, 64, 64) uint8.
     """

@@ -51,13 +51,13 @@ class PointDecoder:
 
     @classmethod
     def of(cls, params: dict, arrays: dict, described: dict) -> PointDecoder:
-        """The decoder of a weights file, as `weights.load` reads it. Raises WeightsError."""
+        """The decoder of a weights file, from what `weights.load` reads. Raises WeightsError."""
         config = weights.config(sketch_rnn.SketchRNNConfig, described)
         graph, _ = nnx.split(nnx.eval_shape(lambda: sketch_rnn.SketchRNN(config, nnx.Rngs(0))))
         return cls(config, graph, params)
 
     def lengths(self, z: np.ndarray, pictures: np.ndarray) -> np.ndarray:
-        """The pictures' ink, which the number of points goes by."""
+        """The pictures' ink, on which the number of points depends."""
         return pictures.reshape(len(pictures), -1).sum(1)
 
     def draw(self, z, pictures, keys, temperature, lengths):
@@ -102,7 +102,7 @@ def same_points(drawings: list[list[np.ndarray]], points: int = 24) -> np.ndarra
 def stroke_arrays(
     corpus: Corpus, glyphs: np.ndarray, config: sketch_rnn.SketchRNNConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Padded stroke-3 rows of glyphs and how many there are, simplified as `config` asks.
+    """Padded stroke-3 rows of glyphs, simplified as `config` says, and how many there are.
 
     Returns (n, longest - 1, 3) float32 in box units, and (n,) int32. Raises TrainingError for a
     glyph with more points than fit.
@@ -132,9 +132,9 @@ def sketch_rnn_task(
 ) -> Task:
     """The decoder that writes point by point, on latents of the models trained in `folder`.
 
-    Every kanji of the gallery is trained on. Held out: KanjiVG's variant forms, on their own
-    latents; and the val images, on the latents that the density predicts for them, with the strokes
-    of the kanji they show.
+    It trains on every kanji of the gallery. Held out are KanjiVG's variant forms, on their own
+    latents, and the val images, on the latents that the density predicts for them, with the strokes
+    of the kanji that they show.
     """
     gallery = corpus.new.gallery()
     stroke3, count = stroke_arrays(corpus, gallery, config)
@@ -225,12 +225,12 @@ def sketch_rnn_task(
 def fresh_conditions(
     config: sketch_rnn.SketchRNNConfig, folder: Path, corpus: Corpus, forms, density
 ):
-    """What conditions each example on a z_new of its own: arrays for a device, and a function.
+    """Conditions each example on a z_new of its own: arrays for a device, and a function.
 
-    The function is (data, kanji (B,), key) -> z_new (B, 64). Where `from_density`, it is drawn from
-    the density at a random image of the kanji; of a kanji without training images, and of all where
-    not, it is a draw of the glyph's own posterior. Image and glyph are augmented anew, as their
-    VAE's training has them.
+    The function is (data, kanji (B,), key) -> z_new (B, 64). With `from_density`, it is drawn from
+    the density at a random image of the kanji. For a kanji without training images, and without
+    `from_density` for all, it is a draw from the glyph's own posterior. Image and glyph are newly
+    augmented, as in their VAE's training.
     """
     new_graph, new_params, _, new_config = load_vae(folder, "new")
     data = {"glyphs": np.asarray(corpus.new.images[forms.glyphs]), "vae_new": new_params}
@@ -273,7 +273,7 @@ def predicted_views(folder, corpus, forms, density, keys) -> np.ndarray:
     """z_new for every kanji and view, (G, views, 64), drawn from the density.
 
     It is drawn at a random augmented image of the kanji. A kanji without training images gets draws
-    of its own glyph's posterior (the paper's rule).
+    from its own glyph's posterior (the paper's rule).
     """
     mean, _, label = old_latents(folder, corpus, "train", forms.code_points, 1)
     order = np.argsort(label, kind="stable")

@@ -1,4 +1,4 @@
-"""Stage 3 of the presets that are shipped: the decoder that writes a whole stroke a step
+"""Stage 3 of the shipped presets: the decoder that writes a whole stroke in each step
 (`stroke_rnn`).
 """
 
@@ -36,7 +36,7 @@ from transfer.training.loop import Task
 from transfer.training.optimizers import adamw
 
 STROKES = (12, 20)
-"""Numbers of strokes that are compiled for, beside the most that there may be."""
+"""Numbers of strokes for which programs are compiled, besides the largest possible number."""
 AXES = ("mean", "axes", "deviation")
 """Arrays of a weights file that hold the strokes' axes, under "stroke_" and these names."""
 
@@ -58,14 +58,14 @@ class StrokeDecoder:
 
     @classmethod
     def of(cls, params: dict, arrays: dict, described: dict) -> StrokeDecoder:
-        """The decoder of a weights file, as `weights.load` reads it. Raises WeightsError."""
+        """The decoder of a weights file, from what `weights.load` reads. Raises WeightsError."""
         config = weights.config(stroke_rnn.StrokeRNNConfig, described)
         axes = Axes(*(jnp.asarray(arrays[f"stroke_{k}"]) for k in AXES))
         graph, _ = nnx.split(nnx.eval_shape(lambda: stroke_rnn.StrokeRNN(config, nnx.Rngs(0))))
         return cls(config, graph, params, axes)
 
     def lengths(self, z: np.ndarray, pictures: np.ndarray) -> np.ndarray:
-        """The number of strokes that is read off z."""
+        """The number of strokes, which is read from z."""
         return in_batches(
             lambda part: stroke_sampling.planned(self.graph, self.params, part), z, DRAWINGS
         )
@@ -133,7 +133,7 @@ def stroke_rnn_task(
 ) -> Task:
     """The decoder that writes stroke by stroke, on latents of the models trained in `folder`.
 
-    Every kanji of the gallery is trained on; held out is what `held_out_drawings` says.
+    It trains on every kanji of the gallery; `held_out_drawings` says what is held out.
     """
     gallery = corpus.new.gallery()
     strokes, count = stroke_codes(corpus, gallery, config)

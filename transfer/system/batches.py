@@ -1,4 +1,4 @@
-"""A function that is compiled for a few batch sizes, on any number of rows."""
+"""Runs a function that is compiled for a few batch sizes on any number of rows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tqdm import tqdm
 
 
 def in_batches(function: Callable, rows: Any, sizes: tuple[int, ...], progress: str = "") -> Any:
-    """What `function` makes of rows, batch by batch: arrays (n, …) in the structure it returns.
+    """Apply `function` to rows, batch by batch: arrays (n, …) in the structure that it returns.
 
     function: a batch of rows -> an array or a pytree of arrays, whose first axis is the rows'. No
-    row may depend on another: the last batch is filled up with zeros.
+    row may depend on another, because the last batch is filled up with zeros.
     rows: an array (n, …) or a pytree of arrays with n rows each.
-    sizes: batch sizes that are compiled for, ascending. The first that holds all rows is taken, or
-    batches of the last.
-    progress: what a bar of the batches is called; none without it.
+    sizes: batch sizes for which it is compiled, ascending. The first that holds all rows is used,
+    or else batches of the last.
+    progress: the title of a bar over the batches; None for no bar.
     """
     number = len(jax.tree.leaves(rows)[0])
     size = next((s for s in sizes if s >= number), sizes[-1])
@@ -32,7 +32,7 @@ def in_batches(function: Callable, rows: Any, sizes: tuple[int, ...], progress: 
 
 
 def _filled(part: np.ndarray, size: int) -> np.ndarray:
-    """The rows of a part, and zeros after them up to `size`."""
+    """The rows of a part, followed by zeros up to `size`."""
     part = np.asarray(part)
     if len(part) == size:
         return part

@@ -1,14 +1,14 @@
-"""The one place that knows about backends, devices and hosts: how many steps go into a dispatch,
+"""The only module that knows about backends, devices and hosts: how many steps go into a dispatch,
 and how a batch is sharded.
 
-Models and losses are written for one device. `shard` marks a batch as split over all of them, and
-XLA's partitioner does the
-rest: each device works on its part and the gradients are summed. Parameters and data stay whole on
-every device. `JAX_NUM_CPU_DEVICES=8` makes eight devices of one CPU, to try it.
+Models and losses are written for one device. `shard` marks a batch as split over all devices, and
+XLA's partitioner does the rest: each device works on its part, and the gradients are summed.
+Parameters and data stay whole on every device. To try it, `JAX_NUM_CPU_DEVICES=8` makes eight
+devices out of one CPU.
 
-Several processes, on one host or many, run the same program after `connect`: their devices are one
-row, and each does all that is not in a step for itself, so that they stay alike. What is written,
-the `first` writes.
+Several processes, on one host or many, run the same program after `connect`. Their devices form one
+row. Each process does everything outside a step for itself, so that all stay alike. Only the
+`first` process writes files.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ AXIS = "batch"
 
 
 def on_cpu() -> bool:
-    """Whether steps run on the CPU backend, where loops over convolutions are up to 50 times slower
-    than steps one by one."""
+    """Whether steps run on the CPU backend, where a loop over convolutions is up to 50 times slower
+    than single steps."""
     return jax.default_backend() == "cpu"
 
 
 def float32(function):
-    """A function that computes in float32 whatever JAX_ENABLE_X64 says: with it random numbers, and
-    thus answers, are others.
+    """A function that computes in float32 whatever JAX_ENABLE_X64 says, since that would change
+    random numbers, and thus answers.
 
-    Of the thread that calls it; threads that the function starts need the same.
+    This holds for the thread that calls it; threads that the function starts need the same.
     """
 
     @wraps(function)
@@ -47,8 +47,8 @@ def float32(function):
 
 @cache
 def multiplies_bfloat16() -> bool:
-    """Whether products of bfloat16 are faster than those of float32: on accelerators, and on CPUs
-    that have instructions for them."""
+    """Whether products in bfloat16 are faster than in float32. They are on accelerators, and on
+    CPUs that have instructions for them."""
     if not on_cpu():
         return True
     try:
@@ -64,9 +64,9 @@ def multiplies_bfloat16() -> bool:
 
 @cache
 def compiler_options() -> dict[str, str]:
-    """Options for `jax.jit` of a training step: on a CPU, matrix products and the convolutions that
-    are such by XLA's newer library (YNNPACK), which trains a tenth to a quarter faster; nothing
-    where this version of jaxlib has no such option."""
+    """Options for `jax.jit` of a training step. On a CPU, XLA's newer library (YNNPACK) then
+    computes matrix products, and the convolutions that are such products; training is a tenth to a
+    quarter faster. There are none if this version of jaxlib has no such option."""
     options = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"}
     if not on_cpu():
         return {}
@@ -90,8 +90,8 @@ def replicated() -> NamedSharding:
 
 
 def shard(tree):
-    """The arrays of `tree`, split over the devices along their first axis where it divides evenly;
-    inside jit."""
+    """The arrays of `tree`, split over the devices along their first axis if it divides evenly. For
+    use inside jit."""
     devices = jax.device_count()
     if devices == 1:
         return tree
@@ -111,21 +111,21 @@ class ConnectionFailed(Exception):
 def connect(
     coordinator: str | None, processes: int | None = None, process: int | None = None
 ) -> None:
-    """Become one of several processes that train together; before jax is used for anything else.
+    """Become one of several processes that train together. Call it before any other use of jax.
 
-    coordinator: HOST:PORT at which process 0 is reached by all; "auto": Slurm, Open MPI, Kubernetes
-    or a TPU pod has started the processes and tells; None: this process is alone. processes: how
-    many there are; process: which of them this is, from 0. Raises ConnectionFailed for arguments
-    that do not fit together; where the others are not met within five minutes, jax itself ends the
-    process with its message. From then on everything is float32, as the weights are, whatever
-    JAX_ENABLE_X64 says.
+    coordinator: HOST:PORT at which all processes reach process 0; "auto" if Slurm, Open MPI,
+    Kubernetes or a TPU pod started the processes and knows it; None if this process is alone.
+    processes: how many there are. process: which of them this is, from 0. Raises ConnectionFailed
+    for arguments that do not fit together. If the others do not appear within five minutes, jax
+    itself ends the process with its message. Afterwards everything is float32, like the weights,
+    whatever JAX_ENABLE_X64 says.
     """
     jax.config.update("jax_enable_x64", False)
     if coordinator is None:
         if processes is not None or process is not None:
             raise ConnectionFailed(
-                "--num-processes and --process-id need --coordinator HOST:PORT, where process 0 is"
-                " reached"
+                "--num-processes and --process-id need --coordinator HOST:PORT, the address of"
+                " process 0"
             )
         return
     if coordinator != "auto":
@@ -135,7 +135,7 @@ def connect(
         if processes is None or process is None or not 0 <= process < processes:
             raise ConnectionFailed(
                 f"--process-id {process} of --num-processes {processes}: give the number of"
-                " processes, and of each its own from 0"
+                " processes, and to each its own number from 0"
             )
     try:
         jax.distributed.initialize(
@@ -158,8 +158,8 @@ def first() -> bool:
 
 
 def everywhere(tree):
-    """The arrays of `tree` whole on every device; all processes give the same ones, which no
-    network carries."""
+    """The arrays of `tree` whole on every device. All processes pass the same arrays, so nothing
+    crosses the network."""
     if alone():
         return jax.device_put(tree, replicated())
     return jax.tree.map(
@@ -175,13 +175,13 @@ def here(tree):
 
 
 def agreed(*flags: bool) -> list[bool]:
-    """Which of the flags is set in any process; all processes ask at the same point."""
+    """Which of the flags are set in any process. All processes must call this at the same point."""
     if alone():
         return list(flags)
     return [bool(any_of) for any_of in multihost_utils.process_allgather(np.array(flags)).any(0)]
 
 
 def meet(where: str) -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes have reached this point."""
     if not alone():
         multihost_utils.sync_global_devices(where)

@@ -1,5 +1,5 @@
-"""How every command begins and ends: what its output cannot take, a reader who leaves, a full disk,
-no home, no accelerator.
+"""How every command begins and ends, whatever happens: output that the terminal cannot show, a
+closed pipe, a full disk, no home folder, no accelerator.
 
     @guarded
     def main() -> int: ...
@@ -16,8 +16,8 @@ from collections.abc import Callable
 from transfer.system.errors import DataError
 
 ESCAPED = "kuzushiji.escaped"
-"""An error handler: what an encoding lacks is written as JSON writes it, so that JSON stays JSON
-and file names that are no text can be told apart."""
+"""An error handler that writes characters outside the output's encoding as JSON does, so that JSON
+stays JSON and undecodable file names stay distinct."""
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
@@ -32,12 +32,12 @@ codecs.register_error(ESCAPED, _escape)
 
 
 def guarded(command: Callable[..., int | None], stopped: str = "stopped") -> Callable[..., int]:
-    """The command with an exit code for whatever happens; a decorator.
+    """A decorator for commands that gives an exit code for whatever happens.
 
-    Output that the stream's encoding lacks is escaped. A closed pipe ends the command quietly, with
-    0. These give one line on stderr and 2: a DataError, output that cannot be written, no home
-    folder where one is needed, an accelerator in $JAX_PLATFORMS that is not there. Ctrl-C gives the
-    line `stopped` and 130.
+    Characters that the stream's encoding lacks are escaped. A closed pipe ends the command quietly,
+    with 0. A DataError, output that cannot be written, a missing home folder, and an accelerator in
+    $JAX_PLATFORMS that is not there give one line on stderr and 2. Ctrl-C gives the line `stopped`
+    and 130.
     """
 
     @functools.wraps(command)
@@ -78,9 +78,9 @@ def _run(command: Callable[[], int | None], stopped: str) -> int:
 
 
 def _mend_streams() -> None:
-    """Streams that write whatever they are given, and three file descriptors that are open: else
-    the next file that is opened would take the place of a closed one, and what a library writes
-    there would be in the file."""
+    """Make the streams write whatever they get, and make sure that the three standard file
+    descriptors are open. Otherwise the next opened file would take the place of a closed one, and
+    receive what a library writes there."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
@@ -95,7 +95,7 @@ def _mend_streams() -> None:
 
 
 def _flushed(code: int) -> int:
-    """What is still to be written after --help."""
+    """Write what is still in the buffers after --help."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -106,7 +106,8 @@ def _flushed(code: int) -> int:
 
 
 def _reader_left(error: OSError) -> bool:
-    """`| head`; Windows says that the argument is invalid."""
+    """Whether the reader of a pipe has left, as in `| head`. Windows then says that the argument is
+    invalid."""
     return isinstance(error, BrokenPipeError) or os.name == "nt" and error.errno == errno.EINVAL
 
 
@@ -131,7 +132,7 @@ def _say(line: str) -> None:
 
 
 def _drop(stream) -> None:
-    """Send what the stream still holds nowhere: else Python complains when it ends."""
+    """Discard what the stream still holds, or Python complains when it ends."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -139,7 +140,7 @@ def _drop(stream) -> None:
 
 
 def _no_accelerator() -> str:
-    """One line where JAX cannot start what $JAX_PLATFORMS names, else ""."""
+    """One line if JAX cannot start what $JAX_PLATFORMS names, else ""."""
     chosen = os.environ.get("JAX_PLATFORMS")
     if not chosen or "jax" not in sys.modules:
         return ""

@@ -1,8 +1,8 @@
-"""The one exception that every bad input becomes."""
+"""The one exception for all bad input."""
 
 
 class DataError(Exception):
-    """Bad or missing input; the message is one line: which file (and record), what is wrong, what
+    """Bad or missing input. The message is one line: which file (and record), what is wrong, what
     to do."""
 
     def __init__(self, message: str):

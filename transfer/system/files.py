@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writes files that appear whole or not at all."""
 
 import os
 import platform
@@ -19,10 +19,10 @@ _PART = re.compile(rf"\..+\.{_HOST}-(\d+)-[0-9a-f]{{12}}\.tmp", re.DOTALL)
 
 @contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path` to write to; it takes the name at the end, and
-    is removed on failure.
+    """Yield a temporary path in the folder of `path` to write to. At the end it gets the name
+    `path`; on failure it is removed.
 
-    Raises OSError where the folder cannot be written.
+    Raises OSError if the folder cannot be written.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:12]}.tmp")
@@ -34,7 +34,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def sweep(folder: str | os.PathLike) -> None:
-    """Remove the temporary files in `folder` that `whole` had begun in processes of this machine
+    """Remove the temporary files in `folder` that `atomic_write` began in processes of this machine
     that were killed. Never raises OSError."""
     try:
         for entry in os.scandir(folder):

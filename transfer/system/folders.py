@@ -1,5 +1,5 @@
-"""A command-line value, the environment or the user's cache into the one folder that holds the
-data."""
+"""Finds the one folder that holds the data: from the command line, the environment or the user's
+cache."""
 
 import os
 from pathlib import Path, PurePosixPath
@@ -10,7 +10,7 @@ from transfer.system.errors import DataError
 
 VARIABLE = "KUZUSHIJI_DATA"
 CACHELESS = "the cache in your home"
-"""What a help text calls the cache folder of a user who has no home."""
+"""What a help text calls the cache folder if the user has no home folder."""
 LEFTOVERS = {
     "thumbs.db",
     "ehthumbs.db",
@@ -32,7 +32,8 @@ LEFT_FOLDERS = {
     ".Trashes",
     "lost+found",
 }
-"""Of Windows, macOS, Linux and network drives; beside them all whose names begin with a dot."""
+"""Folders that Windows, macOS, Linux and network drives leave, besides all whose names begin with a
+dot."""
 
 
 def cache_folder() -> Path | None:
@@ -48,8 +49,8 @@ def cache_folder() -> Path | None:
 
 
 def is_leftover(path) -> bool:
-    """Whether a path, or a member's name, is what file managers, archivers and synchronisers leave
-    in folders; nobody's data."""
+    """Whether a path, or a member's name, is a leftover of file managers, archivers or
+    synchronisers, and not data."""
     parts = PurePosixPath(str(path).replace("\\", "/")).parts
     return bool(parts) and (
         parts[-1].startswith(".")
@@ -65,8 +66,8 @@ def is_chosen(explicit=None) -> bool:
 
 
 def data_folder(explicit=None) -> Path:
-    """The data folder: `explicit` (--data) before $KUZUSHIJI_DATA before the user's cache folder.
-    Raises DataError where there is none."""
+    """The data folder: `explicit` (--data), else $KUZUSHIJI_DATA, else the user's cache folder.
+    Raises DataError if there is none."""
     named = explicit if explicit is not None else os.environ.get(VARIABLE)
     if explicit is None and not named:
         return needed_cache()
@@ -79,7 +80,7 @@ def data_folder(explicit=None) -> Path:
 
 
 def needed_cache() -> Path:
-    """The cache folder. Raises DataError where there is none."""
+    """The cache folder. Raises DataError if there is none."""
     if (folder := cache_folder()) is None:
         raise DataError(
             f"this user has no home folder to keep data in; give --data DIR, or set ${VARIABLE} "

@@ -1,4 +1,5 @@
-"""Locks that go with their process, however it ends, and which processes have ended."""
+"""Locks that vanish with their process, however it ends, and a check whether a process has
+ended."""
 
 import os
 from collections.abc import Iterator
@@ -8,11 +9,11 @@ from pathlib import Path
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold `path` alone: a folder that is there, or the name of a file that is made for this and
-    removed afterwards.
+    """Hold an exclusive lock on `path`: an existing folder, or a file that is made for this purpose
+    and removed afterwards.
 
-    Raises BlockingIOError where somebody else holds it, OSError where it cannot be opened. Where
-    operating system or file system know no locks, there is none.
+    Raises BlockingIOError if another process holds it, and OSError if it cannot be opened. If the
+    operating system or file system has no locks, there is none.
     """
     try:
         import fcntl
@@ -51,7 +52,7 @@ def _still_there(path: Path, handle: int) -> bool:
 
 
 def process_runs(pid: str) -> bool:
-    """Whether a process of this number may be running on this machine."""
+    """Whether a process with this number may be running on this machine."""
     if os.name == "nt" or not pid.isdigit():  # os.kill would end the process there
         return True
     try:

@@ -1,4 +1,4 @@
-"""XML that comes from outside, parsed so that it can neither fetch nor expand anything."""
+"""Parses XML from outside so that it can neither fetch nor expand anything."""
 
 from lxml import etree
 
@@ -9,12 +9,12 @@ from transfer.system.untrusted import is_web_page
 def parse(
     content: bytes, where, mend: str = "download it again", encoding: str | None = "utf-8"
 ) -> etree._Element:
-    """The root element of a file; nothing is fetched, entities are refused. encoding: None believes
-    the file's own declaration.
+    """The root element of a file. Nothing is fetched, and entities are refused. encoding: None
+    trusts the file's own declaration.
 
-    Prefixes that nobody declares, as those of KanjiVG's XML before 2015-06-15 and of SVGs that lost
-    their DTD, stay parts of the names. Raises DataError, with `mend` as what to do, for what is not
-    well-formed, nested deeper than 256 or declares or uses entities.
+    Undeclared prefixes, as in KanjiVG's XML before 2015-06-15 and in SVGs that lost their DTD, stay
+    parts of the names. Raises DataError, with `mend` as what to do, if the XML is not well-formed,
+    is nested deeper than 256 levels, or declares or uses entities.
     """
     if is_web_page(content):
         raise DataError(f"{where}: is a web page, not the file; {mend}")
@@ -55,5 +55,5 @@ def parse(
 
 
 def one_line(error) -> str:
-    """What an error says, on one line of at most 200 characters."""
+    """An error's message on one line of at most 200 characters."""
     return " ".join(str(error).split())[:200]

@@ -1,4 +1,4 @@
-"""How this process uses the machine: memory, and what it keeps of compiled programs."""
+"""How this process uses the machine: its memory, and its cache of compiled programs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import ctypes
 
 
 def keep_compiled() -> None:
-    """Let XLA keep what it compiled in the user's cache, if there is one: the second run starts in
-    a fraction of the time."""
+    """Let XLA keep compiled programs in the user's cache, if there is one, so that the second run
+    starts in a fraction of the time."""
     import jax
 
     from transfer.system.folders import cache_folder
@@ -20,9 +20,9 @@ def keep_compiled() -> None:
 
 
 def few_arenas() -> None:
-    """Let glibc's malloc have two arenas instead of eight a core: what one thread gives back
-    another can then use, and the memory of a process that lives for long stays flat. To be called
-    before there are threads; does nothing where the C library is another."""
+    """Give glibc's malloc two arenas instead of eight for each core. Then one thread can use what
+    another has freed, and the memory of a long-running process stays flat. Call it before there are
+    threads. It does nothing with other C libraries."""
     try:
         ctypes.CDLL(None).mallopt(-8, 2)  # M_ARENA_MAX
     except (AttributeError, OSError, TypeError):

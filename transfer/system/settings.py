@@ -1,4 +1,4 @@
-"""What the fields of a configuration may hold, said in their types, and one check of it.
+"""States in the types of a configuration's fields what they may hold, and checks it.
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -31,7 +31,7 @@ class Range(NamedTuple):
     below: bool = False
 
     def holds(self, value: float) -> bool:
-        """Whether a number lies in it; infinity and NaN never do."""
+        """Whether a number is in the range; infinity and NaN never are."""
         return (
             math.isfinite(value)
             and (value > self.low if self.above else value >= self.low)
@@ -39,7 +39,7 @@ class Range(NamedTuple):
         )
 
     def of(self, kind: str) -> str:
-        """The range in words: `kind` ("a number") from so much to so much."""
+        """The range in words, such as "a number above 0 and up to 1" for `kind` "a number"."""
         if self.low == -math.inf:
             return f"{kind} that is finite"
         if self.high == math.inf:
@@ -52,21 +52,21 @@ class Range(NamedTuple):
 Count = Annotated[int, Range(1)]
 Natural = Annotated[int, Range(0)]
 WarmUp = Annotated[int, Range(-1)]
-"""Steps; -1 for a constant learning rate."""
+"""Number of steps; -1 for a constant learning rate."""
 Finite = Annotated[float, Range(-math.inf)]
 Amount = Annotated[float, Range(0)]
 Positive = Annotated[float, Range(0, above=True)]
 Share = Annotated[float, Range(0, 1)]
 Part = Annotated[float, Range(0, 1, above=True)]
-"""A share of something that there must be."""
+"""A share above 0."""
 BelowOne = Annotated[float, Range(0, 1, below=True)]
 
 
 def check(config: Any) -> None:
     """Raise ValueError for the first field of a dataclass whose value its type does not allow.
 
-    Looked at are numbers with a Range (Count and so on), Literals, bool, and tuples of them. The
-    message is one line: the setting as the command line has it, its value, and what is allowed.
+    It checks numbers with a Range (Count and so on), Literals, bool, and tuples of these. The
+    message is one line: the setting as on the command line, its value, and what is allowed.
     """
     for name, hint in _hints(type(config)).items():
         if allowed := _refused(getattr(config, name), hint):
@@ -74,14 +74,14 @@ def check(config: Any) -> None:
 
 
 def check_sum(config: Any, *names: str) -> None:
-    """Raise ValueError where settings that are shares of one thing are more than 1 together."""
+    """Raise ValueError if settings that are shares of one thing add up to more than 1."""
     if sum(getattr(config, name) for name in names) > 1 + 1e-9:
         given = ", ".join(_given(config, name) for name in names)
-        raise ValueError(f"{given}: give shares that are at most 1 together")
+        raise ValueError(f"{given}: give shares that add up to at most 1")
 
 
 def _given(config: Any, name: str) -> str:
-    """A setting as it would stand on the command line, cut if it is long."""
+    """A setting as on the command line, cut if it is long."""
     value = getattr(config, name)
     text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     return f"--{name.replace('_', '-')} {text[:80]}"
@@ -93,7 +93,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _refused(value: Any, hint: Any) -> str:
-    """What a type allows, where the value is not that; else ""."""
+    """What a type allows, if the value does not fit it; else ""."""
     origin, inside = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         *others, last = map(str, inside)

@@ -1,5 +1,4 @@
-"""Containers that come from outside, opened only where unpacking them cannot cost more memory than
-it may."""
+"""Opens containers from outside, but only if unpacking them cannot take too much memory."""
 
 import gzip
 import tarfile
@@ -17,7 +16,7 @@ from transfer.system.errors import DataError
 
 ZIP, GZIP = b"PK", b"\x1f\x8b"
 """How files begin, whatever their names say: browsers unpack what they load, and people rename
-it."""
+files."""
 
 BROKEN = (
     zipfile.BadZipFile,
@@ -42,8 +41,8 @@ BROKEN_TAR = (
     MemoryError,
     IndexError,
 )
-"""What `tarfile` raises on damaged archives. RuntimeError: headers nested without end; MemoryError:
-one that says it is larger than memory; IndexError: one of a file with holes, cut."""
+"""What `tarfile` raises on damaged archives. RuntimeError: endlessly nested headers. MemoryError: a
+header that claims more than memory holds. IndexError: a cut header of a sparse file."""
 
 
 def beginning(path) -> bytes:
@@ -53,14 +52,14 @@ def beginning(path) -> bytes:
 
 
 def begins(path, sign: bytes) -> bool:
-    """Whether a file begins so. Raises OSError."""
+    """Whether a file begins with `sign`. Raises OSError."""
     return beginning(path).startswith(sign)
 
 
 @contextmanager
 def unpacked(path) -> Iterator[BinaryIO]:
-    """A file to read, through gzip where it is packed. Raises OSError, and DataError for a web
-    page, packed or not."""
+    """A file to read, through gzip if it is packed. Raises OSError, and DataError for a web page,
+    packed or not."""
     with open(path, "rb") as file, gzip.open(file) if begins(path, GZIP) else file as content:
         if is_web_page(content.peek(1024)):
             raise DataError(
@@ -73,10 +72,10 @@ def unpacked(path) -> Iterator[BinaryIO]:
 def opened_zip(
     path, most: int, remedy: str = "this is not the published file"
 ) -> Iterator[zipfile.ZipFile]:
-    """A zip archive to read. Raises DataError where its members announce more than `most` bytes
-    together, or are packed otherwise than stored or deflated, and for a web page: `zipfile` unpacks
-    bzip2 and LZMA a block at a time however much comes out, gigabytes from a few kB. `remedy` says
-    what to do then. Damaged archives raise one of BROKEN."""
+    """A zip archive to read. Raises DataError if its members announce more than `most` bytes
+    together, if they are neither stored nor deflated, or if it is a web page. (`zipfile` unpacks
+    bzip2 and LZMA a block at a time, however much comes out: gigabytes from a few kB.) `remedy`
+    says what to do then. Damaged archives raise one of BROKEN."""
     if is_web_page(beginning(path)):
         raise DataError(
             f"{path}: is a web page, not the file; download it again, or from another address"
@@ -84,15 +83,15 @@ def opened_zip(
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if any(m.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for m in members):
-            raise DataError(f"{path}: is packed in another way than ordinary zip files; {remedy}")
+            raise DataError(f"{path}: is not packed like ordinary zip files; {remedy}")
         if sum(m.file_size for m in members) > most:
             raise DataError(f"{path}: unpacks to more than {most >> 20} MB; {remedy}")
         yield archive
 
 
 def npy_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """(shape, Fortran order, dtype) of an .npy file, of version 1 or 2, at its beginning. Raises
-    ValueError on any other."""
+    """(shape, Fortran order, dtype) from the beginning of an .npy file of version 1 or 2. Raises
+    ValueError for any other."""
     try:
         version = npy.read_magic(file)
         with warnings.catch_warnings():
@@ -107,7 +106,8 @@ def npy_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def is_web_page(content: bytes) -> bool:
-    """Whether a file begins as HTML: what a server sends in the place of what it does not have."""
+    """Whether a file begins as HTML, which servers send in place of a file that they do not
+    have."""
     head = content[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     return (
         head.startswith((b"<!doctype html", b"<html", b"<head", b"<body"))

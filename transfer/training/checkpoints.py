@@ -22,8 +22,8 @@ from transfer.training.optimizers import constant_until
 
 
 def _digest(state) -> str:
-    """SHA-256 of all arrays of a state: Orbax does not notice changed bytes in the middle of a
-    large array."""
+    """SHA-256 of all arrays of a state, because Orbax does not notice changed bytes in the middle
+    of a large array."""
     found = hashlib.sha256()
     for leaf in jax.tree.leaves(devices.here(state)):
         array = np.asarray(leaf)
@@ -33,7 +33,7 @@ def _digest(state) -> str:
 
 
 def save(manager, step: int, state) -> None:
-    """Save a checkpoint with its checksum. Raises OSError where the disk is full."""
+    """Save a checkpoint with its checksum. Raises OSError if the disk is full."""
     import orbax.checkpoint as ocp
 
     try:
@@ -48,19 +48,19 @@ def save(manager, step: int, state) -> None:
 
 
 def in_all_processes(check: Callable, *given) -> None:
-    """Run a check in every process; where it fails in one, all stop. Who went on would wait for
-    those who did not."""
+    """Run a check in every process. If it fails in one, all stop, since the others would wait for
+    it."""
     problem = None
     try:
         check(*given)
     except TrainingError as error:
         problem = error
     if devices.agreed(problem is not None)[0]:
-        raise problem or TrainingError("another of the processes cannot take part, see its message")
+        raise problem or TrainingError("another process cannot take part; see its message")
 
 
 def claim(folder: Path, described: dict, kind: type) -> None:
-    """Write config.json, or check that the folder was started with the same settings; kind: the
+    """Write config.json, or check that the folder was started with the same settings. kind: the
     configuration's class."""
     text = json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     path = folder / "config.json"
@@ -99,8 +99,8 @@ def claim(folder: Path, described: dict, kind: type) -> None:
 
 
 def _may_change_steps(folder: Path, there: dict, mine: dict) -> bool:
-    """Whether a run may go on with another number of steps: its learning rate has not begun to fall
-    in either (`constant_until`)."""
+    """Whether a run may continue with another number of steps: with neither number has its learning
+    rate begun to fall (`constant_until`)."""
     reached = max(
         (int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdecimal()), default=0
     )
@@ -111,7 +111,7 @@ def _may_change_steps(folder: Path, there: dict, mine: dict) -> bool:
 
 
 def check_writable(folder: Path) -> None:
-    """Find out now what would else come out at the first checkpoint."""
+    """Find out now whether checkpoints can be written, rather than at the first one."""
     try:
         str(folder.absolute()).encode()
     except UnicodeEncodeError:  # bytes that are no UTF-8; TensorStore takes text only
@@ -129,7 +129,7 @@ def check_writable(folder: Path) -> None:
 
 
 def unwritable(folder: Path, error: OSError) -> TrainingError:
-    """The error that a run folder cannot be written."""
+    """The error for a run folder that cannot be written."""
     return TrainingError(
         f"{folder}: cannot write the run folder ({error.strerror or error}); free space, "
         "or choose another with --runs"
@@ -145,7 +145,7 @@ def _flat(tree, prefix="") -> dict:
 
 
 def restore(manager, state, name: str):
-    """The newest checkpoint that can be read, or the given state; and its step."""
+    """The newest checkpoint that can be read, or the given state, and its step."""
     # Its parameters may still have the names of an earlier version.
     earlier = weights.renamed(state, {now: old for old, now in weights.RENAMED_PARAMETERS.items()})
     same = jax.tree.structure(earlier) == jax.tree.structure(state)
@@ -171,7 +171,8 @@ def restore(manager, state, name: str):
 
 
 def _read(manager, step: int, like):
-    """A checkpoint with the structure and types of `like`; raises whatever is wrong with it."""
+    """A checkpoint with the structure and types of `like`. Raises whatever error reading it
+    causes."""
     import orbax.checkpoint as ocp
 
     restored = manager.restore(

@@ -1,9 +1,9 @@
-"""What ends a training before its last step."""
+"""The exceptions that end a training before its last step."""
 
 
 class TrainingError(Exception):
-    """A run that cannot start or go on; the message is one line: which run, what is wrong, what to
-    do."""
+    """A run that cannot start or continue. The message is one line: which run, what is wrong, what
+    to do."""
 
 
 class Interrupted(Exception):

@@ -1,6 +1,6 @@
-"""What the old domain's models learn from: books, fonts, made hands and kana in one pool.
+"""The training examples of the old domain's models: books, fonts, made hands and kana in one pool.
 
-Batches are drawn inside the compiled step from arrays that stay on the device.
+Batches are drawn inside the compiled step, from arrays that stay on the device.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from transfer.reading_aids import forms_of
 from transfer.system.devices import shard
 
 FEWEST = 8
-"""Kanji that a component must be part of to be an attribute."""
+"""In how many kanji a component must occur to be an attribute."""
 STROKES = range(2, 26)
-"""Stroke counts whose "at least so many" are attributes."""
+"""Stroke counts n for which "at least n strokes" is an attribute."""
 
 
 # Drawing batches ----------------------------------------------------------------------------------
@@ -30,7 +30,7 @@ STROKES = range(2, 26)
 def class_table(
     labels: np.ndarray, balance: float, places: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """Arrays with which `draw` picks examples.
+    """Arrays from which `draw` picks examples.
 
     A class of n examples is picked with weight n**(1 - balance), and then one of its examples.
 
@@ -71,10 +71,11 @@ def draw(table: dict[str, jax.Array], batch: int, key: jax.Array) -> tuple[jax.A
 def mix(
     tables: dict, shares: dict[str, float], batch: int, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Indices and labels, drawn from the table "real" or, for a share of the batch, from another.
+    """Indices and labels, drawn from the table "real" or, for a share of the batch, from another
+    table.
 
-    tables: name -> what `class_table` gives.
-    shares: name -> about which share of the batch; tables that are not there have none.
+    tables: name -> the result of `class_table`.
+    shares: name -> its approximate share of the batch; missing tables get none.
     """
     chosen, level = draw(tables["real"], batch, jax.random.fold_in(key, 0)), 0.0
     which = jax.random.uniform(jax.random.fold_in(key, 1), (batch,))
@@ -96,13 +97,13 @@ def mix(
 class Pool:
     """Examples of the old domain.
 
-    images: (N, 64, 64) uint8, those of books first.
+    images: (N, 64, 64) uint8, those from books first.
     classes: (C,) int32 code points, ascending.
-    tables: for `mix`, whose labels index the classes. Characters of fonts and made hands are all
-    drawn alike.
-    photographed: (C,) bool, which classes have images of books.
-    group: (C,) int32, the same for forms of one character.
-    real: how many images are of books.
+    tables: for `mix`, whose labels index the classes. Characters of fonts and made hands all have
+    the same weight.
+    photographed: (C,) bool, which classes have images from books.
+    group: (C,) int32, the same number for forms of one character.
+    real: how many images are from books.
     """
 
     images: np.ndarray
@@ -125,13 +126,13 @@ class Pool:
 def taking_part(data: dict, real: int, index: jax.Array, label: jax.Array) -> jax.Array:
     """Classes that compete for each image, (B, C) bool.
 
-    For an image of a book, before `real`, those that have such images: that a class has none says
-    nothing about it, and must not teach the class to be unlikely. For one of a font or a made hand
-    all. Never another form of the image's own character (國 for 国).
+    For an image from a book (an index below `real`) these are the classes with such images: a class
+    without them must not learn to be unlikely. For an image from a font or a made hand these are
+    all classes. Another form of the image's own character (國 for 国) never competes.
 
     data: `Pool.data`.
     real: `Pool.real`.
-    index, label: (B,), as `mix` gives them.
+    index, label: (B,), from `mix`.
     """
     other_form = (data["group"] == data["group"][label][:, None]) & (
         jnp.arange(len(data["group"])) != label[:, None]
@@ -148,11 +149,11 @@ def pool(
     hands: float = 0.0,
     kana_too: bool = False,
 ) -> Pool:
-    """The pool of training images of books, and of what the data folder has beside them.
+    """The pool of training images from books, and of the other images in the data folder.
 
     chosen, code_points: (n,), the images of corpus.old and their kanji.
     balance: see `class_table`.
-    fonts, hands: shares of a batch; what has none is left out.
+    fonts, hands: shares of a batch; a source without a share is left out.
     kana_too: whether hiragana are learned too.
     """
     parts, points = (
@@ -200,10 +201,10 @@ def form_groups(code_points: np.ndarray) -> np.ndarray:
 
 
 def set_aside(code_points: np.ndarray, most: int) -> np.ndarray:
-    """Classes of books that training leaves out, code points (a,).
+    """Classes of the books that training leaves out, code points (a,).
 
-    Probabilities can then be fitted on characters never met. They are the `most` classes of fewer
-    than five images, from which no val image was taken, whose hash is lowest.
+    Probabilities can then be fitted on unknown characters. They are the `most` classes with the
+    lowest hashes among those with fewer than five images, which have no val image.
 
     code_points: (N,), those of the training images.
     """
@@ -219,8 +220,8 @@ def set_aside(code_points: np.ndarray, most: int) -> np.ndarray:
 def attributes(new: New, classes: np.ndarray) -> np.ndarray:
     """Components and stroke counts of characters, (C, A) uint8 of 0 and 1.
 
-    A column says whether a character has a component, as KanjiVG gives them, or at least so many
-    strokes. classes: (C,) code points.
+    A column says whether a character has a certain component in KanjiVG, or at least a certain
+    number of strokes. classes: (C,) code points.
     """
     standard = {
         int(new.code_points[i]): int(i) for i in np.flatnonzero(np.asarray(new.variants) == "")

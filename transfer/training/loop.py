@@ -2,10 +2,10 @@
 
 A run folder holds ``config.json`` (everything that decides the result), ``metrics.jsonl``,
 ``checkpoints/`` (Orbax), ``samples/`` (PNG) and, when it is finished,
-``weights/<name>.safetensors``. A run stopped at any instant goes on from its last checkpoint to
-bitwise the same weights: every random number is a function of (seed, step) and nothing else. Where
-several processes train together (`devices.connect`), all see the same run folder, and the first one
-writes.
+``weights/<name>.safetensors``. A run that was stopped at any instant continues from its last
+checkpoint to bitwise the same weights, because every random number is a function of (seed, step)
+and nothing else. If several processes train together (`devices.connect`), all see the same run
+folder, and the first one writes.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ from transfer.training.stopping import Stopping
 GROUP = 10
 """Steps that share one compiled variant, and that an accelerator runs in one dispatch."""
 WINDOW = 50
-"""Steps whose losses are looked at and written down together."""
+"""Steps whose losses are checked and recorded together."""
 DIVERGED = 10.0
-"""A run has diverged when half its last WINDOW losses exceed the mean of its first by so many times
-their size (at least 1)."""
+"""A run has diverged if half of its last WINDOW losses exceed the mean of its first losses by this
+many times their size (at least 1)."""
 OFTEN = 2_500
-"""Steps between evaluations at most; a run has at least eight."""
+"""The most steps between evaluations; a run has at least eight evaluations."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,15 +66,14 @@ class Task:
     data: a pytree of arrays that stays on the device.
     evaluate: params -> {name: float}, measured on held-out data.
     picture: (params, path) -> None, which writes a PNG of samples.
-    export: params -> {name: array}, what the weights file holds beside the parameters.
-    provenance: what decides the result beside the config: data checksums, earlier stages' weights.
+    export: params -> {name: array}, what the weights file holds besides the parameters.
+    provenance: what decides the result besides the config: data checksums, earlier stages' weights.
     variant: step group -> the static argument of `loss`, such as a length bucket.
-    optimizer: takes the place of AdamW with warm-up and cosine decay. One with extra arguments is
-    given value, grad and value_fn.
-    finalize: params as they are trained -> params as they are evaluated and exported, of the same
-    structure.
-    feed: (data, step number) -> what `loss` gets as data: for batches that go through the data in
-    an order.
+    optimizer: replaces AdamW with warm-up and cosine decay. An optimizer with extra arguments gets
+    value, grad and value_fn.
+    finalize: params as trained -> params as evaluated and exported, of the same structure.
+    feed: (data, step number) -> what `loss` gets as data, for batches that go through the data in a
+    fixed order.
     """
 
     name: str
@@ -93,13 +92,13 @@ class Task:
 
 
 def train(task: Task, folder: Path, seed: int = 0, checkpoint_seconds: float = 90.0) -> Path:
-    """Run `task` in `folder` to its last step, from wherever it stands; returns the weights file. A
-    checkpoint is kept every `checkpoint_seconds`, which has no influence on the result.
+    """Run `task` in `folder` to its last step, from wherever it stopped; returns the weights file.
+    A checkpoint is saved every `checkpoint_seconds`, which does not influence the result.
 
-    Raises TrainingError for a folder started with other settings, one that another process trains
-    in or that cannot be written, or a loss that is not finite or has diverged: then the last good
-    checkpoint stays, and ``failure.json`` tells step, random key and losses. Interrupted after
-    Ctrl-C or SIGTERM, with the state saved.
+    Raises TrainingError if the folder was started with other settings, is in use by another process
+    or cannot be written, or if the loss is not finite or has diverged; then the last good
+    checkpoint stays, and ``failure.json`` records step, random key and losses. Raises Interrupted
+    after Ctrl-C or SIGTERM, with the state saved.
     """
     folder = Path(folder).absolute()
     with ExitStack() as stack:
@@ -250,8 +249,8 @@ def _train(task: Task, folder: Path, seed: int, checkpoint_seconds: float) -> Pa
             saved, pending, recent = time.monotonic(), [], deque(maxlen=WINDOW // stride)
 
             def look(reached: int, saving: bool) -> None:
-                """Judge the losses since the last look, and the weights before they are saved, and
-                write the losses' means."""
+                """Check the losses since the last check, and the weights before they are saved, and
+                record the losses' means."""
                 # A loss is of the weights before its step: what is saved is looked at itself.
                 recent.extend(float(p["loss"]) for p in pending)
                 if wrong := _wrong(
@@ -333,12 +332,12 @@ def _wrong(
 ) -> tuple[str, int] | None:
     """What is wrong with the losses before step `reached`, or with the weights, and in which step.
 
-    pending: what the steps since the last look said.
-    recent: the last losses, as many as a window has.
+    pending: the results of the steps since the last check.
+    recent: the last WINDOW losses.
     first: the mean of the first window's losses, None before there is one.
-    params: the weights to look at, or nothing.
+    params: the weights to check, or nothing.
 
-    Returns None where nothing is wrong.
+    Returns None if nothing is wrong.
     """
     losses = np.array([float(p["loss"]) for p in pending])
     step = lambda index: reached - (len(losses) - 1 - int(index)) * stride
@@ -366,7 +365,7 @@ def _failure(
     pending,
     checkpoint: int | None,
 ) -> TrainingError:
-    """Write failure.json, and say where a run went wrong and how to see it again."""
+    """Write failure.json, and say where a run went wrong and how to reproduce it."""
     first = step - stride  # steps are counted from 1, their random numbers from 0
     key = [int(v) for v in np.ravel(jax.random.key_data(jax.random.fold_in(step_key, first)))]
     losses = [{k: repr(float(v)) for k, v in p.items()} for p in pending]

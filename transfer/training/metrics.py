@@ -1,4 +1,4 @@
-"""metrics.jsonl: what a run wrote down, and what is to be read of it."""
+"""metrics.jsonl: the record of a run, and how to read it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from transfer.system.files import atomic_write
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """What a run's metrics.jsonl tells.
+    """The content of a run's metrics.jsonl.
 
-    seconds: of all starts of the run together.
+    seconds: the sum over all starts of the run.
     held_out: the last measurement on held-out data.
     """
 
@@ -26,7 +26,7 @@ class History:
 def history(path: Path) -> History:
     """Read a run's metrics.jsonl.
 
-    Lines that were being written when the run was killed are passed over.
+    It skips lines that were being written when the run was killed.
     """
     seconds = last = 0.0
     held_out = {}
@@ -49,12 +49,12 @@ def history(path: Path) -> History:
 
 
 class MetricsFile:
-    """A run's metrics.jsonl, one JSON object a line; the first process writes it.
+    """A run's metrics.jsonl, one JSON object a line. The first process writes it.
 
     Lines beyond the resumed step are dropped.
 
-    first_loss: mean loss of the run's first window, None before it.
-    evaluated: the steps whose evaluation is written.
+    first_loss: mean loss of the run's first window; None before its end.
+    evaluated: the steps whose evaluations are recorded.
     """
 
     def __init__(self, path: Path, start: int):

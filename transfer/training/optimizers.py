@@ -1,4 +1,4 @@
-"""Learning rates and AdamW as the configurations ask for them."""
+"""Learning rates and AdamW as the configurations define them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def learning_rate(config, cooldown: float = 1.0) -> optax.Schedule:
     """Linear warm-up, a constant learning rate, and cosine decay to 1 % of it.
 
     config: has `steps`, `warmup` and `learning_rate`.
-    cooldown: share of the steps, the last ones, in which the learning rate falls.
+    cooldown: share of the steps, at the end, in which the learning rate falls.
     """
     warmup = min(config.warmup, config.steps // 2)
     if cooldown >= 1:
@@ -30,7 +30,7 @@ def learning_rate(config, cooldown: float = 1.0) -> optax.Schedule:
 def constant_until(steps: int, warmup: int, cooldown: float) -> int:
     """The step at which the learning rate begins to fall.
 
-    Until then the number of steps has no influence on a run.
+    Until then the number of steps does not influence a run.
     """
     if cooldown >= 1 or warmup < 0:
         return 0
@@ -38,7 +38,8 @@ def constant_until(steps: int, warmup: int, cooldown: float) -> int:
 
 
 def adamw(config, cooldown: float = 1.0) -> optax.GradientTransformation:
-    """AdamW at `learning_rate`; plain Adam at a constant one where `warmup` is -1, as in the paper.
+    """AdamW at `learning_rate`, or plain Adam at a constant rate if `warmup` is -1, as in the
+    paper.
 
     config: has `steps`, `warmup`, `learning_rate` and `weight_decay`.
     cooldown: see `learning_rate`.

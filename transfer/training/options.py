@@ -1,4 +1,4 @@
-"""The command line of all training scripts: a preset, any setting, and where data and runs lie."""
+"""The command line of all training scripts: a preset, any setting, and where data and runs are."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PRESETS = ("paper", "small", "long", "base", "tiny")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What every training script takes beside the settings of its models."""
+    """The options of every training script, besides the settings of its models."""
 
     preset: Literal["auto", "paper", "small", "long", "base", "tiny"] = "auto"
     """Settings to start from. auto: small on the real data, tiny on the built-in sample corpus."""
@@ -41,8 +41,9 @@ class Options:
     """Time between checkpoints; at most this much work is lost when a run is killed."""
     coordinator: str | None = None
     """HOST:PORT of process 0, if several processes train together, on one host or many. Each is
-    started by the same command, but for --process-id, and all must see the same data and runs
-    folders. auto: Slurm, Open MPI, Kubernetes or a TPU pod has started them and says where."""
+    started by the same command except for --process-id, and all must see the same data and runs
+    folders. auto: Slurm, Open MPI, Kubernetes or a TPU pod has started them and knows the
+    address."""
     num_processes: int | None = None
     """How many processes train together."""
     process_id: int | None = None
@@ -50,10 +51,10 @@ class Options:
 
 
 def overridden(config, given: dict):
-    """`config` with the settings that were given on the command line.
+    """`config` with the settings from the command line.
 
     Raises TrainingError for a setting that the configuration does not have, and for a value that it
-    refuses.
+    rejects.
     """
     known = {f.name for f in dataclasses.fields(config)}
     if foreign := [name for name in given if name not in known]:
@@ -69,7 +70,7 @@ def overridden(config, given: dict):
 
 
 def refuse_unused(given: dict, *unused: frozenset[str]) -> None:
-    """Raise TrainingError for a setting that was given and that no model uses.
+    """Raise TrainingError for a given setting that no model uses.
 
     given: name -> value.
     unused: for each model the names of settings that it does not use.
@@ -85,7 +86,7 @@ def refuse_unused(given: dict, *unused: frozenset[str]) -> None:
 def settings(presets: dict) -> type:
     """The type of a dict of settings, for tyro.
 
-    It holds the settings that were given on the command line, and no others.
+    It holds only the settings that were given on the command line.
 
     presets: name -> configuration. Help shows each setting's value in the first one that has it.
     """
@@ -108,7 +109,7 @@ def _shown(value) -> str:
 
 
 def _described(kind: type) -> dict[str, str]:
-    """The docstring under each field of a class, by the field's name."""
+    """The docstring below each field of a class, by the field's name."""
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body
     return {
         field.target.id: inspect.cleandoc(text.value.value)
@@ -151,7 +152,7 @@ def run(script: Callable, doc: str, presets: dict, **choices) -> int:
     presets: name -> configuration whose fields are options.
     choices: extra options, name -> (type, default).
 
-    Returns the exit code: 2 for bad input, which is said in one line on stderr, and 130 for Ctrl-C.
+    Returns the exit code: 2 for bad input, with one line on stderr, and 130 for Ctrl-C.
     """
     parsed = arguments(doc, Options(), presets, **choices)
     try:

@@ -1,5 +1,5 @@
-"""Ctrl-C and SIGTERM while a model trains: it ends within seconds, and what is on the disk is
-whole."""
+"""Handles Ctrl-C and SIGTERM while a model trains: training ends within seconds, and the files on
+disk are whole."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PATIENCE = 4.0
-"""Seconds that the training loop has to answer a signal."""
+"""Seconds within which the training loop must answer a signal."""
 
 
 class _Now(Exception):
@@ -19,14 +19,14 @@ class _Now(Exception):
 
 
 class Stopping:
-    """`with Stopping(name) as stop`: signals set `stop.requested`, and end what `stop.during` runs.
+    """`with Stopping(name) as stop`: signals set `stop.requested` and end whatever `stop.during`
+    runs.
 
-    Python runs no handler while the main thread waits for XLA to compile, which can take minutes. A
-    second thread watches for that: where the loop gives no sign of life (`alive`) for PATIENCE
+    Python runs no handler while the main thread waits for XLA to compile, which can take minutes.
+    So a second thread watches the loop. If the loop gives no sign of life (`alive`) for PATIENCE
     seconds after a signal, it ends the process with exit code 130, unless a checkpoint is being
-    written (`saving`): what was trained since the last one is trained again by whoever goes on. In
-    a thread other than the main one signals are none of our business, and in a notebook the process
-    is the user's.
+    written (`saving`). A later run trains again what was trained since the last checkpoint. Outside
+    the main thread signals are left alone, and in a notebook the process belongs to the user.
     """
 
     def __init__(self, name: str):
@@ -70,7 +70,7 @@ class Stopping:
             self._answered.set()
 
     def during(self, work: Callable[[], None]) -> bool:
-        """Run `work`, which a signal ends; whether it came to its end."""
+        """Run `work`, which a signal ends; returns whether it finished."""
         try:
             self._inside = True
             if not self.requested:
@@ -84,7 +84,7 @@ class Stopping:
 
     @contextmanager
     def saving(self) -> Iterator[None]:
-        """What is written here is not cut off."""
+        """Protects writing from being cut off."""
         with self._busy:
             yield
 

@@ -1,8 +1,8 @@
 """Weights files: a pytree of arrays and the configuration that made it, in one safetensors file.
 
 Parameters are stored under ``params/…`` by path, other arrays (the gallery of z_new, say) under
-``arrays/…``; the run's configuration travels as JSON in the file's metadata. Nothing in such a file
-can run code.
+``arrays/…``; the run's configuration is JSON in the file's metadata. Nothing in such a file can run
+code.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from safetensors.numpy import save_file
 from transfer.system.files import atomic_write
 
 DEEPEST = 32
-"""Names between slashes: deeper trees than any model's would run the recursion of those who walk
-them aground."""
+"""How many names a path may have. Trees deeper than any model's would exhaust the recursion of
+functions that walk them."""
 
 ANY = object()
 RETIRED = {
@@ -40,16 +40,16 @@ RETIRED = {
         "noise": 0,
     },
 }
-"""Settings that earlier versions had, and the value with which a model is the same as without them
-(ANY: every value)."""
+"""Settings of earlier versions, and the value with which a model is the same as without them (ANY:
+every value)."""
 RENAMED = {"StrokeRNNConfig": {"ways": "attempts"}}
-"""Settings that earlier versions called otherwise: configuration -> earlier name -> name."""
+"""Settings with other names in earlier versions: configuration -> earlier name -> name."""
 RENAMED_PARAMETERS = {"told": "known"}
-"""Parameters that earlier versions called otherwise: earlier name -> name."""
+"""Parameters with other names in earlier versions: earlier name -> name."""
 
 
 class WeightsError(Exception):
-    """A weights file that is missing or cannot be used; the message is one line."""
+    """A weights file that is missing or cannot be used. The message is one line."""
 
 
 def flatten(tree, prefix: str) -> dict[str, np.ndarray]:
@@ -59,16 +59,16 @@ def flatten(tree, prefix: str) -> dict[str, np.ndarray]:
 
 
 def name_of(path: tuple, prefix: str = "params") -> str:
-    """What `flatten` calls the leaf at a path of `jax.tree_util`."""
+    """The name that `flatten` gives the leaf at a path of `jax.tree_util`."""
     return prefix + "/" + "/".join(str(getattr(k, "key", k)) for k in path)
 
 
 def save(path: Path, params, arrays: dict, described: dict, dtype=np.float32) -> None:
-    """Write the file whole or not at all. Floating-point arrays are stored as `dtype`, others as
+    """Write the file, whole or not at all. Floating-point arrays are stored as `dtype`, others as
     they are.
 
-    dtype int8: parameters of two axes and more in 255 steps, each column of the last axis with a
-    scale of its own under ``scales/…``; all else as float16.
+    dtype int8: parameters with two or more axes are stored in 255 steps, with a scale for each
+    column of the last axis under ``scales/…``; all others are float16.
     """
     tensors = flatten(params, "params") | flatten(arrays, "arrays")
     if dtype == np.int8:
@@ -105,7 +105,7 @@ def save(path: Path, params, arrays: dict, described: dict, dtype=np.float32) ->
 
 
 def load(path: Path) -> tuple[dict, dict, dict]:
-    """(params as a nested dict of float32 arrays, arrays by name, configuration). Raises
+    """Load (params as a nested dict of float32 arrays, arrays by name, configuration). Raises
     WeightsError."""
     path = Path(path)
     if not path.is_file():
@@ -144,7 +144,7 @@ def _line(error) -> str:
 
 def _trees(tensors: dict[str, np.ndarray]) -> tuple[dict, dict]:
     """Parameters and arrays by their names in the file. Raises ValueError for names and scales that
-    do not fit together."""
+    do not fit each other."""
     params, arrays = {}, {}
     scales = {name: tensors.pop(name) for name in list(tensors) if name.startswith("scales/")}
     for name, value in tensors.items():
@@ -170,7 +170,7 @@ def _trees(tensors: dict[str, np.ndarray]) -> tuple[dict, dict]:
             if not isinstance(at, dict):
                 raise ValueError(f"{name} lies inside an array")
         if leaf in at:
-            raise ValueError(f"{name} is there twice")
+            raise ValueError(f"{name} appears twice")
         at[leaf] = value
     return params, arrays
 
@@ -204,11 +204,12 @@ def find(folder: Path, name: str) -> Path:
 
 
 def config(kind, described: dict):
-    """The frozen configuration `kind` that a file was trained with; lists become tuples again.
+    """The frozen configuration of class `kind` with which a file was trained; lists become tuples
+    again.
 
-    Fields that a file does not have keep their defaults, and earlier names are understood. Raises
-    WeightsError for a value that is not of its field's type, a setting that is not known, and a
-    retired one that was in use.
+    Fields that a file lacks keep their defaults, and earlier names are understood. Raises
+    WeightsError for a value of the wrong type, an unknown setting, and a retired setting that was
+    in use.
     """
     fields = typing.get_type_hints(kind)
     given = {
@@ -243,7 +244,7 @@ def config(kind, described: dict):
 def current(kind, settings: dict) -> dict:
     """The settings of a configuration `kind` under their present names, without retired ones.
 
-    A retired setting that was in use stays, and so does an earlier name beside the present one.
+    A retired setting that was in use stays, and so does an earlier name besides the present one.
     """
     retired, names = RETIRED.get(kind.__name__, {}), RENAMED.get(kind.__name__, {})
     off = lambda name, value: name in retired and (retired[name] is ANY or value == retired[name])
@@ -252,7 +253,7 @@ def current(kind, settings: dict) -> dict:
 
 
 def renamed(tree, names: dict[str, str]):
-    """A tree of dicts, tuples and arrays with other names in its dicts; names: old -> new."""
+    """A tree of dicts, tuples and arrays with new names in its dicts. names: old -> new."""
     if isinstance(tree, dict):
         return {names.get(k, k): renamed(v, names) for k, v in tree.items()}
     if isinstance(tree, tuple):
@@ -262,8 +263,8 @@ def renamed(tree, names: dict[str, str]):
 
 
 def _fits(value, hint) -> bool:
-    """Whether a value from JSON may stand in a field of a type such as int, float, Literal["a",
-    "b"], tuple[int, int] or int | None."""
+    """Whether a value from JSON fits a field of a type such as int, float, Literal["a", "b"],
+    tuple[int, int] or int | None."""
     origin, inside = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return any(type(value) is type(choice) and value == choice for choice in inside)

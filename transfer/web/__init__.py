@@ -1,9 +1,9 @@
 """The web pages of `kuzushiji-transfer serve` (one character, and `page.html` for whole pages), and
-the small API under them; nothing that is sent is kept.
+their small API. Nothing that is sent is kept.
 
-`POST /api/transfer` takes a picture and answers with what `KuzushijiTransfer.transfer` makes of it.
+`POST /api/transfer` takes a picture and answers with the result of `KuzushijiTransfer.transfer`.
 The body is the file itself (any raster format that `transfer.inference.images` reads; the content
-type is not looked at), or a form (multipart/form-data) with one file in it:
+type is ignored), or a form (multipart/form-data) with one file in it:
 
     curl --data-binary @hana.png 'http://127.0.0.1:8000/api/transfer?samples=10&seed=0'
     curl -F image=@hana.png http://127.0.0.1:8000/api/transfer
@@ -19,7 +19,7 @@ type is not looked at), or a form (multipart/form-data) with one file in it:
 | `pixels` | `1`: the body is no file but 4,096 bytes, \
 the rows of a 64x64 image, ink 255 on paper 0, taken as it is | 0 |
 
-The answer is JSON, and the same bytes for the same question:
+The answer is JSON, and has the same bytes for the same question:
 
 | name | value |
 |---|---|
@@ -41,8 +41,8 @@ null where the weights cannot tell |
 | `used` | left, top, right, bottom of the part of the picture that was read, in its pixels |
 | `samples`, `seed`, `temperature`, `forms`, `box` | the numbers and the choice used |
 
-`POST /api/old-hands?of=国國` takes the same picture (`pixels=1` too) and answers with how old hands
-wrote up to 60 kanji, up to four forms of each, the nearest to the picture first:
+`POST /api/old-hands?of=国國` takes the same picture (`pixels=1` too) and shows how old hands wrote up
+to 60 kanji, with up to four forms of each, the nearest to the picture first:
 
 | name | value |
 |---|---|
@@ -53,27 +53,28 @@ address, `name` that of an image in the data set, `after` `fonts` where the data
 | `attribution` | whose images they are, or an empty text |
 
 `POST /api/picture` takes a page in a format that browsers do not show (TIFF, HEIC, JPEG 2000, PDF),
-at most 10,000 pixels a side and 100 MB, and answers with the same as PNG. `page` says which one of
-a PDF or TIFF, from 1 on; the header `Pages` says how many there are. HEIC and PDF need the extras
+of at most 10,000 pixels a side and 100 MB, and answers with the same page as PNG. `page` chooses a
+page of a PDF or TIFF, from 1; the header `Pages` gives their number. HEIC and PDF need the extras
 `heic` and `pdf`.
 
-`GET /api/health` says that the server is up, how many requests are waiting, and its limits. `GET
-/api/examples` lists the pictures that come with the page: `{kanji, code_point, name, url}`.
+`GET /api/health` says that the server is up, how many requests are waiting, and what its limits
+are. `GET /api/examples` lists the pictures that come with the page: `{kanji, code_point, name,
+url}`.
 
 Every error is one line, `{"error": "…"}`: 400 (a bad number, an empty, damaged or blank picture, a
 foreign Host), 403 (sent by another site's page), 404, 405, 408 (the upload takes too long), 413
-(too many bytes or pixels), 415 (not a picture), 503 (too many waiting; come back after
+(too many bytes or pixels), 415 (not a picture), 503 (too many requests are waiting; come back after
 `Retry-After` seconds).
 
-Pictures are decoded and drawn one at a time: so memory is bounded, and what is drawn of a picture
-is bit for bit what it gets alone.
+Pictures are decoded and drawn one at a time. So memory is bounded, and a picture gets bit for bit
+the same drawings as it would alone.
 """
 
 from __future__ import annotations
 
 
 def app(model, **options):
-    """The Starlette application around a `KuzushijiTransfer`; options as in
+    """The Starlette application around a `KuzushijiTransfer`. Options are as in
     `transfer.web.server.build`."""
     from transfer.web.server import build
 
@@ -91,12 +92,12 @@ def serve(
 ) -> int:
     """Serve the page until Ctrl-C; returns the exit code: 0, or 2 with one line on stderr.
 
-    host: address to listen on; others than this machine reach it only where this is not 127.0.0.1.
+    host: address to listen on; other machines reach the page only if this is not 127.0.0.1.
     port: 0 takes any free one.
-    weights: runs or weights folder, None for the shipped ones. hosts: further names under which the
-    page is opened (a proxy's, say).
+    weights: runs or weights folder; None for the shipped weights. hosts: further names under which
+    readers open the page (a proxy's, say).
     max_bytes: largest upload. max_waiting: requests in the queue before the next is turned away.
-    data: data folder whose training images stand beside the candidates, None for painted ones.
+    data: data folder whose training images are shown beside the candidates; None for painted ones.
     """
     from transfer.web.listen import listen
 

@@ -1,4 +1,4 @@
-"""A `Result`, and how its picture was read -> the JSON of `POST /api/transfer`."""
+"""Turns a `Result`, and how its picture was read, into the JSON of `POST /api/transfer`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transfer.output.formats import candidates, kana, rounded
 
 
 def answer(result, read, seed: int, temperature: float, forms: str = "as-read") -> dict:
-    """What `transfer.web` documents, of plain lists and numbers. read: a
+    """The answer that `transfer.web` documents, in plain lists and numbers. read: a
     `transfer.inference.images.Reading`."""
     return {
         "verdict": result.verdict,

@@ -1,10 +1,10 @@
-"""What every request passes first, and every answer last: foreign hosts and foreign pages are
-refused, safe headers are set.
+"""The first step of every request and the last of every answer: it refuses foreign hosts and
+foreign pages, and sets safe headers.
 
-A page on another site can make a visitor's browser call 127.0.0.1. It cannot read the answers, but
-it could make the machine work; and a name of its own that it lets point to 127.0.0.1 (DNS
-rebinding) would even let it read. So Host must be a name of ours, and a POST must come from our own
-page or from no page at all.
+A page on another site can make a visitor's browser call 127.0.0.1. The page cannot read the
+answers, but it could make the machine work. If it lets a name of its own point to 127.0.0.1 (DNS
+rebinding), it could even read them. So Host must be one of our names, and a POST must come from our
+own page or from no page at all.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 PAGE = HEADERS["Content-Security-Policy"] + "; connect-src 'self' https: http:"
-"""Of the page for whole pages: it fetches the IIIF address that a reader enters, and no other."""
+"""Policy of the page for whole pages: it fetches the IIIF address that a reader enters, and no
+other."""
 HERE = {"localhost", "127.0.0.1", "::1"}
 
 
 class Guard:
-    """ASGI middleware. host: the address that is listened on; hosts: further names of this server.
-    A proxy under one of them may pass on the browser's Origin with a Host of its own choice."""
+    """ASGI middleware. host: the address on which the server listens. hosts: further names of this
+    server. A proxy under one of them may pass on the browser's Origin with a Host of its own
+    choice."""
 
     def __init__(self, app, host: str, hosts: tuple[str, ...] = ()):
         self.app = app
@@ -115,7 +117,7 @@ class Guard:
 
 
 def _name(host: str) -> str | None:
-    """The name in a Host header, without a port, lower case; None where it is none."""
+    """The name in a Host header, without a port, in lower case; None if the header is malformed."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -123,7 +125,7 @@ def _name(host: str) -> str | None:
 
 
 def _netloc(origin: str) -> str:
-    """Host and port of an Origin, lower case; "" where it has none."""
+    """Host and port of an Origin, in lower case; "" if it has none."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:

@@ -10,7 +10,8 @@ MOST = 60  # kanji of one question: ten candidates with their forms
 
 
 def characters(text: str) -> list[str]:
-    """The kanji that `of` names, each once. Raises HTTPException 400 for none or too many."""
+    """The kanji that `of` names, each once. Raises HTTPException 400 if there are none or too
+    many."""
     found = list(dict.fromkeys(text))
     if not 1 <= len(found) <= MOST:
         raise HTTPException(400, f"of names {len(found)} characters; give 1 to {MOST}")
@@ -18,8 +19,11 @@ def characters(text: str) -> list[str]:
 
 
 def answer(model, image, of: list[str]) -> dict:
-    """What `transfer.web` documents. image: (64, 64) uint8, ink 255; None where nothing is shown.
-    of: kanji."""
+    """The answer that `transfer.web` documents.
+
+    image: (64, 64) uint8, ink 255; None if there is nothing to show.
+    of: kanji.
+    """
     finder = model.old_hands
     if finder is None or image is None:
         return {"source": None, "attribution": "", "hands": {}}

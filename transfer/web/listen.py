@@ -1,4 +1,4 @@
-"""`serve`: a socket, the models warmed up, and uvicorn between them."""
+"""`serve`: opens a socket, warms up the models, and runs uvicorn between them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def listen(host, port, weights, hosts, max_bytes, max_waiting, data=None) -> int
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         return fail(
-            f"cannot listen on {host} port {port} ({reason}); choose others with --host, --port"
+            f"cannot listen on {host} port {port} ({reason}); choose others with --host and --port"
         )
 
     from transfer.data import corpus
@@ -73,14 +73,14 @@ def listen(host, port, weights, hosts, max_bytes, max_waiting, data=None) -> int
 
 
 def show_images(model, found) -> None:
-    """Old hands are training images of a corpus from now on, not painted ones."""
+    """From now on, old hands are training images of a corpus instead of painted ones."""
     from transfer.inference.old_hands import TrainingImages
 
     model.old_hands = TrainingImages(found, model.old_graph, model.old_params)
 
 
 def warm(model) -> None:
-    """Compile what the page's first question will need."""
+    """Compile whatever the page's first question will need."""
     import numpy as np
 
     ring = np.hypot(*(np.indices((64, 64)) - 31.5))

@@ -1,5 +1,5 @@
-"""A picture in a format that browsers do not show (TIFF, HEIC, JPEG 2000), or a page of a PDF ->
-PNG, for the page to open."""
+"""Turns a picture in a format that browsers do not show (TIFF, HEIC, JPEG 2000), or a page of a
+PDF, into a PNG that the web page can open."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_PDF = 5_000  # pixels of the longer side of a PDF's page
 
 
 def page_number(query) -> int:
-    """The query's `page`, from 1 on. Raises HTTPException 400."""
+    """The query's `page`, from 1. Raises HTTPException 400."""
     text = query.get("page", "1")
     if not (text.isascii() and text.isdecimal() and len(text) < 6 and int(text)):
         raise HTTPException(400, f"page is {text[:40]!r}; give 1 or more")
@@ -28,11 +28,11 @@ def page_number(query) -> int:
 
 
 def to_png(content: bytes, number: int = 1) -> tuple[bytes, dict[str, str]]:
-    """The picture upright as PNG of 8 bits a channel, and in the header `Pages` how many the file
-    has. Raises HTTPException 400 (empty, damaged, no such page), 413 (too many pixels) or 415 (no
-    picture).
+    """The picture, upright, as PNG with 8 bits per channel; the header `Pages` says how many pages
+    the file has. Raises HTTPException 400 (empty, damaged, no such page), 413 (too many pixels) or
+    415 (not a picture).
 
-    number: which page of a PDF or TIFF, from 1 on.
+    number: which page of a PDF or TIFF, from 1.
     """
     if not content:
         raise HTTPException(400, "the file is empty; save the page again")
@@ -104,7 +104,7 @@ def _of_picture(content: bytes, number: int) -> tuple[Image.Image, int]:
         raise
     except Image.UnidentifiedImageError:
         raise HTTPException(
-            415, "this is no picture that can be read; give PNG, JPEG, TIFF or WebP"
+            415, "this is not a picture that can be read; give PNG, JPEG, TIFF or WebP"
         ) from None
     except Image.DecompressionBombError:
         raise HTTPException(413, f"the page has more than {MAX_SIDE} pixels a side") from None
@@ -116,7 +116,7 @@ def _of_picture(content: bytes, number: int) -> tuple[Image.Image, int]:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits, its darkest 0 and its brightest 255."""
+    """Grey with more than 8 bits, scaled so that its darkest value is 0 and its brightest 255."""
     low, high = image.getextrema()
     scale = 255.0 / (high - low) if high > low else 0.0
     return image.convert("F").point(lambda v: v * scale - low * scale).convert("L")

@@ -1,5 +1,5 @@
-"""Which requests are let in, and whose turn it is: one piece of work at a time in a thread, and a
-bounded queue before it."""
+"""Decides which requests are let in, and whose turn it is: a thread does one piece of work at a
+time, with a bounded queue before it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import anyio.to_thread
 
 
 class Busy(Exception):
-    """The queue is full; `seconds` is when to come again."""
+    """The queue is full; `seconds` says when to come again."""
 
     def __init__(self, seconds: int):
         super().__init__(f"too many requests are waiting; try again in {seconds} s")
@@ -44,7 +44,7 @@ class Queue:
             self.held -= size
 
     async def work(self, function: Callable, gone: Callable):
-        """What function() returns, or None where `await gone()` says that nobody waits for it any
+        """What function() returns, or None if `await gone()` says that nobody waits for it any
         more."""
         async with self.turn:
             if await gone():

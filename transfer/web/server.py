@@ -56,8 +56,8 @@ def build(
     """The application around `model` (a `KuzushijiTransfer`).
 
     host, hosts: names that a request may call this server by, beside localhost. max_bytes: largest
-    upload. max_waiting: requests that are held at once. max_samples: drawings that one request may
-    ask for.
+    upload. max_waiting: how many requests are held at once. max_samples: how many drawings one
+    request may ask for.
     """
     queue = Queue(max_waiting, 8 * max_bytes)
     limits = {
@@ -71,8 +71,8 @@ def build(
     async def work(
         request: Request, kind: str, make: Callable, most: int, advice: str = ONE
     ) -> Response:
-        """What `make` makes of the upload of `most` bytes at most, when it is its turn: bytes, or
-        bytes and headers."""
+        """The result of `make` for an upload of at most `most` bytes, when its turn comes: bytes,
+        or bytes and headers."""
         try:
             declared = int(request.headers.get("content-length", most))
         except ValueError:
@@ -144,7 +144,7 @@ def build(
 
     async def broken(request: Request, error: Exception) -> JSONResponse:
         return JSONResponse(
-            {"error": "the server made a mistake; its terminal says which"}, 500, HEADERS
+            {"error": "the server made a mistake; its terminal shows which"}, 500, HEADERS
         )  # the guard is inside of this
 
     application = Starlette(
@@ -182,8 +182,8 @@ def think(model, content: bytes, parameters: dict) -> bytes:
 
 
 def read_image(content: bytes, pixels: int) -> images.Reading:
-    """The 64x64 image of a file, or of its 4,096 bytes with pixels. Raises HTTPException for what
-    cannot be used."""
+    """The 64x64 image of a file, or of its 4,096 bytes if `pixels` is set. Raises HTTPException if
+    it cannot be used."""
     if pixels:
         if len(content) != 64 * 64:
             raise HTTPException(
@@ -198,8 +198,8 @@ def read_image(content: bytes, pixels: int) -> images.Reading:
 
 
 def status(content: bytes) -> int:
-    """415 for a file that is no picture, 413 for a picture with too many pixels, 400 for any other
-    that was refused."""
+    """415 for a file that is not a picture, 413 for a picture with too many pixels, and 400 for any
+    other refused picture."""
     if not content:
         return 400
     try:
@@ -231,8 +231,8 @@ DEFAULTS = {
 
 
 def question(query, max_samples: int, names: tuple[str, ...] = tuple(DEFAULTS)) -> dict:
-    """Arguments of `transfer` and `pixels`, those of `names`, from the query's (name, value).
-    Raises HTTPException 400."""
+    """Those of the arguments of `transfer` and `pixels` that are in `names`, from the query's
+    (name, value). Raises HTTPException 400."""
     parameters = {name: DEFAULTS[name] for name in names}
     bounds = {
         "samples": (1, max_samples),
@@ -243,7 +243,7 @@ def question(query, max_samples: int, names: tuple[str, ...] = tuple(DEFAULTS)) 
     for name, value in query:
         if name not in parameters:
             raise HTTPException(
-                400, f"there is no parameter {name[:40]!r}; there are {', '.join(parameters)}"
+                400, f"there is no parameter {name[:40]!r}; give {', '.join(parameters)}"
             )
         if name == "forms":
             if value not in FORM_CHOICES:
@@ -270,8 +270,8 @@ def question(query, max_samples: int, names: tuple[str, ...] = tuple(DEFAULTS)) 
 
 
 async def upload(request: Request, limit: int, advice: str) -> bytes:
-    """The picture's bytes, from the body or from the form in it; never more than `limit` of them in
-    memory. Raises HTTPException. advice: what to do where there are more."""
+    """The picture's bytes, from the body or from the form in it; never more than `limit` of them
+    are in memory. Raises HTTPException. advice: what to do if there are more."""
     kept, size = [], 0
     try:
         async with asyncio.timeout(UPLOAD_SECONDS):

@@ -1,4 +1,4 @@
-"""The command `convert`: its options, and its line of report."""
+"""The command `convert`: its options, and the line that it reports."""
 
 import sys
 from pathlib import Path
@@ -30,7 +30,7 @@ def add_parser(commands) -> None:
         type=float,
         metavar="E",
         help=(
-            f"simplify strokes by so many box units (default: curves by {convert.EPSILON},"
+            f"simplify strokes by this many box units (default: curves by {convert.EPSILON},"
             " polylines not at all)"
         ),
     )
@@ -73,7 +73,7 @@ def add_parser(commands) -> None:
 
 
 def run(args) -> None:
-    """Carry out the command; one line of report on standard output. Raises DataError."""
+    """Run the command and print one line of report on standard output. Raises DataError."""
     count = convert.convert(
         args.input,
         args.output,

@@ -5,7 +5,7 @@
     stroke-3 .npz                                read and written (see sketch_npz)
     QuickDraw .ndjson                            read (raw and simplified) and written (simplified)
 
-In between, every drawing is strokes in the 109x109 box, so that a drawing stays in its place
+In between, every drawing is a list of strokes in the 109x109 box, so that it keeps its place
 whatever the format.
 """
 
@@ -55,14 +55,16 @@ def read(
     scale: float | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Drawing]:
-    """All drawings of a file or folder, its format told by its name.
+    """Read all drawings of a file or folder, whose name tells the format.
 
     epsilon: simplify strokes (box units); None simplifies curves by EPSILON and leaves polylines as
     they are.
-    scale: file units to one box unit, for .npz and .ndjson. None: what the file says; QuickDraw's
-    simplified drawings are 255 to 109; drawings that say nothing (raw QuickDraw, other .npz) are
-    fitted into the box, each for itself.
-    say: called with a line on what was left out. Raises DataError.
+    scale: file units to one box unit, for .npz and .ndjson. None takes what the file says;
+    QuickDraw's simplified drawings have 255 units to the box's 109. Drawings without any scale (raw
+    QuickDraw, other .npz) are each fitted into the box.
+    say: called with a line on what was left out.
+
+    Raises DataError.
     """
     path = Path(path)
     kind = _kind(path)
@@ -105,13 +107,13 @@ def write(
     split: tuple[float, float, float] | None = None,
     seed: int = 0,
 ) -> None:
-    """Write drawings to a file or folder, its format told by its name; whole or not at all.
+    """Write drawings to a file or folder, whose name tells the format; whole or not at all.
 
     scale: file units to one box unit, for .npz (1, or INT_SCALE with int16) and .ndjson (255/109).
-    dtype "int16" writes whole numbers: no point is further off than 0.71 / scale box units (0.08
-    for .npz, 0.30 for .ndjson); else .npz has float32 and .ndjson two decimals. layout: see
-    sketch_npz. split: shares of train, valid and test, drawn anew with `seed`; None keeps the
-    drawings' own, else draws SPLIT. Raises DataError.
+    dtype "int16" writes whole numbers: no point moves by more than 0.71 / scale box units (0.08 for
+    .npz, 0.30 for .ndjson). Otherwise .npz has float32 and .ndjson two decimals. layout: see
+    sketch_npz. split: shares of train, valid and test, drawn with `seed`. None keeps the drawings'
+    own split, or draws SPLIT if they have none. Raises DataError.
     """
     path = Path(path)
     kind = _kind(path, writing=True)
@@ -166,8 +168,8 @@ def convert(
     say: Callable[[str], None] = lambda text: None,
     **options,
 ) -> int:
-    """Read `source`, write `target`; say as `read`, options as `write` has them. Returns the number
-    of drawings. Raises DataError."""
+    """Read `source` and write `target`. `say` is as in `read`, the options are as in `write`.
+    Returns the number of drawings. Raises DataError."""
     _kind(Path(target), writing=True)  # before the work
     drawings = read(source, epsilon, input_scale, say)
     write(target, drawings, **options)
@@ -175,8 +177,8 @@ def convert(
 
 
 def split_of(drawings: list[Drawing], shares=None, seed: int = 0) -> list[str]:
-    """The split of each drawing: its own, or drawn anew with `shares` of train, valid and test
-    (together 1)."""
+    """The split of each drawing: its own, or a random one with `shares` of train, valid and test
+    (which add up to 1)."""
     if shares is None and all(d.split for d in drawings):
         return [d.split for d in drawings]
     shares = np.asarray(SPLIT if shares is None else shares, np.float64)
@@ -187,7 +189,8 @@ def split_of(drawings: list[Drawing], shares=None, seed: int = 0) -> list[str]:
         or abs(shares.sum() - 1) > 1e-6
     ):
         raise DataError(
-            f"--split {','.join(map(str, shares))}: give three shares, together 1, as 0.9,0.05,0.05"
+            f"--split {','.join(map(str, shares))}: give three shares that add up to 1, such as "
+            "0.9,0.05,0.05"
         )
     bounds = np.rint(np.cumsum(shares) * len(drawings)).astype(int)
     order = np.random.default_rng(seed).permutation(len(drawings))
@@ -303,8 +306,8 @@ def _of_svg(content: bytes, name: str, where: str, epsilon: float | None) -> Dra
 
 
 def _svgs(path: Path) -> Iterator[tuple[str, bytes, str]]:
-    """(name, content, how errors call it) of a single SVG, or of each in a folder or zip, sorted by
-    stem."""
+    """(name, content, name in error lines) of a single SVG, or of each in a folder or zip, sorted
+    by stem."""
     if path.is_dir():
         for file in sorted(
             (
@@ -357,8 +360,8 @@ def _svg_text(drawing: Drawing) -> str:
 
 @contextmanager
 def _replacing(path: Path):
-    """A sibling to write to; it takes the place of `path` at the end, or goes away with whatever
-    went wrong."""
+    """A temporary sibling of `path` to write to. At the end it takes the place of `path`; if
+    anything fails, it is removed."""
     if path.is_dir() and any(path.iterdir()):
         raise DataError(f"{path}: is a folder with files in it; name a new one")
     try:

@@ -1,5 +1,5 @@
-"""Arrays in a pickle, read without running it: its few instructions are walked through, and
-anything but plain arrays is refused. Formats: pickletools, numpy.lib.format."""
+"""Reads arrays from a pickle without running it: it walks through the few instructions and refuses
+anything but plain arrays. Formats: pickletools, numpy.lib.format."""
 
 import math
 import pickletools
@@ -13,8 +13,8 @@ _MAX_STEPS = 10_000_000  # instructions of one pickle, some thirty a drawing
 
 
 def load(content: bytes) -> "PickledArray":
-    """The one array of a pickle. Raises ValueError, and what broken instructions raise, for
-    anything else."""
+    """The one array in a pickle. For anything else it raises ValueError, or whatever broken
+    instructions raise."""
     return _Pickle(content).load()
 
 
@@ -89,7 +89,7 @@ class _Type:
 
 
 class _Pickle:
-    """Walks through the instructions of a pickle that holds nothing but arrays; everything else is
+    """Walks through the instructions of a pickle that holds nothing but arrays. Everything else is
     a ValueError."""
 
     NAMES = {

@@ -1,4 +1,4 @@
-"""QuickDraw's .ndjson, one drawing a line, into records and back.
+"""Turns QuickDraw's .ndjson, one drawing a line, into records and back.
 
 Format: https://github.com/googlecreativelab/quickdraw-dataset; a raw stroke is [x], [y], [t], a
 simplified one [x], [y].
@@ -20,8 +20,8 @@ def read(file, where, say: Callable[[str], None] = lambda text: None):
     """Yield (word, key_id, strokes, is_raw) of each line of a binary file; strokes (n, 2) float64,
     n >= 2, as stored.
 
-    Strokes without points are left out; `say` is called once at the end with how many there were,
-    and where the first. Raises DataError with the number of the line that is not JSON, or no
+    Strokes without points are left out; at the end `say` is called once with their number and the
+    place of the first. Raises DataError, which names the line, if a line is not JSON, has no
     drawing, or holds numbers that are not finite.
     """
     number, empty, first = 0, 0, 0
@@ -62,8 +62,8 @@ def read(file, where, say: Callable[[str], None] = lambda text: None):
 
 
 def line(word: str, key: str, strokes, digits: int | None, recognized: bool = True) -> str:
-    """One line in the simplified form; coordinates rounded to `digits` decimals, None for whole
-    numbers."""
+    """One line in the simplified form. Coordinates are rounded to `digits` decimals; None gives
+    whole numbers."""
     rounded = [
         [[round(float(v), digits) for v in stroke[:, axis]] for axis in (0, 1)]
         for stroke in strokes

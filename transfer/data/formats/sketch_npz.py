@@ -1,11 +1,11 @@
-"""Stroke-3 sets in .npz files, as the published sketch-rnn sets have them, and back.
+"""Reads and writes stroke-3 sets in .npz files, as the published sketch-rnn sets have them.
 
 Two layouts. *sketch-rnn*: train, valid and test are object arrays of (n, 3) arrays, which NumPy
 stores as pickles; this is what Sketch-RNN programs load (`np.load(path, encoding="latin1",
 allow_pickle=True)`). *flat*: no pickle; `rows` (R, 3) and `offsets` (N + 1,) into them for all
 drawings, `split` (N,) uint8 into ("train", "valid", "test"). Both add `scale` (), file units to one
-box unit, and words and keys as text arrays, which other programs do not look at. Pickles are never
-run here: their few instructions are walked through and anything but plain arrays is refused.
+box unit, and words and keys as text arrays, which other programs ignore. Pickles are never run
+here: `pickled_arrays` walks through their few instructions and refuses anything but plain arrays.
 Formats: https://github.com/magenta/magenta/tree/main/magenta/models/sketch_rnn, numpy.lib.format,
 pickletools.
 """
@@ -29,7 +29,7 @@ _MAX_BYTES = 1 << 29  # unpacked; the largest published set has 100 MB
 
 @dataclass
 class Set:
-    """Drawings in file units; all lists have one entry a drawing."""
+    """Drawings in file units. Each list has one entry for each drawing."""
 
     rows: list[np.ndarray] = field(default_factory=list)  # (n, 3), first row from the origin
     splits: list[str] = field(default_factory=list)  # one of SPLITS
@@ -64,8 +64,8 @@ def write(file, drawings: Set, layout: str = "sketch-rnn") -> None:
 
 
 def read(path) -> Set:
-    """Read either layout. Raises DataError for what is damaged, too large, no stroke-3, or any
-    other pickle."""
+    """Read either layout. Raises DataError for a file that is damaged or too large, that is not
+    stroke-3, or that holds any other pickle."""
     try:
         with opened_zip(path, _MAX_BYTES, "split the file") as archive:
             names = {
@@ -162,7 +162,7 @@ def _labels(array, count: int, where: str) -> list[str]:
         array.dtype.byteorder.replace("=", "<").replace("|", "<") + "u4",
     )
     if len(numbers) and numbers.max() > 0x10FFFF:
-        raise DataError(f"{where} holds what is no text; fetch the file again")
+        raise DataError(f"{where} holds something that is not text; fetch the file again")
     return array.tolist()
 
 
@@ -196,7 +196,7 @@ def _member(archive, name: str, content: bytes) -> None:
 
 
 def _pickled(arrays: list[np.ndarray]) -> bytes:
-    """An object array in the .npy format, loadable by every NumPy: NumPy 2's new module name would
+    """An object array in the .npy format that every NumPy can load: NumPy 2's new module name would
     shut out NumPy 1."""
     objects = np.empty(len(arrays), object)
     for i, array in enumerate(arrays):
@@ -211,7 +211,7 @@ def _pickled(arrays: list[np.ndarray]) -> bytes:
 
 
 def _array(content: bytes, where: str):
-    """A .npy member into a NumPy array, or a list of arrays where it holds objects."""
+    """A .npy member as a NumPy array, or as a list of arrays if it holds objects."""
     file = io.BytesIO(content)
     try:
         shape, fortran, dtype = npy_header(file)

@@ -1,11 +1,11 @@
-"""One SVG file, KanjiVG's or anybody's, into strokes (polylines in the 109x109 box), and strokes
-into an SVG.
+"""Turns an SVG file, KanjiVG's or anybody's, into strokes (polylines in the 109x109 box), and
+strokes into an SVG.
 
-Read are path (all commands), line, polyline, polygon, rect, circle and ellipse, under g, a, switch,
-use, symbol and nested svg with their transforms and view boxes, in document order; every subpath is
-a stroke, and a filled shape gives its outline. Left out are text, images, clipping, style sheets
-and what has display none. Path data, arcs and transforms are parsed by svgpathtools. Formats: SVG
-1.1 (second edition), sections 5, 7, 8 and 9.
+It reads path (all commands), line, polyline, polygon, rect, circle and ellipse, under g, a, switch,
+use, symbol and nested svg with their transforms and view boxes, in document order. Every subpath is
+a stroke, and a filled shape gives its outline. It ignores text, images, clipping, style sheets and
+whatever has display none. svgpathtools parses path data, arcs and transforms. Formats: SVG 1.1
+(second edition), sections 5, 7, 8 and 9.
 """
 
 import math
@@ -44,15 +44,15 @@ class Picture:
 
 
 def read(content: bytes, where="SVG") -> Picture:
-    """The strokes of one SVG file, its page (view box, else width and height) scaled into the box,
-    aspect kept.
+    """The strokes of one SVG file. Its page (view box, else width and height) is scaled into the
+    box with its aspect ratio kept.
 
-    A file with KanjiVG's structure gives its StrokePaths only, with its coordinates as they are
-    (its page is 109x109). Of a file that draws each stroke as an outline, and its middle line
-    clipped by it (animCJK, Make Me a Hanzi), the middle lines are read. A file without page size is
-    scaled by its own extent, with MARGIN round it. `where` names the file in errors. Raises
-    DataError for what is not SVG, declares entities, refers to other files, is too large or too
-    deep, has an unknown command, a number that is none or not finite, or draws nothing.
+    A file with KanjiVG's structure gives only its StrokePaths, with unchanged coordinates (its page
+    is 109x109). Some files draw each stroke as an outline that clips the stroke's middle line
+    (animCJK, Make Me a Hanzi); they give the middle lines. A file without a page size is scaled by
+    its own extent, with MARGIN around it. `where` names the file in errors. Raises DataError if the
+    file is not SVG, declares entities, refers to other files, is too large or nested too deeply,
+    has an unknown command or a malformed or infinite number, or draws nothing.
     """
     if len(content) > MAX_BYTES:
         raise DataError(f"{where}: larger than {MAX_BYTES >> 20} MB; simplify the drawing")
@@ -70,7 +70,7 @@ def read(content: bytes, where="SVG") -> Picture:
         drawing.children(root if group is None else group, page, viewport, 1)
     if not drawing.curves:
         raise DataError(
-            f"{where}: draws nothing that is a line or a shape; text and images have no strokes"
+            f"{where}: draws nothing; lines and shapes have strokes, text and images do not"
         )
     if viewport is None:
         drawing.curves = fit_to_box(drawing.curves)
@@ -89,8 +89,8 @@ def read(content: bytes, where="SVG") -> Picture:
 
 
 def fit_to_box(arrays: list[np.ndarray], margin: float = MARGIN) -> list[np.ndarray]:
-    """Arrays (…, 2) of points scaled together, aspect kept, centred in the box with `margin` round
-    them; float64."""
+    """Arrays (…, 2) of points, float64, scaled together with their aspect ratio kept and centred in
+    the box with `margin` around them."""
     if not arrays:
         return []
     points = np.concatenate([np.asarray(a, np.float64).reshape(-1, 2) for a in arrays])
@@ -101,13 +101,13 @@ def fit_to_box(arrays: list[np.ndarray], margin: float = MARGIN) -> list[np.ndar
 
 
 def to_svg(strokes, word: str = "", key: str = "") -> str:
-    """Strokes, a list of (n, 2), n >= 2, box units, into SVG text with KanjiVG's structure, one
-    path a stroke.
+    """SVG text with KanjiVG's structure, one path for each stroke. strokes: a list of (n, 2), n >=
+    2, in box units.
 
-    A `word` of one character becomes kvg:element and the ids, any other a <title>. `key` gives the
-    ids of a glyph of KanjiVG ("04e00", "04e00-Kaisho"); without one of this character, `variant`
-    tells drawings apart. Coordinates have three decimals. Lines are written as M and C: readers of
-    KanjiVG know no L.
+    A `word` of one character becomes kvg:element and the ids; any other becomes a <title>. `key`
+    gives the ids of a glyph of KanjiVG ("04e00", "04e00-Kaisho"); if there is none for this
+    character, `variant` tells drawings apart. Coordinates have three decimals. Lines are written as
+    M and C, because readers of KanjiVG do not know L.
     """
     paths = [_path_data(np.asarray(stroke, np.float64)) for stroke in strokes]
     stem = f"{ord(word):05x}" if len(word) == 1 else ""
@@ -142,7 +142,7 @@ def to_svg(strokes, word: str = "", key: str = "") -> str:
 
 
 def parse(content: bytes, where) -> etree._Element:
-    """The root <svg> of a file; nothing is fetched and no entity expanded. Raises DataError as
+    """The root <svg> of a file. Nothing is fetched and no entity is expanded. Raises DataError as
     `read` does."""
     root = markup.parse(content, where, "save it again as plain SVG", encoding=None)
     if etree.QName(root).localname != "svg":
@@ -184,7 +184,7 @@ class _Drawing(Shapes):
         self.only: set | None = None  # elements that are strokes, where not all shapes are
 
     def medians(self) -> None:
-        """Where shapes are clipped by outlines that are drawn, too, only the clipped ones are
+        """If shapes are clipped by outlines that are drawn too, only the clipped shapes are
         strokes."""
         drawn = {
             e: "".join((e.get("d") or "").split())
@@ -206,7 +206,7 @@ class _Drawing(Shapes):
             self.only = found
 
     def clips(self, clip) -> Iterator[str]:
-        """Path data of a clipPath's paths, its own or used."""
+        """Path data of a clipPath's paths, its own or those that it uses."""
         for child in clip.iterchildren(etree.Element):
             if etree.QName(child).localname == "use":
                 child = self.ids.get(
@@ -228,8 +228,8 @@ class _Drawing(Shapes):
         return values
 
     def page(self, is_kanjivg: bool) -> tuple[tuple[float, float] | None, np.ndarray]:
-        """The root's viewport in its own units (None: it says nothing of its size), and the matrix
-        into the box."""
+        """The root's viewport in its own units (None if it states no size), and the matrix into the
+        box."""
         box = self.view_box(self.root)
         width, height = (
             (
@@ -318,8 +318,8 @@ class _Drawing(Shapes):
                 self.curves.append(curves @ full[:2, :2].T + full[:2, 2])
 
     def nested(self, element, sizes, matrix, viewport, depth: int) -> None:
-        """An inner <svg> or <symbol>, its place and size given by `sizes` (itself, or the <use>
-        that shows it)."""
+        """An inner <svg> or <symbol>. `sizes` gives its place and size: it is the element itself,
+        or the <use> that shows it."""
         across, down = viewport or (math.nan, math.nan)
         x, y = self.length(element, "x", across), self.length(element, "y", down)
         width = self.length(sizes, "width", across, self.length(element, "width", across, across))
@@ -366,7 +366,7 @@ def _move(x: float, y: float) -> np.ndarray:
 
 
 def _place(box, x: float, y: float, width: float, height: float, aspect: str = "") -> np.ndarray:
-    """The matrix that lays a view box (x, y, width, height) into a rectangle; aspect:
+    """The matrix that fits a view box (x, y, width, height) into a rectangle; aspect:
     preserveAspectRatio (SVG 7.8)."""
     sx, sy = width / box[2], height / box[3]
     words = aspect.split()

@@ -1,4 +1,4 @@
-"""The shapes of SVG, and the lengths and numbers of their attributes, into cubic Béziers."""
+"""Turns the shapes of SVG, with the lengths and numbers of their attributes, into cubic Béziers."""
 
 import math
 import re
@@ -18,8 +18,9 @@ _UNITS = {None: 1, "px": 1, "pt": 96 / 72, "pc": 16, "mm": 96 / 25.4, "cm": 96 /
 
 
 class Shapes:
-    """What shapes of one file draw. A method for each kind of shape takes an element and the
-    viewport (width, height) and returns a list of (n, 4, 2) cubics in the element's own units."""
+    """What the shapes of one file draw. There is a method for each kind of shape: it takes an
+    element and the viewport (width, height) and returns a list of (n, 4, 2) cubics in the element's
+    own units."""
 
     def __init__(self, where):
         self.where = where
@@ -31,7 +32,7 @@ class Shapes:
     def length(
         self, element, name: str, side: float = math.nan, missing: float | None = 0.0
     ) -> float | None:
-        """An attribute in user units; per cents are of `side`, a side of the page."""
+        """An attribute in user units. Percentages are of `side`, a side of the page."""
         text = element.get(name)
         if text is None or text.strip() in ("", "auto"):
             return missing
@@ -177,14 +178,14 @@ SHAPES = {
 
 
 def _lines(points) -> np.ndarray:
-    """Points into straight cubics (n, 4, 2)."""
+    """Straight cubics (n, 4, 2) through points."""
     points = np.asarray(points, np.float64)
     a, b = points[:-1, None], points[1:, None]
     return a + (b - a) * np.array([0, 1 / 3, 2 / 3, 1])[:, None]
 
 
 def _arc(radius: complex, rotation: float, start: float, turn: float) -> np.ndarray:
-    """An arc of an ellipse round 0, at most an eighth of it, as one cubic (4,) complex; angles in
+    """An arc of an ellipse around 0, at most an eighth of it, as one cubic (4,) complex; angles in
     radians."""
     kappa = 4 / 3 * math.tan(turn / 4)
     angles = np.array([start, start + turn])

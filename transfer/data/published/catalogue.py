@@ -1,9 +1,9 @@
-"""Every published file: its data set, name, addresses in the order to try, checksum and size where
-they are known.
+"""Every published file: its data set, its name, its addresses in the order to try, and its checksum
+and size if they are known.
 
 Checksums: Kuzushiji-MNIST and -49 as published by CODH; KanjiVG's main zips as many projects pin
-them. Kuzushiji-Kanji, the class maps and KanjiVG's other files were published without one: those
-are checked by their form (`looks_right`).
+them. Kuzushiji-Kanji, the class maps and KanjiVG's other files were published without checksums, so
+they are checked by their form (`looks_right`).
 """
 
 import gzip
@@ -50,8 +50,8 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Published:
-    """A file: `hash` as "md5:…", "sha256:…" or None; `size` in bytes, exact if `exact`, else as the
-    pages round it."""
+    """A published file. `hash` is "md5:…", "sha256:…" or None. `size` is in bytes; unless it is
+    `exact`, it is as rounded on the publisher's page."""
 
     dataset: str
     format: str  # a key of FORMATS[dataset]; "" belongs to every format
@@ -63,8 +63,8 @@ class Published:
 
     @property
     def folder(self) -> str:
-        """Where it goes inside the data folder: the two kana sets have many files, so each has its
-        own."""
+        """Its folder inside the data folder. The two kana sets have many files, so each has a
+        folder of its own."""
         return self.dataset if self.dataset in ("kmnist", "k49") else ""
 
 
@@ -114,8 +114,8 @@ _KANJIVG_HASHES = {
 
 
 def files(release: str = RELEASE) -> tuple[Published, ...]:
-    """All published files; KanjiVG's are those of `release`, YYYYMMDD; raises DataError on another
-    form."""
+    """All published files. KanjiVG's are those of `release`, YYYYMMDD. Raises DataError for any
+    other form of date."""
     release = release.removeprefix("r")
     if not re.fullmatch(r"[0-9]{8}", release):
         raise DataError(
@@ -135,11 +135,11 @@ def files(release: str = RELEASE) -> tuple[Published, ...]:
 
 
 def choose(names, form: str | None = None, release: str = RELEASE) -> list[Published]:
-    """The files that `names` mean: data sets of NAMES, "all", or published file names; each once,
-    in catalogue order.
+    """The files that `names` mean, each once and in catalogue order. A name is a data set of NAMES,
+    "all", or a published file name.
 
-    A data set means its first format and the class map unless `form` says otherwise ("all-formats":
-    every one). Raises DataError on a name or format that there is not.
+    A data set stands for its first format and the class map, unless `form` names another
+    ("all-formats": every one). Raises DataError for an unknown name or format.
     """
     every, out = files(release), set()
     known = {f.name for f in every}
@@ -149,7 +149,7 @@ def choose(names, form: str | None = None, release: str = RELEASE) -> list[Publi
             continue
         if name not in NAMES and name != "all":
             raise DataError(
-                f"{name}: no data set of that name; choose from {', '.join(NAMES)}, all, or a file"
+                f"{name}: there is no such data set; choose from {', '.join(NAMES)}, all, or a file"
                 " that `python -m transfer.data list` shows"
             )
         sets = NAMES if name == "all" else (name,)
@@ -158,7 +158,7 @@ def choose(names, form: str | None = None, release: str = RELEASE) -> list[Publi
                 f"{name}: is not published as {form!r}; choose from {', '.join(FORMATS[name])},"
                 " all-formats"
                 if name != "all"
-                else f"format {form!r}: no data set is published so"
+                else f"format {form!r}: no data set is published in it"
             )
         for s in sets:
             wanted = form if form in FORMATS[s] else next(iter(FORMATS[s]))
@@ -171,8 +171,8 @@ def choose(names, form: str | None = None, release: str = RELEASE) -> list[Publi
 
 
 def looks_right(path: Path, name: str) -> bool:
-    """Whether a file is, by its form, what its name says: not an error page, not cut short (tar:
-    begins as one)."""
+    """Whether the form of a file fits its name: it is not an error page and is not cut short (of a
+    tar only the beginning is checked)."""
     try:
         if name.endswith((".zip", ".npz")):
             with zipfile.ZipFile(path) as archive:  # its directory stands at the end

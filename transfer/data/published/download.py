@@ -1,10 +1,10 @@
-"""Published files from their hosts, mirrors or the user's disk into the data folder, checked, or
-not at all.
+"""Brings published files from their hosts, mirrors or the user's disk into the data folder, and
+checks them first.
 
-A download grows in `<name>.part`, goes on where it broke off (HTTP Range), and gets its name only
-when it is whole and its checksum, or where none was published its form, is right. pooch checks and
-puts it in place; `_Ranged` is the downloader that pooch calls, because pooch's own begins anew each
-time.
+A download grows in `<name>.part` and continues where it broke off (HTTP Range). It gets its name
+only when it is whole and its checksum is right, or, if none was published, its form. pooch checks
+the file and puts it in place. It calls the downloader `_Ranged`, because its own starts again from
+the beginning each time.
 """
 
 import json
@@ -42,12 +42,12 @@ class _Elsewhere(Exception):
 
 
 class _Again(Exception):
-    """This attempt failed, another may not."""
+    """This attempt failed; another may succeed."""
 
 
 def find(folder: Path, file: Published) -> Path | None:
-    """The file where it lies already: in the data folder or in its data sets' folders; None where
-    it does not."""
+    """Where the file is already, in the data folder or in its data sets' folders; None if it is not
+    there."""
     places = dict.fromkeys((file.folder, "", "kmnist", "k49"))
     return next((p for place in places if (p := Path(folder) / place / file.name).is_file()), None)
 
@@ -62,7 +62,7 @@ def addresses(file: Published, mirrors: Iterable[str] = ()) -> list[str]:
 
 
 def check(path: Path, file: Published) -> str | None:
-    """What is wrong with a copy of a published file, in a few words; None where nothing is."""
+    """What is wrong with a copy of a published file, in a few words, or None."""
     if file.hash:
         kind, _, wanted = file.hash.partition(":")
         try:
@@ -73,7 +73,7 @@ def check(path: Path, file: Published) -> str | None:
             )
         except OSError as error:
             return f"it cannot be read ({error.strerror})"
-    return None if looks_right(path, file.name) else "it is not, or not all of, what its name says"
+    return None if looks_right(path, file.name) else "it is cut short, or is not what its name says"
 
 
 def fetch(
@@ -85,12 +85,13 @@ def fetch(
     pause: float = PAUSE,
     say: Callable[[str], None] = lambda text: None,
 ) -> Path:
-    """Download one published file into `folder` unless it is there and whole; returns its path.
+    """Download one published file into `folder`, unless it is already there and whole; returns its
+    path.
 
     timeout and pause: seconds (see TIMEOUT and PAUSE). `progress` shows a bar on a terminal; `say`
-    is called with one line before the next address is tried. Raises DataError, with the last reason
-    of every address, when none gave the file, and where the folder cannot be written. An
-    interrupted download stays as <name>.part, and the next call goes on from there.
+    is called with one line before the next address is tried. Raises DataError if no address gave
+    the file, with the last reason for each, or if the folder cannot be written. An interrupted
+    download stays as <name>.part, and the next call continues it.
     """
     folder = Path(folder)
     there = find(folder, file)
@@ -110,22 +111,22 @@ def fetch(
                     if url != urls[-1]:
                         say(failures[-1])
     raise DataError(
-        f"{file.name}: no address gave it ({'; '.join(failures)}); try later, name a copy with "
-        "--mirror URL, or take a file that you have with --from PATH"
+        f"{file.name}: no address delivered it ({'; '.join(failures)}); try later, name a copy "
+        "with --mirror URL, or take a file that you have with --from PATH"
     )
 
 
 def take(file: Published, source: Path, folder) -> Path:
-    """Copy the user's own copy of a published file into `folder`, checked; returns its path.
-    `source` is left as it is.
+    """Check the user's own copy of a published file and copy it into `folder`; returns its path.
+    `source` stays as it is.
 
-    Raises DataError where it is not the published file or the folder cannot be written; nothing is
-    left there then.
+    Raises DataError if it is not the published file or if the folder cannot be written. Then
+    nothing is left there.
     """
     target = Path(folder) / file.folder / file.name
     if wrong := check(source, file):
         raise DataError(
-            f"{source}: is not {file.name} as published, {wrong}; leave --from out to download it"
+            f"{source}: is not the published {file.name}: {wrong}; leave out --from to download it"
         )
     with _writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +145,7 @@ def take(file: Published, source: Path, folder) -> Path:
 
 @contextmanager
 def _writing(target: Path):
-    """The operating system's refusals while writing become one line."""
+    """Turns the operating system's refusals to write into one line."""
     try:
         yield
     except OSError as error:
@@ -182,9 +183,9 @@ def _from_address(
                     url, file.hash, fname=checked.name, path=target.parent, downloader=downloader
                 )
                 right = file.hash or looks_right(checked, file.name)
-                wrong = None if right else "what came is no such file, or not all of it"
+                wrong = None if right else "what came is another file, or only part of it"
             except ValueError:  # pooch's word for a wrong checksum
-                wrong = "what came has not the published checksum"
+                wrong = "what came does not have the published checksum"
             part.clear()
             if wrong is None:
                 os.replace(checked, target)
@@ -196,8 +197,8 @@ def _from_address(
 
 
 class _Part:
-    """<name>.part and, in <name>.part.json, where it comes from: it must not be continued with
-    another file's bytes."""
+    """<name>.part, and <name>.part.json, which says where it comes from: another file's bytes must
+    not continue it."""
 
     def __init__(self, target: Path, has_hash: bool):
         self.path = target.with_name(f"{target.name}.part")
@@ -211,8 +212,8 @@ class _Part:
         return self.path.stat().st_size if self.path.is_file() and not self.foreign else 0
 
     def begin(self, url: str) -> None:
-        """Go on with what is there only if a checksum will tell, or if it came from this address in
-        a known version."""
+        """Continue what is there only if a checksum will find mistakes, or if it came from this
+        address in a known version."""
         try:
             self.origin = json.loads(self.note.read_text("utf-8"))
             self.origin = {k: str(self.origin[k]) for k in ("url", "version")}
@@ -236,8 +237,8 @@ class _Part:
 
 
 class _Ranged:
-    """A downloader as pooch calls it: (url, output file, pooch) -> None, going on from `part` and
-    retrying."""
+    """A downloader as pooch calls it: (url, output file, pooch) -> None. It continues `part` and
+    retries."""
 
     def __init__(self, part: _Part, file: Published, progress: bool, timeout: float, pause: float):
         self.part, self.file, self.progress, self.timeout, self.pause = (
@@ -339,8 +340,8 @@ class _Ranged:
             raise _Again(f"sent {got:,} bytes instead of {total or 'some'}")
 
     def _judge(self, answer, have: int) -> int | None:
-        """The whole file's size by an answer's status and headers, None where they do not tell;
-        raises on others."""
+        """The whole file's size, from an answer's status and headers; None if they do not tell. Any
+        other answer raises."""
         status, length = answer.status_code, answer.headers.get("Content-Length", "")
         if status == 200:
             return int(length) if length.isdigit() else None
@@ -350,7 +351,7 @@ class _Ranged:
             )
             if begin.partition("-")[0] != str(have):
                 self.part.clear()
-                raise _Again("sent another part than it was asked for")
+                raise _Again("did not send the part that it was asked for")
             return (
                 int(total) if total.isdigit() else have + int(length) if length.isdigit() else None
             )

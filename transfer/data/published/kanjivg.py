@@ -1,5 +1,5 @@
-"""KanjiVG (single XML file, zip or folder of SVGs) into glyphs: strokes in writing order, as
-polylines.
+"""Turns KanjiVG (a single XML file, a zip or a folder of SVGs) into glyphs: strokes in writing
+order, as polylines.
 
 Format: https://kanjivg.tagaini.net/files.html and SVG 1.1, section 8.3 (path data). The whole of
 KanjiVG uses the path commands M m C c S s only; anything else is an error here.
@@ -48,8 +48,8 @@ class Stroke:
 
 @dataclass(frozen=True)
 class Component:
-    """A group of a glyph: https://kanjivg.tagaini.net/svg-format.html. "" where the group does not
-    say."""
+    """A group of a glyph: https://kanjivg.tagaini.net/svg-format.html. A field is "" if the group
+    does not state it."""
 
     element: str  # the character that it looks like, "" for a mere grouping
     original: str  # the character that it comes from, where it looks different
@@ -78,8 +78,8 @@ HIRAGANA = "あいうえおかきくけこさしすせそたちつてとなに�
 
 
 def is_kanji(code_point: int) -> bool:
-    """Whether it is a CJK ideograph: unified, extension or compatibility, and 々 〇 〻; not kana,
-    Latin, punctuation."""
+    """Whether it is a CJK ideograph (unified, extension or compatibility, and 々 〇 〻), not kana,
+    Latin or punctuation."""
     return (
         0x4E00 <= code_point <= 0x9FFF
         or 0x3400 <= code_point <= 0x4DBF
@@ -102,8 +102,8 @@ def polylines_many(
     """The strokes of all glyphs, one after another: points (P, 2) float32 and their bounds (S + 1,)
     int64.
 
-    Four times faster than glyph by glyph. epsilon: as in `strokes.simplify`; tolerance: as in
-    `flatten`. Raises DataError naming file, glyph and stroke.
+    This is four times as fast as glyph by glyph. epsilon: as in `strokes.simplify`; tolerance: as
+    in `flatten`. Raises DataError, which names file, glyph and stroke.
     """
     pieces, lengths = [np.zeros((0, 2), np.float32)], [np.zeros(1, np.int64)]
     for at in range(0, len(glyphs), _TOGETHER):
@@ -130,12 +130,12 @@ def polylines_many(
 
 
 def read(path, progress: Callable[[int, int], None] | None = None) -> list[Glyph]:
-    """Read KanjiVG from .xml.gz, .xml, .zip or a folder of SVGs; sorted by code point, standard
-    form first.
+    """Read KanjiVG from .xml.gz, .xml, .zip or a folder of SVGs. Glyphs are sorted by code point,
+    the standard form first.
 
-    `progress(done, total)` is called now and then. Raises DataError where a file is missing, cut
-    short, not XML, unsafe (entities are never expanded) or without strokes; paths themselves are
-    parsed by `parse_path`.
+    `progress(done, total)` is called now and then. Raises DataError if a file is missing, cut
+    short, not XML, unsafe (entities are never expanded) or without strokes. `parse_path` parses the
+    paths themselves.
     """
     path = Path(path)
     progress = progress or (lambda done, total: None)
@@ -153,7 +153,7 @@ def read(path, progress: Callable[[int, int], None] | None = None) -> list[Glyph
         ) from None
     except PermissionError as error:
         raise DataError(
-            f"{path}: cannot be read ({error.strerror}); give yourself the right to"
+            f"{path}: cannot be read ({error.strerror}); check its permissions"
         ) from None
     except BROKEN as error:
         raise DataError(
@@ -165,7 +165,7 @@ def read(path, progress: Callable[[int, int], None] | None = None) -> list[Glyph
     glyphs.sort(key=lambda g: (g.code_point, g.variant))
     for a, b in zip(glyphs, glyphs[1:]):
         if a.id == b.id:
-            raise DataError(f"{path}: {a.id} is there twice; keep one")
+            raise DataError(f"{path}: {a.id} appears twice; keep one")
     return glyphs
 
 
@@ -181,7 +181,7 @@ def _attribute(element, name: str, where) -> str:
 
 
 def _contents(group, where) -> tuple[tuple[Stroke, ...], tuple[Component, ...]]:
-    """The strokes in a group, and the groups in it with the strokes that they span."""
+    """The strokes in a group, and the groups inside it with the strokes that they span."""
     strokes, components, around = [], [], []
     for event, element in etree.iterwalk(group, events=("start", "end"), tag=("{*}g", "{*}path")):
         if element is group:

@@ -1,5 +1,5 @@
-"""Kuzushiji-Kanji (`kkanji.tar`, or the unpacked `kkanji2/`) into images with their code point and
-published name.
+"""Turns Kuzushiji-Kanji (`kkanji.tar`, or the unpacked `kkanji2/`) into images with their code
+points and published names.
 
 Layout: kkanji2/U+XXXX/<16 hex>.png, 64x64, 8-bit grey, ink 255 on 0; http://codh.rois.ac.jp/kmnist/
 """
@@ -29,7 +29,7 @@ _CLASS = re.compile(r"U\+([0-9A-F]{4,6})", re.ASCII)
 
 
 def code_point_of(folder: str, where) -> int:
-    """'U+4E00' -> 0x4E00; raises DataError on anything that is not a code point written so."""
+    """'U+4E00' -> 0x4E00; raises DataError for anything that is not a code point in this form."""
     match = _CLASS.fullmatch(folder)
     value = int(match[1], 16) if match else -1
     if not 0 <= value <= 0x10FFFF or 0xD800 <= value <= 0xDFFF:
@@ -47,9 +47,9 @@ def read(
     unpacked folder.
 
     A tar is read once, in its own order; a folder in name order. `progress(done, total)` is called
-    now and then, in bytes or files. Raises DataError for a damaged or cut archive, links, members
-    leading out of the archive, class folders that are no code points, names that come twice and
-    images other than 64x64 8-bit grey PNG.
+    now and then, in bytes or files. Raises DataError for an archive that is damaged or cut short,
+    links, members that lead out of the archive, class folders that are not code points, names that
+    appear twice, and images other than 64x64 8-bit grey PNG.
     """
     path = Path(path)
     progress = progress or (lambda done, total: None)
@@ -59,7 +59,7 @@ def read(
         code_point = code_point_of(folder, where)
         name = f"{folder}/{file}"
         if name in seen:
-            raise DataError(f"{where}: is there twice; remove one")
+            raise DataError(f"{where}: appears twice; remove one")
         seen.add(name)
         yield code_point, name, _decode(content, where)
 
@@ -93,7 +93,8 @@ def _decode(content: bytes, where: str) -> np.ndarray:
 
 
 def _parts(name: str, where: str) -> tuple[str, str] | None:
-    """(class folder, file name) of a member; None for leftovers of file managers, to be skipped."""
+    """(class folder, file name) of a member; None for leftovers of file managers, which are
+    skipped."""
     parts = PurePosixPath(name).parts or ("",)
     if is_leftover(name):
         return None
@@ -143,7 +144,7 @@ def _tar_files(path: Path, progress) -> Iterator[tuple[str, str, bytes, str]]:
         raise DataError(f"{path}: no such file; download it from {URL}") from None
     except PermissionError as error:
         raise DataError(
-            f"{path}: cannot be read ({error.strerror}); give yourself the right to"
+            f"{path}: cannot be read ({error.strerror}); check its permissions"
         ) from None
     except BROKEN_TAR as error:
         raise DataError(f"{damaged} ({' '.join(str(error).split())})") from None

@@ -1,11 +1,10 @@
-"""Kuzushiji-MNIST and Kuzushiji-49 as published (npz, or gzipped idx) into arrays.
+"""Turns Kuzushiji-MNIST and Kuzushiji-49 as published (npz, or gzipped idx) into arrays.
 
     kmnist.load("k49", split="test")
     # .images (N, 28, 28) uint8, .labels (N,) uint8, .code_points, .characters
 
-Layouts: npz with one array `arr_0`; idx (big-endian header, then bytes) as
-http://yann.lecun.com/exdb/mnist/ tells.
-Source: http://codh.rois.ac.jp/kmnist/
+Layouts: npz with one array `arr_0`; idx (a big-endian header, then bytes) as
+http://yann.lecun.com/exdb/mnist/ describes. Source: http://codh.rois.ac.jp/kmnist/
 """
 
 import csv
@@ -54,10 +53,10 @@ class Kana:
 def load(name: str, split: str = "train", data=None, form: str | None = None) -> Kana:
     """The images and labels of "kmnist" or "k49", split "train" or "test".
 
-    Files are looked for in the data folder (`data`, else $KUZUSHIJI_DATA, else the user's cache)
-    and in its folders kmnist/ and k49/, the npz ones first; `form` "npz" or "idx" takes one kind
-    only. Raises DataError on another name or split, where a file is missing, damaged, holds pickled
-    objects or something else than these arrays, or where images and labels do not fit.
+    It looks for files in the data folder (`data`, else $KUZUSHIJI_DATA, else the user's cache) and
+    in its folders kmnist/ and k49/, for npz files first; `form` "npz" or "idx" allows one kind
+    only. Raises DataError for another name or split, if a file is missing, damaged, holds pickled
+    objects or anything but these arrays, or if images and labels do not fit each other.
     """
     folder = data_folder(data)
     images, labels = (read(p, ndim) for p, ndim in zip(_paths(folder, name, split, form), (3, 1)))
@@ -67,18 +66,18 @@ def load(name: str, split: str = "train", data=None, form: str | None = None) ->
 
 
 def divided(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the four fifths of test images that are learned from where the training images are
-    not there, and of the rest, ascending."""
+    """Indices of the four fifths of the test images that serve for training if the training images
+    are missing, and of the rest, ascending."""
     shuffled = np.random.default_rng(0).permutation(count)
     return np.sort(shuffled[: count * 4 // 5]), np.sort(shuffled[count * 4 // 5 :])
 
 
 def check(where: str, images: np.ndarray, labels: np.ndarray, classes: int) -> None:
-    """Raises DataError where images are not 28x28, or labels do not fit them or the classes."""
+    """Raises DataError if images are not 28x28, or if labels do not fit them or the classes."""
     if images.shape[1:] != (SIZE, SIZE) or len(images) != len(labels):
         raise DataError(
-            f"{where}: images {images.shape} and labels {labels.shape} do not fit; download both"
-            " again"
+            f"{where}: images {images.shape} and labels {labels.shape} do not fit each other; "
+            "download both again"
         )
     if len(labels) and labels.max() >= classes:
         raise DataError(
@@ -88,7 +87,7 @@ def check(where: str, images: np.ndarray, labels: np.ndarray, classes: int) -> N
 
 
 def present(name: str, split: str, data=None) -> bool:
-    """Whether images and labels are in the data folder, in some published format."""
+    """Whether images and labels are in the data folder, in any published format."""
     folder = data_folder(data)
     return any(
         all(_find(folder, file) for file in files) for files in _names(_known(name), split).values()
@@ -96,13 +95,13 @@ def present(name: str, split: str, data=None) -> bool:
 
 
 def load_labels(name: str, split: str = "train", data=None) -> np.ndarray:
-    """Only the labels, (N,) uint8, for counts; raises DataError as `load`."""
+    """Only the labels, (N,) uint8, for counts. Raises DataError as `load` does."""
     return read(_paths(data_folder(data), name, split, None, (1,))[0], 1)
 
 
 def class_map(name: str, data=None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """((C,) int32 code points, C characters) by class index: <name>_classmap.csv, or, without it,
-    the same built in."""
+    """((C,) int32 code points, C characters) by class index, from <name>_classmap.csv, or from a
+    built-in copy if that is missing."""
     known = CHARACTERS[_known(name)]
     path = _find(data_folder(data), f"{name}_classmap.csv")
     if path is None:
@@ -117,7 +116,8 @@ def class_map(name: str, data=None) -> tuple[np.ndarray, tuple[str, ...]]:
         right = [int(row["index"]) for row in rows] == list(range(len(known)))
     except (*_BAD, KeyError, TypeError, csv.Error) as error:
         raise DataError(
-            f"{path}: is no class map of index, codepoint, char ({error}); download it again"
+            f"{path}: is not a class map with columns index, codepoint, char ({error}); "
+            "download it again"
         ) from None
     if not right or "".join(map(chr, code_points)) != "".join(characters):
         raise DataError(
@@ -141,8 +141,8 @@ def _find(folder: Path, name: str) -> Path | None:
 
 
 def renamed(name: str) -> list[str]:
-    """What t10k-images-idx3-ubyte.gz is called once it was unpacked, or where the old mirrors of
-    MNIST had it from."""
+    """The other names of a file such as t10k-images-idx3-ubyte.gz: unpacked, and on MNIST's old
+    mirrors."""
     bare = name.removesuffix(".gz")
     dotted = bare.replace("-idx", ".idx")
     return [bare, f"{dotted}.gz", dotted] if bare != name else []
@@ -176,8 +176,8 @@ def _paths(folder: Path, name: str, split: str, form: str | None, wanted=(0, 1))
 
 
 def read(path: Path, ndim: int) -> np.ndarray:
-    """An array of bytes with `ndim` axes from a published .npz or idx file, the latter packed (.gz)
-    or not. Raises DataError."""
+    """An array of bytes with `ndim` axes from a published .npz file, or from an idx file, packed
+    (.gz) or not. Raises DataError."""
     try:
         return _npz(path, ndim) if begins(path, ZIP) or path.suffix == ".npz" else _idx(path, ndim)
     except _BAD as error:
@@ -187,7 +187,7 @@ def read(path: Path, ndim: int) -> np.ndarray:
 
 
 def _npz(path: Path, ndim: int) -> np.ndarray:
-    """The array `arr_0`; its header is judged before any memory is asked for."""
+    """The array `arr_0`. Its header is checked before any memory is allocated."""
     with opened_zip(path, _LARGEST + (1 << 16), _OTHER) as archive:
         if archive.namelist() != ["arr_0.npy"]:
             raise DataError(

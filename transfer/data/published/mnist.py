@@ -1,9 +1,9 @@
-"""MNIST as published (gzipped idx) into arrays, for comparison: handwritten digits, 28x28, 60,000
-train and 10,000 test.
+"""Turns MNIST as published (gzipped idx) into arrays, for comparison: handwritten digits, 28x28,
+60,000 for training and 10,000 for testing.
 
     mnist.load("test")   ->   .images (N, 28, 28) uint8, .labels (N,) uint8, .characters "0".."9"
 
-The four files lie in the folder mnist/ of the data folder, for Kuzushiji-MNIST's have the same
+The four files are in the folder mnist/ of the data folder, because Kuzushiji-MNIST's have the same
 names. Source: http://yann.lecun.com/exdb/mnist/
 """
 
@@ -18,8 +18,8 @@ MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 
 
 def load(split: str = "train", data=None) -> Kana:
-    """The images and labels of split "train" or "test". Raises DataError where a file is missing,
-    damaged or does not fit."""
+    """The images and labels of split "train" or "test". Raises DataError if a file is missing,
+    damaged or does not fit the others."""
     if split not in ("train", "test"):
         raise DataError(f"split {split!r}: mnist is published as train and test")
     folder = data_folder(data) / "mnist"

@@ -1,10 +1,10 @@
-"""Turns the hand-drawn glyphs of `sample_glyphs` into a small stand-in for both published data
+"""Turns the hand-drawn glyphs of `sample.glyphs` into a small stand-in for both published data
 sets, in their layouts.
 
 `write` makes `kkanji.tar` (cursive, brushed 64x64 images, rendered here from the glyphs' own
-strokes) and `kanjivg-00000000.xml.gz` (the glyphs). No third-party data is in it, so that a machine
-that has downloaded nothing can run everything. It is a rehearsal, not a data set: the old domain
-imitates the look of Kuzushiji-Kanji, not its forms.
+strokes) and `kanjivg-00000000.xml.gz` (the glyphs). It contains no third-party data, so that
+everything runs without any download. It is a rehearsal, not a data set: the old domain imitates the
+look of Kuzushiji-Kanji, not its forms.
 """
 
 import gzip
@@ -42,8 +42,8 @@ def write(folder, seed: int = 0, images_per_class: int | None = None) -> None:
     Args:
         folder: made if it is not there; each file replaces an earlier one only once it is whole.
         seed: decides the images and class sizes of the old domain; the glyphs are always the same.
-        images_per_class: at most so many images a class, for quick tests; they are the first ones
-        of the full corpus.
+        images_per_class: at most this many images of each class, for quick tests; they are the
+        first ones of the full corpus.
 
     Raises:
         DataError: the folder cannot be written.
@@ -166,8 +166,8 @@ def _group(group: glyphs.Group, stem: str, count: dict[str, int], indent: str) -
 
 @dataclass
 class _Line:
-    """What the brush draws without leaving the paper: (n, 2) points, x right, y down, and the (n,)
-    pressure there."""
+    """What the brush draws without leaving the paper: (n, 2) points, x right, y down, and the
+    pressure (n,) there."""
 
     points: np.ndarray
     pressure: np.ndarray
@@ -188,7 +188,8 @@ def _sampled(curves: np.ndarray) -> np.ndarray:
 
 
 def _touch(kind: str, n: int) -> np.ndarray:
-    """Brush pressure along a stroke of a KanjiVG type: how it is put on, carried and lifted."""
+    """Brush pressure along a stroke of a KanjiVG type: how the brush is set down, moved and
+    lifted."""
     at, marks = (
         np.linspace(0, 1, n),
         {
@@ -204,7 +205,7 @@ def _touch(kind: str, n: int) -> np.ndarray:
 
 
 def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian smoothing along axis 0, in samples, that keeps both ends where they are."""
+    """Gaussian smoothing along axis 0, in samples, that keeps both ends in place."""
     reach = min(int(3 * sigma) + 1, len(values) - 1)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     before, after = (
@@ -220,8 +221,8 @@ def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
 def _cursive(character: str, hand: int, rng: np.random.Generator, seed: int) -> list[_Line]:
     """Strokes joined, dropped and rounded off, component by component.
 
-    What is joined and dropped belongs to the hand, so that images of a class share their cursive
-    form; how far corners are cut and how much each stroke strays belongs to the image.
+    The hand decides what is joined and dropped, so that images of a class share their cursive form.
+    The image decides how far corners are cut and how much each stroke strays.
     """
     form = np.random.default_rng([seed, 2, ord(character), hand])
     speed = np.clip(
@@ -292,8 +293,8 @@ def _warp(lines: list[_Line], rng: np.random.Generator) -> list[_Line]:
 
 
 def _frame(lines: list[_Line], rng: np.random.Generator) -> list[_Line]:
-    """Fit a character into the image as the published crops do: it all but fills it, one side
-    closer than the other."""
+    """Fit a character into the image as the published crops do: it almost fills the image, closer
+    to one side than to the other."""
     points = np.concatenate([line.points for line in lines])
     low, high = points.min(axis=0), points.max(axis=0)
     extent = np.maximum(high - low, 0.22 * _BOX) * (1, rng.uniform(0.88, 1.15))
@@ -307,7 +308,7 @@ def _frame(lines: list[_Line], rng: np.random.Generator) -> list[_Line]:
 
 
 def _neighbour(rng: np.random.Generator, seed: int) -> list[_Line]:
-    """The bit of the character above or below in its column that a crop catches."""
+    """The bit of the character above or below it in the column that a crop catches."""
     kanji = glyphs.characters()
     lines = _frame(_warp(_cursive(kanji[rng.integers(len(kanji))], 0, rng, seed), rng), rng)
     offset = np.array([rng.normal(0, 8), rng.choice([-1, 1]) * rng.uniform(SIZE - 10, SIZE - 1)])
@@ -319,8 +320,8 @@ def _neighbour(rng: np.random.Generator, seed: int) -> list[_Line]:
 
 
 def _brush(lines: list[_Line], width: float, rng: np.random.Generator) -> Image.Image:
-    """Draw lines as trails of round dabs, wider across the brush's tip, on a canvas `_ZOOM` times
-    finer."""
+    """Draw lines as trails of round dabs, wider across the brush's tip, on a canvas that is `_ZOOM`
+    times as fine."""
     canvas = Image.new("L", (SIZE * _ZOOM, SIZE * _ZOOM))
     draw = ImageDraw.Draw(canvas)
     tip, flatness = rng.normal(0.35, 0.25), rng.uniform(0.05, 0.3)

@@ -2,7 +2,7 @@
 sample corpus.
 
 Everything here was drawn for this project; no coordinate comes from KanjiVG or a font. `COMPONENTS`
-holds the drawings, `KANJI` says how they are put together, `glyph` returns the strokes of one kanji
+holds the drawings, `KANJI` says how to put them together, `glyph` returns the strokes of one kanji
 as cubic Béziers in the 109x109 box, and `path` spells one stroke in KanjiVG's path syntax.
 """
 
@@ -320,8 +320,8 @@ def _metrics() -> dict[str, tuple[float, ...]]:
 
 
 def _place(group: Group, box) -> Group:
-    """Stretch a group to a box (x0, y0, x1, y1); an axis along which it is a mere line is centred,
-    not stretched."""
+    """Stretch a group to a box (x0, y0, x1, y1). Along an axis where it is a mere line it is
+    centred, not stretched."""
     points = np.concatenate([stroke.curves.reshape(-1, 2) for stroke in group.strokes()])
     low, high = points.min(axis=0), points.max(axis=0)
     start, end = np.array(box[:2], dtype=np.float64), np.array(box[2:], dtype=np.float64)

@@ -1,5 +1,5 @@
-"""File names into train, val, test and zero-shot: deterministic, whatever files happen to be
-present.
+"""Splits file names into train, val, test and zero-shot, deterministically and whatever files
+happen to be present.
 
 The rule runs over the *published listing* of all 140,424 Kuzushiji-Kanji files, and its result
 ships as lists of names beside this file (facts, no images), so that a partial copy of the data set
@@ -9,7 +9,7 @@ is split exactly as a full one:
                KanjiVG has)
     zero-shot  all files of 300 classes: those with the lowest sha256 of "U+XXXX" among the classes
                that have a KanjiVG glyph (release 20260513, standard forms) and no test file
-    val        of each remaining class with 5 or more files the one, not in test, with the lowest
+    val        from each remaining class with 5 or more files, the file outside test with the lowest
                sha256 of its name
     train      all others
 
@@ -29,7 +29,7 @@ from transfer.system.errors import DataError
 from transfer.system.untrusted import GZIP
 
 HANDS = "hands"
-"""The evaluation's own split, of no data set: hands that nothing is trained on."""
+"""The evaluation's own split, which belongs to no data set: hands that nothing is trained on."""
 SPLITS = ("train", "val", "test", "zero-shot")
 ZERO_SHOT_CLASSES = 300
 PUBLISHED = Path(__file__).parent
@@ -81,13 +81,13 @@ def _assign(
 def split_published(
     listing: Iterable[str], test: Iterable[str], glyphs: Iterable[int]
 ) -> dict[str, set[str]]:
-    """The rule of the module docstring: names, the listed test names and the code points with a
-    glyph into splits."""
+    """The rule of the module docstring: it splits names, given the listed test names and the code
+    points with a glyph."""
     classes, test = _by_class(listing), set(test)
     unknown = sorted(test - {n for names in classes.values() for n in names})
     if unknown:
         raise DataError(
-            f"test list: {unknown[0]} is not in the listing; give both lists of the same"
+            f"test list: {unknown[0]} is not in the listing; give both lists from the same"
             " publication"
         )
     tested = {class_of(n) for n in test}
@@ -97,10 +97,11 @@ def split_published(
 
 
 def split_foreign(names: Iterable[str], glyphs: Iterable[int]) -> dict[str, set[str]]:
-    """The same for a corpus of other files, over its own names.
+    """The same rule for a corpus of other files, over its own names.
 
-    zero-shot: the 5 % of the classes with a glyph whose "U+XXXX" hashes lowest; test: of every
-    other class with 7 or more files the one with the second-lowest hash; val and train as above.
+    zero-shot: the 5 % of the classes with a glyph whose "U+XXXX" has the lowest hash. test: from
+    every other class with 7 or more files, the one with the second-lowest hash. val and train: as
+    above.
     """
     classes = _by_class(names)
     with_glyph = {f"U+{g:04X}" for g in glyphs}
@@ -127,7 +128,7 @@ def read_lists(folder: Path = PUBLISHED) -> dict[str, set[str]]:
 
 
 def read_names(path) -> list[str]:
-    """Names, one a line, from a .txt or .txt.gz file. Raises DataError where it is missing or
+    """Read names, one a line, from a .txt or .txt.gz file. Raises DataError if it is missing or
     damaged."""
     try:
         content = Path(path).read_bytes()
@@ -138,15 +139,15 @@ def read_names(path) -> list[str]:
         )
     except FileNotFoundError:
         raise DataError(
-            f"{path}: no such file; install the project again, its data included"
+            f"{path}: no such file; install the project again, including its data"
         ) from None
     except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); install the project again") from None
 
 
 def read_blank() -> set[str]:
-    """The 28 published images that hold no ink, which `prepare` drops; they are in the lists like
-    all others."""
+    """The 28 published images without ink, which `prepare` drops. The lists contain them like all
+    others."""
     return set(read_names(PUBLISHED / "blank.txt"))
 
 
@@ -160,8 +161,8 @@ def check_copy(path=PUBLISHED) -> dict[str, list[str]]:
     """Compare a copy of the published lists, a folder with all four or one file, with DIGESTS;
     returns {split: names}.
 
-    A file belongs to the split that its name begins with. Raises DataError where a list is missing
-    or differs, with the number of names and the first one that does.
+    A file belongs to the split that its name begins with. Raises DataError if a list is missing or
+    differs; it gives the number of names that differ and the first of them.
     """
     path = Path(path)
     if path.is_dir():
@@ -188,7 +189,7 @@ def check_copy(path=PUBLISHED) -> dict[str, list[str]]:
         out[split] = names = read_names(file)
         if len(names) != len(set(names)):
             raise DataError(
-                f"{file}: {len(names) - len(set(names)):,} names come twice; copy the published"
+                f"{file}: {len(names) - len(set(names)):,} names appear twice; copy the published"
                 " list again"
             )
         if digest(names) != DIGESTS[split]:
@@ -219,7 +220,7 @@ def write_lists(lists: dict[str, set[str]], folder: Path = PUBLISHED) -> None:
 def assign(names: list[str], glyphs: Iterable[int]) -> np.ndarray:
     """The split of each name, (n,) uint8 indices into SPLITS.
 
-    A name unknown to an otherwise published corpus is zero-shot if its class is, else train.
+    An unknown name in an otherwise published corpus is zero-shot if its class is, else train.
     """
     lists = read_lists()
     index = {name: SPLITS.index(split) for split in SPLITS for name in lists[split]}

@@ -1,1 +1,1 @@
-"""Hands beside the books: fonts, made hands, kana."""
+"""Hands other than those of the books: fonts, made hands, kana."""

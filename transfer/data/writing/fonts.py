@@ -7,12 +7,13 @@ drawn as Kuzushiji-Kanji draws them.
                          and role
 
 Debian's packages fonts-kouzan-mouhitsu, fonts-aoyagi-soseki and fonts-aoyagi-kouzan-t hold five
-brush fonts by Aoyagi Kouzan, in the public domain: kaisho, gyosho (行書) and the cursive sosho (草書),
-of about 6,400 of KanjiVG's kanji each. Fontsource publishes Google's fonts as npm packages of many
+brush fonts by Aoyagi Kouzan, in the public domain: kaisho, gyosho (行書) and the cursive sosho (草書).
+Each has about 6,400 of KanjiVG's kanji. Fontsource publishes Google's fonts as npm packages of many
 small files, one for each subset of the characters (`npm pack @fontsource/long-cang`).
 
-Roles keep some hands out of training, whatever folder they lie in: "unseen" ones measure how
-unknown hands are read, "choose" ones serve choices and calibration, all others are "train".
+Roles keep some hands out of training, whatever folder they are in. "unseen" fonts measure how well
+unknown hands are read, "choose" fonts serve to choose settings and to calibrate, and all others are
+"train".
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ from transfer.system.errors import DataError
 
 ROLES = ("train", "choose", "unseen")
 UNSEEN = ("zhimangxing", "yuji")
-"""Families, by the beginning of their names, that are never trained on and nothing is chosen by."""
+"""Families, by the beginning of their names, that serve neither training nor any choice."""
 CHOOSE = ("mashanzheng",)
-"""Families that are never trained on, but by which settings are chosen and probabilities fitted."""
+"""Families that are never trained on, but serve to choose settings and to fit probabilities."""
 LICENCES = (
     ("SIL Open Font License", "OFL-1.1"),
     ("SIL OPEN FONT LICENSE", "OFL-1.1"),
@@ -59,7 +60,7 @@ _LARGE = 160  # pixels an em that glyphs are drawn at before they are reduced
 @dataclass(frozen=True)
 class Fonts:
     """images (F, 64, 64) uint8, ink 255; code_points (F,) int32; font (F,) uint8 into names;
-    records: of each name what the manifest says."""
+    records: what the manifest says of each name."""
 
     images: np.ndarray
     code_points: np.ndarray
@@ -73,7 +74,7 @@ class Fonts:
         return {r["name"]: {"sha256": r["sha256"], "bytes": r["bytes"]} for r in self.records}
 
     def of(self, role: str) -> np.ndarray:
-        """(n,) int64 indices of the images whose font has this of ROLES."""
+        """(n,) int64 indices of the images whose font has `role`, one of ROLES."""
         return np.flatnonzero(
             np.isin(self.font, [i for i, r in enumerate(self.records) if r["role"] == role])
         )
@@ -81,9 +82,9 @@ class Fonts:
 
 @dataclass(frozen=True)
 class Source:
-    """A font as it is published. name: its file or package; files: the bytes of its parts, which
-    together have its characters; ranges: of each part the (first, last) code points that it is for,
-    None where it does not say."""
+    """A published font. name: its file or package. files: the bytes of its parts, which together
+    have all its characters. ranges: for each part the (first, last) code points that it covers, or
+    None if it does not say."""
 
     name: str
     files: list[bytes]
@@ -94,7 +95,7 @@ class Source:
 
     @property
     def role(self) -> str:
-        """Which of ROLES it has, by the family's name."""
+        """Its role, one of ROLES, by the family's name."""
         family = re.sub(r"[^a-z]", "", (self.family + self.name).lower())
         return next(
             (
@@ -111,12 +112,11 @@ class Source:
 
 
 def read(path: Path, licence: str | None = None) -> Source:
-    """A font file (.ttf, .otf, .ttc, .woff, .woff2), or a Fontsource package as `npm pack` brings
-    it (.tgz) or unpacked.
+    """Read a font file (.ttf, .otf, .ttc, .woff, .woff2), or a Fontsource package, as `npm pack`
+    delivers it (.tgz) or unpacked.
 
-    licence: what is written down for a font file that has no licence file beside it. Raises
-    DataError for a file that is no font, a package that lacks one of the files it lists, and where
-    no licence is found.
+    licence: what to record for a font file without a licence file beside it. Raises DataError if
+    the file is not a font, if a package lacks one of the files it lists, or if no licence is found.
     """
     path = Path(path)
     try:
@@ -131,15 +131,15 @@ def read(path: Path, licence: str | None = None) -> Source:
         ) from None
     if licence is None and (found := _licence_beside(path)) is None:
         raise DataError(
-            f"{path}: no licence file lies beside it; put LICENSE there, or name the licence with"
-            " --licence"
+            f"{path}: there is no licence file beside it; put LICENSE there, or name the licence "
+            "with --licence"
         )
     return Source(path.name, [content], [None], licence or found, "", fingerprint(path))
 
 
 def _licence_beside(path: Path) -> str | None:
-    """The licence of a font file: of LICENSE, OFL.txt or the like beside it, or of Debian's
-    copyright file of its package."""
+    """The licence of a font file: from LICENSE, OFL.txt or the like beside it, or from the
+    copyright file of its Debian package."""
     beside = [
         p
         for p in sorted(path.parent.iterdir())
@@ -155,7 +155,7 @@ def _licence_beside(path: Path) -> str | None:
 
 
 def licence_name(text: str) -> str:
-    """A short name of a licence's text; its first line where it is none of LICENCES."""
+    """A short name for a licence's text; its first line if it is none of LICENCES."""
     return next(
         (name for mark, name in LICENCES if mark in text),
         next((line.strip()[:80] for line in text.splitlines() if line.strip()), "?"),
@@ -180,7 +180,7 @@ def _package(path: Path) -> Source:
         name, version = str(about["name"]), str(about["version"])
     except (KeyError, ValueError, TypeError):
         raise DataError(
-            f"{path}: is no Fontsource package, it has no package.json that names it; give what"
+            f"{path}: is not a Fontsource package: no package.json names it; give what"
             " `npm pack @fontsource/NAME` brings"
         ) from None
     licences = sorted(n for n in inside if re.match(r"(licen[cs]e|ofl)", n, re.I))
@@ -238,7 +238,7 @@ def _package(path: Path) -> Source:
 
 
 def ink(font: ImageFont.FreeTypeFont, character: str) -> Image.Image | None:
-    """The character at the font's size, ink 255, cropped to its ink; None for a blank glyph."""
+    """The character at the font's size, ink 255, cropped to its ink. None for a blank glyph."""
     left, top, right, bottom = font.getbbox(character)
     if right <= left or bottom <= top:
         return None
@@ -249,7 +249,7 @@ def ink(font: ImageFont.FreeTypeFont, character: str) -> Image.Image | None:
 
 
 def draw(font: ImageFont.FreeTypeFont, character: str) -> np.ndarray | None:
-    """(64, 64) uint8, ink 255, the longer side filling the picture as in the published crops; None
+    """(64, 64) uint8, ink 255. The longer side fills the picture, as in the published crops. None
     for a blank glyph."""
     sheet = ink(font, character)
     return None if sheet is None else np.asarray(framed(sheet))
@@ -258,8 +258,8 @@ def draw(font: ImageFont.FreeTypeFont, character: str) -> np.ndarray | None:
 def drawn(source: Source, code_points: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """(code point, (64, 64) uint8 image) of every character that the font has.
 
-    A character that a font lacks is left out: fonts show one and the same sign for all they lack,
-    which a private code point tells.
+    Characters that a font lacks are left out: fonts show one sign for all of them, and a private
+    code point reveals which.
     """
     for content, ranges in zip(source.files, source.ranges):
         wanted = [
@@ -287,9 +287,8 @@ def prepare(
     """Draw `code_points` with every font and write <folder>/fonts/, whole or not at all; returns
     that path.
 
-    paths, licence: see `read`. Raises DataError as `read` does, for a font without any of the
-    characters, for one given twice, and where the folder cannot be written; what was drawn before
-    then stays.
+    paths, licence: see `read`. Raises DataError as `read` does, and if a font has none of the
+    characters, is given twice, or if the folder cannot be written. Then the earlier images stay.
     """
     fonts = [read(path, licence) for path in paths]
     for at, font in enumerate(fonts):
@@ -310,7 +309,7 @@ def prepare(
                 known.setdefault(point, image)
         if not known:
             raise DataError(
-                f"{path}: none of the {len(code_points):,} kanji and kana is in there; give a"
+                f"{path}: none of the {len(code_points):,} kanji and kana is in it; give a"
                 " Japanese or Chinese font"
             )
         images += known.values()
@@ -334,8 +333,8 @@ def prepare(
 
 
 def load(folder: Path) -> Fonts | None:
-    """What `prepare` left in <folder>/fonts, memory-mapped; None where there is nothing. Raises
-    DataError where it is damaged."""
+    """What `prepare` left in <folder>/fonts, memory-mapped; None if there is nothing. Raises
+    DataError if it is damaged."""
     return stored.opened(
         folder, "fonts", ("images", "code_points", "font"), _described, "fonts FONT…"
     )

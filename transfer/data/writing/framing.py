@@ -1,4 +1,4 @@
-"""How every hand is framed: as Kuzushiji-Kanji frames its characters."""
+"""Frames every hand as Kuzushiji-Kanji frames its characters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ def framed(
     box: tuple[int, int, int, int] | None = None,
     resampling: Image.Resampling = Image.Resampling.BOX,
 ) -> Image.Image:
-    """Ink in a picture of 64x64: its longer side fills it, the shorter one is centred on paper.
+    """Ink in a picture of 64x64. Its longer side fills the picture; the shorter one is centred on
+    paper.
 
     ink: one channel, "L" or "F"; paper is 0. The framed picture has the same mode.
     box: (left, top, right, bottom) of the ink, right and bottom exclusive; None for all of it.

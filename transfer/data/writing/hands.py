@@ -4,10 +4,10 @@
     hands/manifest.json  seed, images a character, version, and the checksum of the strokes they
                          were made from
 
-Every image is another hand: `Hand.draw` picks how cursive, slanted, thick and dry it writes, from
-wider ranges than any one font shows. Writing is a pen's path through all strokes in their order,
-the moves between strokes included. A cursive hand smooths that path over time, so that corners
-become round, strokes short, and the moves visible.
+Every image has a hand of its own: `Hand.draw` picks how cursive, slanted, thick and dry it writes,
+from wider ranges than any one font shows. Writing is a pen's path through all strokes in their
+order, including the moves between strokes. A cursive hand smooths that path over time, so that
+corners become round, strokes short, and the moves visible.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from transfer.data.writing.framing import SIZE, framed
 from transfer.system.errors import DataError
 
 VERSION = 1
-"""Of the simulation: raise it when the same seed draws other images."""
+"""Version of the simulation: raise it when the same seed draws different images."""
 LARGE = 256
-"""Pixels of the longer side that is drawn before it is reduced to SIZE."""
+"""Pixels of the longer side of a drawing before it is reduced to SIZE."""
 STEP = 2.5
 """Box units between points of the pen's path."""
 
@@ -50,12 +50,17 @@ class Hands:
 class Hand:
     """How one image is written. Lengths are in units of KanjiVG's 109x109 box, angles in radians.
 
-    cursive: 0 writes stroke by stroke, 1 runs all together. width: of the brush. swing: share by
-    which its width follows pressure.
-    nib, flat: angle and share of the direction in which it writes thinner. slant, turn, aspect: of
-    the whole character. bend: smooth displacement. shake: displacement of each stroke. uneven: how
-    far one component may grow against the others. dry: share of ink that a fast, dry brush leaves
-    out. rough: unevenness of the edges. soft: blur at the end, in pixels of the 64x64 image.
+    cursive: 0 writes stroke by stroke, 1 runs all strokes together.
+    width: of the brush.
+    swing: the share by which its width follows pressure.
+    nib, flat: the direction in which it writes thinner, as an angle, and by what share.
+    slant, turn, aspect: of the whole character.
+    bend: smooth displacement.
+    shake: displacement of each stroke.
+    uneven: how far one component may grow relative to the others.
+    dry: the share of ink that a fast, dry brush leaves out.
+    rough: unevenness of the edges.
+    soft: blur at the end, in pixels of the 64x64 image.
     """
 
     cursive: float
@@ -109,8 +114,8 @@ def resample(line: np.ndarray, step: float = STEP) -> np.ndarray:
 def vary(
     strokes: list[np.ndarray], parts: list[tuple[int, int]], hand: Hand, random: np.random.Generator
 ) -> list[np.ndarray]:
-    """The strokes as this hand proportions them: components grow and shrink, strokes move, turn and
-    are shortened.
+    """The strokes in this hand's proportions: components grow and shrink; strokes move, turn and
+    become shorter.
 
     parts: (first, last) strokes of each component, last exclusive.
     """
@@ -174,7 +179,8 @@ def path(
 
 
 def deform(points: np.ndarray, hand: Hand, random: np.random.Generator) -> np.ndarray:
-    """(n, 2) -> (n, 2): the smooth displacement, turn, slant and aspect of the whole."""
+    """(n, 2) -> (n, 2): apply the smooth displacement, turn, slant and aspect of the whole
+    character."""
     knots = random.normal(0, hand.bend, (4, 4, 2))
     at = np.clip(points / 109.0, 0, 0.999) * 3
     low, share = np.floor(at).astype(int), at - np.floor(at)
@@ -197,7 +203,7 @@ def deform(points: np.ndarray, hand: Hand, random: np.random.Generator) -> np.nd
 def paint(
     points: np.ndarray, pressure: np.ndarray, hand: Hand, random: np.random.Generator
 ) -> np.ndarray:
-    """Path and pressure -> (64, 64) uint8, ink 255, its longer side filling the picture, as the
+    """Path and pressure -> (64, 64) uint8, ink 255. The longer side fills the picture, as in the
     published crops."""
     heading = np.arctan2(*np.gradient(points, axis=0).T[::-1])
     thin = 1 - hand.flat * np.abs(np.sin(heading - hand.nib))
@@ -257,8 +263,8 @@ def paint(
 def write(
     strokes: list[np.ndarray], parts: list[tuple[int, int]], hand: Hand, random: np.random.Generator
 ) -> np.ndarray:
-    """Write one character: strokes, list of (n, 2) polylines in box units in writing order -> (64,
-    64) uint8, ink 255.
+    """Write one character: (64, 64) uint8, ink 255. strokes: list of (n, 2) polylines in box units
+    in writing order.
 
     parts: (first, last) strokes of each component, last exclusive.
     """
@@ -280,7 +286,7 @@ def _know(glyphs: dict) -> None:
 
 
 def _write_all(job: tuple[int, int, int]) -> tuple[int, np.ndarray]:
-    """(code point, images, seed) -> the code point and its images; in a worker that knows the
+    """(code point, images, seed) -> the code point and its images. Runs in a worker that knows the
     glyphs."""
     point, count, seed = job
     random, forms = np.random.default_rng([seed, point]), _glyphs[point]
@@ -294,8 +300,8 @@ def _write_all(job: tuple[int, int, int]) -> tuple[int, np.ndarray]:
 
 
 def glyphs_of(new, code_points: Iterable[int]) -> dict[int, list]:
-    """For every code point the strokes and components of its standard form and then of its variants
-    (`corpus.New`)."""
+    """For every code point the strokes and components of its standard form, and then of its
+    variants (`corpus.New`)."""
     wanted, found = set(int(c) for c in code_points), {}
     variants = np.asarray(new.variants)
     for i in np.argsort(variants != "", kind="stable"):
@@ -326,12 +332,12 @@ def prepare(
     """Write `each` images of every code point and leave them in <folder>/hands/, whole or not at
     all; returns that path.
 
-    new: the corpus' modern glyphs (`corpus.New`). The images depend on seed and code point alone,
-    not on `jobs`, the number of processes [one a core]. Raises DataError where `each` is below 1 or
+    new: the corpus's modern glyphs (`corpus.New`). jobs: the number of processes [one for each
+    core]. The images depend only on seed and code point. Raises DataError if `each` is below 1 or
     the folder cannot be written.
     """
     if each < 1:
-        raise DataError(f"--each {each}: give 1 or more images a character")
+        raise DataError(f"--each {each}: give 1 or more images for each character")
     glyphs = glyphs_of(new, code_points)
     points = sorted(glyphs)
     with stored.written(folder, "hands", "the made hands") as part:
@@ -354,7 +360,7 @@ def prepare(
 
 
 def load(folder: Path) -> Hands | None:
-    """What `prepare` left in <folder>/hands, memory-mapped; None where there is nothing. Raises
-    DataError where it is damaged."""
+    """What `prepare` left in <folder>/hands, memory-mapped; None if there is nothing. Raises
+    DataError if it is damaged."""
     build = lambda manifest, images, code_points: Hands(images, code_points, dict(manifest))
     return stored.opened(folder, "hands", ("images", "code_points"), build, "hands")

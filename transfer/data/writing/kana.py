@@ -1,8 +1,8 @@
-"""Images of cursive hiragana as the old domain has its kanji: those of Kuzushiji-MNIST and -49,
-enlarged to 64x64.
+"""Images of cursive hiragana in the form of the old domain's kanji: those of Kuzushiji-MNIST and
+-49, enlarged to 64x64.
 
-The published training images are learned from. Where only Kuzushiji-MNIST's test images are there,
-8,000 of them are, and the other 2,000 (`kept`) say how kana are read.
+The published training images serve for training. If only Kuzushiji-MNIST's test images are there,
+8,000 of them do, and the other 2,000 (`kept`) show how well kana are read.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Hiragana:
 
 
 def framed(images: np.ndarray) -> np.ndarray:
-    """(N, 28, 28) uint8 -> (N, 64, 64) uint8: cropped to the ink, whose longer side fills the
-    picture."""
+    """(N, 28, 28) uint8 -> (N, 64, 64) uint8: each is cropped to its ink, whose longer side fills
+    the picture."""
     out = np.zeros((len(images), SIZE, SIZE), np.uint8)
     for source, target in zip(images, out):
         ink = Image.fromarray(np.where(source > INK, source, 0))
@@ -45,8 +45,8 @@ def _hiragana(images: np.ndarray, labels: np.ndarray, code_points: np.ndarray) -
 
 
 def learned(folder: Path) -> Hiragana | None:
-    """The images to learn from; None where the folder has none. Raises DataError where its files
-    are damaged."""
+    """The images to train on; None if the folder has none. Raises DataError if its files are
+    damaged."""
     found = [
         kmnist.load(name, "train", folder)
         for name in ("k49", "kmnist")
@@ -66,8 +66,8 @@ def learned(folder: Path) -> Hiragana | None:
 
 
 def kept(folder: Path) -> Hiragana | None:
-    """The 2,000 of Kuzushiji-MNIST's test images that are never learned from; None where the folder
-    has none."""
+    """The 2,000 of Kuzushiji-MNIST's test images that are never trained on; None if the folder has
+    none."""
     if not kmnist.present("kmnist", "test", folder):
         return None
     test = kmnist.load("kmnist", "test", folder)

@@ -1,4 +1,4 @@
-"""A folder of arrays with a manifest, in the data folder: it is written whole or not at all, and
+"""A folder of arrays with a manifest, in the data folder. It is written whole or not at all, and
 opened in place."""
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ T = TypeVar("T")
 
 @contextmanager
 def written(folder: Path, name: str, content: str) -> Iterator[Path]:
-    """A new folder to write into, which takes the place of <folder>/<name> at the end, or goes away
-    with whatever went wrong. `content` names it in errors. Raises DataError where it cannot be
-    written."""
+    """A new folder to write into. At the end it takes the place of <folder>/<name>; if anything
+    fails, it is removed. `content` names it in errors. Raises DataError if it cannot be written."""
     part = folder / f"{name}.tmp-{os.getpid()}"
     try:
         shutil.rmtree(part, ignore_errors=True)
@@ -46,8 +45,8 @@ def write_manifest(part: Path, manifest: dict) -> None:
 def opened(
     folder: Path, name: str, arrays: tuple[str, ...], build: Callable[..., T], again: str
 ) -> T | None:
-    """build(manifest, *arrays) of what `written` left, the arrays memory-mapped; None where there
-    is nothing. Raises DataError where it is damaged; `again` is the command that writes it."""
+    """build(manifest, *arrays) of what `written` left, with memory-mapped arrays; None if there is
+    nothing. Raises DataError if it is damaged; `again` is the command that writes it."""
     where = Path(folder) / name
     if not (where / "manifest.json").is_file():
         return None

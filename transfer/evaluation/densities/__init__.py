@@ -1,1 +1,1 @@
-"""What densities of latents are worth, each by the same figures: forward and back."""
+"""How good densities of latents are, forward and back, each by the same figures."""

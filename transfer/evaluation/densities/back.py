@@ -1,5 +1,5 @@
-"""P(z_old | z_new): whether it has a class's several forms, whether a classifier reads what it
-paints, and how well it reads by Bayes' rule."""
+"""P(z_old | z_new): whether it covers the several forms of a class, whether a classifier can read
+what it paints, and how well it reads by Bayes' rule."""
 
 from __future__ import annotations
 
@@ -32,18 +32,19 @@ def measure(
 ) -> dict[str, float]:
     """The figures of the density back of a runs or weights folder on a split, by name.
 
-    classifier: reads Kuzushiji images (`judges.Judge`); trained on real ones only, else it says
-    little. None leaves its figures out; characters that it does not know are left out of them.
-    samples: how many are drawn of a kanji at the density's temperature.
-    share: what the density back has to say in the product of both; None fits it, on the half of the
-    split that an image is not in.
+    classifier: reads Kuzushiji images (`judges.Judge`); trained on real ones only, or its figures
+    say little. None leaves these figures out. They leave out characters that it does not know.
+    samples: how many are drawn for each kanji at the density's temperature.
+    share: the weight of the density back in the product of both. None fits it on the half of the
+    split that does not contain the image.
 
     NLL: nats a dimension of a draw of the image's posterior, given its kanji's z_new. covered: see
-    `coverage`. painted: read by the classifier; images: the same of the held-out images themselves.
-    back: candidates by Bayes' rule; look-up: by the nearest sample of any kanji; both: the product
-    with the density P(z_new | z_old) of the folder.
+    `coverage`. painted: how often the classifier reads the paintings right; images: the same for
+    the held-out images themselves.
+    back: candidates by Bayes' rule; look-up: by the nearest sample of any kanji; both: by the
+    product with the folder's density P(z_new | z_old).
 
-    Raises DataError for a split without images, WeightsError.
+    Raises WeightsError, and DataError if the split has no images.
     """
     graph, params, _, _ = load_vae(folder, "old")
     brush, forward = Brush(folder, graph, params), Density(folder)
@@ -79,7 +80,7 @@ def compiled(brush: Brush) -> dict:
 
 
 def painted_of(brush: Brush, kanji: np.ndarray, samples: int, seed: int):
-    """`samples` paintings of each kanji (k,) of the brush, one after another."""
+    """`samples` paintings of each kanji (k,) by the brush, one after another."""
     keys = jax.random.split(jax.random.key(seed), len(kanji) * samples)
     return brush.paint(np.repeat(brush.z_new[kanji], samples, 0), keys)
 
@@ -87,12 +88,12 @@ def painted_of(brush: Brush, kanji: np.ndarray, samples: int, seed: int):
 def coverage(
     folder: Path, corpus: Corpus, asked: Held, points: np.ndarray, samples: np.ndarray
 ) -> dict[str, float]:
-    """Share of held-out images with a sample of their kanji that is as near as their own nearest
-    training image, by the distance of z_old (posterior means, 64 dimensions).
+    """Share of held-out images that have a sample of their kanji as near as their nearest training
+    image, by the distance of z_old (posterior means, 64 dimensions).
 
-    samples: (G * S, 64) z_old, S of each kanji of points (G,). Beside it the same with the samples
-    of the next kanji in the gallery: what any samples cover. NaN where no held-out image's kanji
-    has training images.
+    samples: (G * S, 64) z_old, S of each kanji of points (G,). Beside it is the same share with the
+    samples of the next kanji in the gallery, which shows what any samples would cover. NaN if no
+    held-out image's kanji has training images.
     """
     trained, _, of = old_latents(folder, corpus, "train", points)
     order = np.argsort(of, kind="stable")
@@ -112,7 +113,7 @@ def coverage(
 
 
 def read(classifier, asked: Held, points: np.ndarray, pictures: np.ndarray) -> dict[str, float]:
-    """What a classifier reads in the paintings of the held-out images' kanji, and in these images.
+    """How a classifier reads the paintings of the held-out images' kanji, and these images.
 
     pictures: (G * S, 64, 64) uint8, S of each kanji of points (G,).
     """

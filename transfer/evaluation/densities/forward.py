@@ -1,5 +1,5 @@
-"""P(z_new | z_old): likelihood, candidates, what its samples show, and whether they spread as they
-should."""
+"""P(z_new | z_old): its likelihood, its candidates, what its samples show, and whether their spread
+is right."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from transfer.training import weights
 
 SPREADS = (0.5, 0.9)
 DRAWS = 19
-"""Draws that a region of highest density is estimated by: of twenty places of the truth among them
-ten, and eighteen, lie in the regions of 50 and 90 %."""
+"""Draws with which a region of highest density is estimated: of the truth's twenty possible places
+among them, ten and eighteen are in the regions of 50 and 90 %."""
 
 
 def measure(
@@ -37,17 +37,18 @@ def measure(
     """The figures of the density of a runs or weights folder on a split, by name.
 
     judge: reads pictures of modern kanji (`judges.Judge`, `hog.HogJudge`).
-    samples: how many are drawn of an image, as `KuzushijiTransfer.transfer` draws them: at the
+    samples: how many are drawn for each image, as `KuzushijiTransfer.transfer` draws them: at the
     density's own temperature and noise, decoded as they are.
 
-    NLL: nats a dimension of a draw of the true glyph's posterior. candidates: by Bayes' rule with
+    NLL: nats per dimension of a draw of the true glyph's posterior. candidates: by Bayes' rule with
     the gallery (`anchored`: its weights, whose exponents were fitted on val: `kuzushiji-transfer
-    evaluate` has the cross-fitted figure). picture, drawing: of the first sample, as judged;
-    NaN for a drawing where the folder has no decoder. different kanji: among the pictures of the
-    samples. inside 50 %, 90 %: share of true z_new inside the density's highest region of that
-    probability, estimated by draws at temperature 1; a calibrated spread has .50 and .90.
+    evaluate` has the cross-fitted figure). picture, drawing: whether the judge reads the first
+    sample's right; NaN for the drawing if the folder has no decoder. different kanji: among the
+    pictures of the samples. inside 50 %, 90 %: share of true z_new inside the density's highest
+    region of that probability, estimated by draws at temperature 1; a calibrated spread has .50 and
+    .90.
 
-    Raises DataError for a split without images, WeightsError.
+    Raises WeightsError, and DataError if the split has no images.
     """
     density = Density(folder)
     asked = held(folder, corpus, split, density.code_points, density.config.averaged, limit, seed)
@@ -106,7 +107,8 @@ class Density:
         temperature: float | None = None,
         noise: float | None = None,
     ) -> np.ndarray:
-        """So many z_new for each z_old, (n, number, 64). temperature, noise: [the density's]."""
+        """`number` samples of z_new for each z_old, (n, number, 64). temperature, noise: [the
+        density's]."""
         temperature = self.temperature if temperature is None else temperature
         z = np.repeat(z_old, number, 0)
         keys = np.asarray(jax.random.key_data(jax.random.split(jax.random.key(seed), len(z))))
@@ -114,7 +116,7 @@ class Density:
         return in_batches(draw, (z, keys), (256,)).reshape(len(z_old), number, -1)
 
     def draws(self, z_old: np.ndarray, number: int, seed: int) -> np.ndarray:
-        """Draws of the density itself, (n, number, 64): at temperature 1, with all its noise."""
+        """Draws from the density itself, (n, number, 64): at temperature 1, with all its noise."""
         z = self.samples(z_old, number, seed, 1.0, 1.0)
         if self.config.density != "anchored":
             return z
@@ -133,7 +135,7 @@ def readings(
     judge,
     seed: int,
 ) -> dict[str, float]:
-    """What the judge reads in pictures and drawings of samples (n, S, 64)."""
+    """How the judge reads pictures and drawings of samples (n, S, 64)."""
     flat = drawn.reshape(-1, drawn.shape[-1])
     pictures = painter(folder)(flat)
     answers, right = read(judge, [fit_image(p) for p in pictures], density.code_points, label)
@@ -157,7 +159,7 @@ def readings(
 def read(judge, images: list[np.ndarray], code_points: np.ndarray, label: np.ndarray):
     """The judge's answers (n,), code points or -1 for a blank, and which are right, (n,) bool.
 
-    label: (N,), places in code_points; of several images a label they stand one after another.
+    label: (N,), places in code_points. Several images of one label follow one another.
     """
     images = np.stack(images)
     answers = judge.classes[judge.log_probabilities(images).argmax(1)]

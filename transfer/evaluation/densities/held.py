@@ -24,8 +24,8 @@ class Held:
     """N images of a split whose kanji are in the gallery.
 
     images: (N, 64, 64) uint8. label: (N,) places in the gallery.
-    read: (N, 64), z_old as the density's configuration has it read. mean, log_variance: (N, 64) of
-    the old VAE's posterior.
+    read: (N, 64), z_old as the density's configuration reads it. mean, log_variance: (N, 64) of the
+    old VAE's posterior.
     """
 
     images: np.ndarray
@@ -35,7 +35,7 @@ class Held:
     log_variance: np.ndarray
 
     def drawn(self, seed: int = 3) -> np.ndarray:
-        """A draw of each posterior, (N, 64): what a density of z_old is judged by."""
+        """A draw from each posterior, (N, 64), by which a density of z_old is judged."""
         posterior = self.mean, self.log_variance
         return np.asarray(vae.sample_z(*posterior, jax.random.key(seed)))
 
@@ -49,7 +49,8 @@ def held(
     limit: int | None,
     seed: int = 0,
 ) -> Held:
-    """Images of a split, `limit` of them, chosen by seed, or all. Raises DataError for none.
+    """Images of a split: all, or `limit` of them, chosen by seed. Raises DataError if there are
+    none.
 
     averaged: warped forms whose z_old are averaged with the image's own.
     """
@@ -69,6 +70,6 @@ def held(
 
 
 def hits(name: str, rank: np.ndarray, ranks: tuple[int, ...] = RANKS) -> dict[str, float]:
-    """Shares of ranks (N,), 0 the best, below 1, 10 and 50; NaN of none."""
+    """Shares of ranks (N,) below 1, 10 and 50, where 0 is best; NaN if there are none."""
     share = lambda right: float(right.mean()) if len(right) else float("nan")
     return {metric: share(right) for metric, right in top_hits(name, rank, ranks).items()}

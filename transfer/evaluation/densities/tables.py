@@ -25,10 +25,10 @@ def compare(
     """Direction -> folder -> the figures of all splits, by "split: name".
 
     Folders without a density back are left out of that direction, which may be empty.
-    judges: of the recogniser, and of the baseline, the classifier of Kuzushiji images.
+    judges: folder of the recogniser, and of the baseline, the classifier of Kuzushiji images.
     limit, samples, seed: as in `forward.measure`.
 
-    Raises DataError for a split without images, WeightsError.
+    Raises WeightsError, and DataError if a split has no images.
     """
     judge = recogniser_of(judges, corpus)
     baseline = Judge(judges, "baseline") if weights.exists(judges, "baseline") else None
@@ -51,7 +51,8 @@ def compare(
 
 
 def markdown(runs: dict[str, dict[str, float]]) -> str:
-    """A table of figures: a column a run, a row a figure; "–" for what was not measured."""
+    """A table with a column for each run and a row for each figure; "–" for what was not
+    measured."""
     names = list(dict.fromkeys(name for figures in runs.values() for name in figures))
     shown = lambda value: "–" if math.isnan(value) else f"{value:.3f}"
     row = lambda cells: "| " + " | ".join(cells) + " |"

@@ -22,10 +22,10 @@ def measure(
     """Each measure as (N,) float, NaN where it does not apply, and how many images were left out
     because KanjiVG lacks their kanji.
 
-    candidates: top-1, -5 and -10. Of drawings, where there are any: what the recogniser and HOG
-    read (top-1, -5, -10; an empty drawing is wrong), and the strokes against KanjiVG's. Names and
-    definitions are those of `kuzushiji-transfer evaluate`. Raises DataError where no image is left,
-    WeightsError for judges that are not there.
+    Candidates are measured by top-1, -5 and -10. Drawings, if there are any, are measured by what
+    the recogniser and HOG read (top-1, -5, -10; an empty drawing is wrong), and by their strokes
+    against KanjiVG's. Names and definitions are those of `kuzushiji-transfer evaluate`. Raises
+    DataError if no image is left, and WeightsError if the judges are missing.
     """
     gallery = corpus.new.gallery()
     points = np.asarray(corpus.new.code_points[gallery])
@@ -39,7 +39,9 @@ def measure(
     true = np.array([int(class_of(name)[2:], 16) for name in predictions.names])
     kept = np.flatnonzero(np.isin(true, points[known]))
     if not len(kept):
-        raise DataError("no image of the split has a kanji that KanjiVG has; nothing can be scored")
+        raise DataError(
+            "KanjiVG lacks the kanji of every image of the split; nothing can be scored"
+        )
     true, names = true[kept], [chr(point) for point in true[kept]]
     listed = [predictions.candidates[i] for i in kept]
     places = np.array([k.find(c) if c in k else len(k) + 10**6 for k, c in zip(listed, names)])
@@ -70,7 +72,7 @@ def _read_by(readers: list, drawn: list, true: np.ndarray) -> dict[str, np.ndarr
 
 def summarise(measured: dict[str, np.ndarray], about: dict) -> dict:
     """{"about": about, "metrics": {name: [mean, low, high, n]}}, with 95 % percentile bootstrap
-    intervals over images; None where a measure applies to no image."""
+    intervals over images; None if a measure applies to no image."""
     return {"about": about, "metrics": report.intervals(measured)}
 
 
@@ -94,6 +96,6 @@ def markdown(summary: dict) -> str:
 
 
 def write(summary: dict, out: Path) -> None:
-    """predictions.json and predictions.md in the folder `out`, each whole or not at all."""
+    """Write predictions.json and predictions.md in the folder `out`, each whole or not at all."""
     out.mkdir(parents=True, exist_ok=True)
     report.write_both(summary, markdown(summary), out, "predictions.json", "predictions.md")

@@ -5,7 +5,7 @@
 
 image: the file's name in the data set, or its number in the split's sorted list of names, from 0.
 candidates: kanji, best first, with or without spaces between them; may be empty. svg: optional
-column; a drawing of the first choice, its path beside the CSV file; may be empty.
+column with the path, relative to the CSV file, of a drawing of the first candidate; may be empty.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ MOST_CANDIDATES = 10_000
 
 @dataclass(frozen=True)
 class Predictions:
-    """names (N,): the images that are scored, in the order of the split's list. candidates (N,):
-    kanji as one text each, best first. drawings (N,): strokes, (n, 2) float64 polylines in box
-    units, empty where nothing was drawn; None where the file has no drawings at all."""
+    """names: (N,), the images that are scored, in the order of the split's list. candidates: (N,),
+    kanji as one text each, best first. drawings: (N,), strokes, (n, 2) float64 polylines in box
+    units, empty where nothing was drawn; None if the file has no drawings at all."""
 
     names: list[str]
     candidates: list[str]
@@ -37,13 +37,13 @@ class Predictions:
 
 
 def names_of(corpus: Corpus, split: str) -> tuple[list[str], list[str]]:
-    """The names that rows are numbered by, and those of them that are scored.
+    """The names by which rows are numbered, and those of them that are scored.
 
-    Of the published data set the first are the published list, so that numbers do not depend on the
-    copy at hand; of another corpus they are its own images. Scored are the images of the split that
-    the data folder holds, or the whole list where it holds none of them (the test images are
-    withheld from some copies; only their names are needed). Raises DataError where there are none
-    at all.
+    For the published data set the first are the published list, so that numbers do not depend on
+    the copy at hand; for another corpus they are its own images. The images that are scored are
+    those of the split in the data folder, or the whole list if the folder holds none of them (some
+    copies lack the test images; only their names are needed). Raises DataError if there are none at
+    all.
     """
     own = sorted(str(corpus.old.names[i]) for i in corpus.old.indices(split))
     published = own
@@ -58,7 +58,8 @@ def names_of(corpus: Corpus, split: str) -> tuple[list[str], list[str]]:
 
 
 def read(path: Path, corpus: Corpus, split: str) -> Predictions:
-    """The predictions of a file for a split. Raises DataError with the line that is wrong."""
+    """Read a file's predictions for a split. Raises DataError, which names the line that is
+    wrong."""
     path = Path(path)
     numbered, scored = names_of(corpus, split)
     known = set(numbered)
@@ -85,12 +86,12 @@ def read(path: Path, corpus: Corpus, split: str) -> Predictions:
         row = dict(zip(columns, map(str.strip, cells)))
         name = _name(row["image"], numbered, known, where, split)
         if name in rows:
-            raise DataError(f"{where}: {name} has a row already; keep one")
+            raise DataError(f"{where}: {name} already has a row; keep one")
         rows[name] = _kanji(row["candidates"], where), row.get("svg", "")
     missing = [name for name in scored if name not in rows]
     if missing:
         raise DataError(
-            f"{path}: {len(missing):,} of {len(scored):,} images of {split} have no row, the first"
+            f"{path}: {len(missing):,} of {len(scored):,} images of {split} have no row; the first"
             f" is {missing[0]}; add them, with empty candidates where there is no answer"
         )
     drawings = None
@@ -145,7 +146,7 @@ def _kanji(text: str, where: str) -> str:
         raise DataError(f"{where}: has {len(kanji):,} candidates; give at most {MOST_CANDIDATES:,}")
     if len(set(kanji)) != len(kanji):
         twice = next(c for i, c in enumerate(kanji) if c in kanji[:i])
-        raise DataError(f"{where}: candidate {twice} comes twice; keep the better place")
+        raise DataError(f"{where}: candidate {twice} appears twice; keep the better place")
     return kanji
 
 

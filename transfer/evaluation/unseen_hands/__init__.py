@@ -1,9 +1,9 @@
-"""Hands that no training image has: the split "hands".
+"""The split "hands": hands that occur in no training image.
 
 It is a sample of the characters of the brush fonts whose role is "unseen", and the characters cut
 out of a letter where the data folder has them, in `pages/letter_1882` with a `labels.csv` (file,
-character, …). They are read as a user's pictures are. The built-in sample corpus has neither: there
-its test images stand in.
+character, …). They are read like a user's pictures. The built-in sample corpus has neither, so its
+test images stand in for them.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from transfer.inference.images import ImageError, read_image
 from transfer.system.errors import DataError
 
 EACH = 400
-"""Characters of every family of fonts."""
+"""How many characters of each family of fonts."""
 LETTER = Path("pages") / "letter_1882"
 
 
 @dataclass(frozen=True)
 class Selection:
-    """images (N, 64, 64) uint8, ink 255; code_points (N,) int32; sources (N,) str, what each image
-    comes from."""
+    """images: (N, 64, 64) uint8, ink 255. code_points: (N,) int32. sources: (N,) str, where each
+    image comes from."""
 
     images: np.ndarray
     code_points: np.ndarray
@@ -37,8 +37,8 @@ class Selection:
 def select(corpus: Corpus, known: np.ndarray) -> Selection:
     """The split's images of known characters, code points (K,).
 
-    Raises DataError where the data folder has neither such fonts nor such a letter, and for a
-    letter whose labels or pictures cannot be read.
+    Raises DataError if the data folder has neither such fonts nor such a letter, or if the letter's
+    labels or pictures cannot be read.
     """
     parts = (
         of_sample(corpus, known)
@@ -64,7 +64,7 @@ def family(name: str) -> str:
 
 
 def of_fonts(corpus: Corpus, known: np.ndarray) -> list[Selection]:
-    """Of every unseen family up to `EACH` characters, one image of each, chosen by seed 0."""
+    """Up to `EACH` characters of every unseen family, one image of each, chosen by seed 0."""
     if corpus.fonts is None:
         return []
     rows = corpus.fonts.of("unseen")

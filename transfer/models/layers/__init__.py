@@ -1,1 +1,1 @@
-"""The layers that several models are made of."""
+"""The layers that several models share."""

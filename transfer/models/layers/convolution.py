@@ -1,16 +1,16 @@
-"""Convolutions of stride 2 and their transposes, as each backend runs them fastest; the numbers are
-the same.
+"""Convolutions of stride 2 and their transposes, in the form that each backend runs fastest, with
+the same results.
 
-XLA's CPU backend is slow at strided and transposed convolutions and slower at their gradients; its
-matrix product is fast. There, a convolution is one matrix product with copies before it, which
-gather what a product needs, or sums after it, and both move more memory than they compute. Three
-forms, of which `form` picks by the layer's shape:
+XLA's CPU backend is slow at strided and transposed convolutions and slower at their gradients, but
+its matrix product is fast. So a convolution there is one matrix product, with copies before it that
+gather what the product needs, or with sums after it. Both move more memory than they compute. There
+are three forms, and `form` picks one by the layer's shape:
 
-- "gather": all pixels under the kernel are gathered, the product gives the output (im2col;
+- "gather": all pixels under the kernel are gathered, and the product gives the output (im2col;
   `strided` only);
-- "half": gathered along a row, summed from row to row: a fraction of the copies;
-- "sum": nothing is gathered, the products of all taps are summed where they belong (`transposed`
-  only).
+- "half": pixels are gathered along a row and summed from row to row, with a fraction of the copies;
+- "sum": nothing is gathered, and the products of all taps are summed where they belong
+  (`transposed` only).
 
 Stride 2 is written as blocks: two pixels of a row are one position's channels, which costs nothing,
 and a transposed convolution gives the four pixels of a block at once (sub-pixel form, Shi et al.
@@ -36,8 +36,8 @@ def form(channels: int, out: int, wasted: float) -> Literal["gather", "half", "s
     """The fastest form on CPU, forward and gradients, of a convolution from `channels` to `out`
     channels.
 
-    wasted: how many products of "half" are of no use, to one that is. Measured on the paper's VAE,
-    batch 100, two cores (`benchmarks/convolutions.py`).
+    wasted: how many products of "half" are useless for each useful one. Measured on the paper's VAE
+    with batch 100 on two cores (`benchmarks/convolutions.py`).
     """
     if out < channels // 8:
         return (
@@ -88,7 +88,7 @@ def strided(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
 
 
 def halved(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """3x3 convolution of stride 2 with a border of one zero pixel, as PyTorch's padding=1: (B, H,
+    """3x3 convolution of stride 2 with a border of one zero pixel, like PyTorch's padding=1: (B, H,
     W, C) -> (B, ceil(H/2), ceil(W/2), O)."""
     if not on_cpu():
         return jax.lax.conv_general_dilated(

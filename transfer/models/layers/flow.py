@@ -1,10 +1,11 @@
-"""A conditional normalising flow over latents, its base a mixture: affine couplings (Dinh et al.
-2017, arXiv 1605.08803) bend what a mixture density network makes of z.
+"""A conditional normalising flow over latents with a mixture as its base: affine couplings (Dinh et
+al. 2017, arXiv 1605.08803) bend the mixture of a mixture density network.
 
-A mixture of Gaussians over the base says which modes there are, the couplings what shape they have;
-without a coupling it is the joint mixture. Why not flow matching: both directions take one pass, so
-that the exact density of one latent under each of thousands of conditions, which Bayes' rule needs,
-costs thousands of passes and not thousands times steps times dimensions of them.
+The mixture of Gaussians over the base says which modes there are; the couplings give them their
+shape. Without a coupling it is the joint mixture. Flow matching would be slower here: Bayes' rule
+needs the exact density of one latent under each of thousands of conditions. As both directions of a
+coupling take one pass, that costs thousands of passes, rather than thousands times steps times
+dimensions.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import numpy as np
 from flax import nnx
 
 REACH = 2.0
-"""Largest logarithm by which one coupling stretches a dimension."""
+"""Largest logarithm of the factor by which one coupling stretches a dimension."""
 
 
 def halves(layer: int, latent: int) -> tuple[np.ndarray, np.ndarray]:
     """The dimensions that a coupling keeps, and those that it moves.
 
-    Of two in a row the second keeps what the first moves; each pair halves them in another way.
+    The second of two couplings in a row keeps what the first moves. Each pair halves the dimensions
+    in a different way.
     """
     order = np.random.default_rng(layer // 2).permutation(latent)
     first, second = order[: latent // 2], order[latent // 2 :]
@@ -46,7 +48,7 @@ class Coupling(nnx.Module):
     def stretch_and_shift(self, kept: jax.Array, condition: jax.Array):
         """Log scales and shifts of the moved dimensions, (…, moved) each.
 
-        condition: (…, width), what `condition` makes of the context.
+        condition: (…, width), the result of `condition` for the context.
         """
         x = nnx.gelu(self.inputs(kept) + condition)
         x = nnx.gelu(self.hidden(x)) + x
@@ -77,7 +79,7 @@ class Couplings(nnx.Module):
         return [layer.condition(context) for layer in self.layers]
 
     def to_base(self, x: jax.Array, conditions: list) -> tuple[jax.Array, jax.Array]:
-        """The base's point of x (…, D), and the log determinant of the way there, (…)."""
+        """The base's point for x (…, D), and the log determinant of the path to it, (…)."""
         x = jnp.asarray(x)
         total = jnp.zeros(x.shape[:-1])
         for layer, condition in zip(self.layers, conditions):
@@ -86,7 +88,7 @@ class Couplings(nnx.Module):
         return x, total
 
     def from_base(self, u: jax.Array, conditions: list) -> jax.Array:
-        """The inverse of `to_base`: data of the base's points (…, D)."""
+        """The inverse of `to_base`: the data for the base's points (…, D)."""
         for layer, condition in list(zip(self.layers, conditions))[::-1]:
             u = layer.from_base(u, condition)
         return u

@@ -1,4 +1,4 @@
-"""What densities of latents are made of: dense layers, Gaussians and their mixtures."""
+"""The parts of densities of latents: dense layers, Gaussians and their mixtures."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def mixture_log_prob(
 ) -> jax.Array:
     """Log density of x (B, D) under mixtures over axis 1, (B,).
 
-    logits: (B, K, D) for one mixture a dimension, whose log densities add up, or (B, K, 1) for one
-    mixture over the vector.
+    logits: (B, K, D) for one mixture per dimension, whose log densities add up, or (B, K, 1) for
+    one mixture over the vector.
     means, log_scales: (B, K, D).
     """
     component = normal_log_density(x[:, None], means, log_scales)

@@ -1,4 +1,4 @@
-"""The LSTM that both decoders of strokes are made of, with a backward pass of its own."""
+"""The LSTM in both stroke decoders, with its own backward pass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def gates(inputs: jax.Array, h: jax.Array, kernel: jax.Array) -> tuple[jax.Array
     """The gates i, f, g and o of a step, (…, U) each; the forget gate has a bias of 1.
 
     inputs: (…, 4U), the input product.
-    h: (…, U), the state before.
+    h: (…, U), the previous state.
     kernel: (U, 4U).
     """
     i, f, g, o = jnp.split(inputs + h @ kernel, 4, axis=-1)
@@ -23,11 +23,11 @@ def lstm(
 ) -> jax.Array:
     """The states h of every step of an LSTM, (T, B, U), with the input product already taken.
 
-    The gradient of the kernel is one matrix product over all steps instead of one a step, which is
-    what the hand-written backward pass is for.
+    The gradient of the kernel is one matrix product over all steps instead of one for each step.
+    This is why the backward pass is written by hand.
 
     inputs: (T, B, 4U), x @ W + b for the gates i, f, g and o.
-    mask: (T, B, U) or (1, 1, 1), scales the update g (recurrent dropout, arXiv 1603.05118).
+    mask: (T, B, U) or (1, 1, 1), which scales the update g (recurrent dropout, arXiv 1603.05118).
     kernel: (U, 4U).
     h, c: (B, U), the initial state.
     """

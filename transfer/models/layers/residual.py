@@ -1,9 +1,9 @@
 """Residual convolutional encoder and decoder of 64x64 images.
 
-The architecture of the VAEs of all presets but `paper`, and of the classifiers. Space-to-depth
-steps replace strided convolutions, and every 3x3 convolution has stride 1: XLA runs these near the
-speed of its matrix product on CPU and GPU alike. Residual blocks are those of He et al. 2016
-(arXiv 1603.05027), normalised by layer (arXiv 1607.06450) or by batch (arXiv 1502.03167).
+All presets but `paper` use this architecture for the VAEs, and so do the classifiers.
+Space-to-depth steps replace strided convolutions, and every 3x3 convolution has stride 1: XLA runs
+these near the speed of its matrix product on CPU and GPU alike. Residual blocks are those of He et
+al. 2016 (arXiv 1603.05027), normalised by layer (arXiv 1607.06450) or by batch (arXiv 1502.03167).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from flax import nnx
 from transfer.models.layers.convolution import depth_to_space, space_to_depth
 
 EPSILON = 1e-5
-"""Added to variances that are divided by."""
+"""Added to variances before division."""
 
 
 def check_levels(encoder: Sequence[int], encoder_blocks: Sequence[int]) -> None:
-    """Raise ValueError where widths and blocks are not those of a `ResidualEncoder`'s levels."""
+    """Raise ValueError if widths and blocks do not fit the levels of a `ResidualEncoder`."""
     if len(encoder) not in (3, 4) or len(encoder) != len(encoder_blocks):
         raise ValueError(
             f"--encoder {' '.join(map(str, encoder))[:80]}, --encoder-blocks "
@@ -49,20 +49,20 @@ class Block(nnx.Module):
 
 
 class Statistic(nnx.Variable):
-    """A variable that is measured and not trained."""
+    """A variable that is measured rather than trained."""
 
 
 class BatchNorm(nnx.Module):
     """Batch normalisation (arXiv 1502.03167).
 
-    Its statistics are not followed while training. They are measured once afterwards, of the
-    weights that are kept, which may be averaged ones.
+    It keeps no running statistics in training. They are measured once afterwards, for the weights
+    that are kept, which may be averaged ones.
 
-    `statistics` of a call says which mean and variance are taken:
+    The argument `statistics` of a call says which mean and variance are used:
 
-    - "kept": those that were measured.
+    - "kept": the measured ones.
     - "batch": the batch's own.
-    - "measure": the batch's own, which are kept from then on.
+    - "measure": the batch's own, which are then kept.
     """
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
@@ -161,8 +161,8 @@ class ResidualEncoder(nnx.Module):
     def __call__(self, images: jax.Array, statistics: str = "kept") -> jax.Array:
         """Features (B, hidden) of images (B, 64, 64).
 
-        statistics: see `BatchNorm`; the batch's own standardise the dense layer's output too, since
-        a young encoder's features are nearly one and the same vector.
+        statistics: see `BatchNorm`. The batch's own also standardise the dense layer's output,
+        because at first an encoder's features are all nearly the same vector.
         """
         x = self.dense(self.trunk(images, statistics))
         if statistics == "batch":
