@@ -116,9 +116,24 @@ def mutants(path: str) -> list[Mutant]:
 
     before = (ROOT / path).read_text("utf-8")
     module, found, *_ = create_mutations(path, before)
-    inside = [m for m in found if m.contained_by_top_level_function is not None]
-    after = {deep_replace(module, m.original_node, m.mutated_node).code for m in inside}
+    # One statement is written anew for each change: the whole module would take minutes.
+    parts = [module.code_for_node(statement) for statement in module.body]
+    head, tail = before.split("".join(parts))
+    place = {node: n for n, statement in enumerate(module.body) for node in _nodes(statement)}
+    after = set()
+    for change in found:
+        if change.contained_by_top_level_function is not None:
+            n = place[change.original_node]
+            new = deep_replace(module.body[n], change.original_node, change.mutated_node)
+            changed = [*parts[:n], module.code_for_node(new), *parts[n + 1 :]]
+            after.add(head + "".join(changed) + tail)
     return [Mutant(path, before, text) for text in sorted(after - {before})]
+
+
+def _nodes(node):
+    yield node
+    for child in node.children:
+        yield from _nodes(child)
 
 
 def sample(places: list[str], number: int, seed: int) -> tuple[list[Mutant], int]:
