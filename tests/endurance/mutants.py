@@ -341,6 +341,7 @@ def unchanged(room: str, tree: Path) -> Tests:
                 names = {test for test in by if test in found["seconds"]}
                 shared = {c.removeprefix(FIXTURE) for c in by if c.startswith(FIXTURE)}
                 names |= {t for t in found["seconds"] if shared & set(found["uses"][t])}
+                names |= set(found["seconds"]) if "" in by else set()  # as it is imported
                 tests.runs.setdefault(path, {}).setdefault(int(line), set()).update(names)
     return tests
 
