@@ -20,9 +20,11 @@ import ast
 import collections
 import contextlib
 import difflib
+import functools
 import gc
 import hashlib
 import importlib
+import itertools
 import json
 import os
 import resource
@@ -33,6 +35,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,30 +107,35 @@ class Mutant:
             for n in changed
         }
 
-    def key(self, seed: int) -> str:
-        """Its place in a random order, which changes elsewhere in the tree leave as it is."""
-        lines = [line for line in self.diff().splitlines() if not line.startswith("@@")]
-        return hashlib.sha256("\n".join([str(seed), *lines]).encode()).hexdigest()
 
+def mutants(path: str) -> dict[str, Callable[[], Mutant]]:
+    """Every change that mutmut knows of the functions of one module.
 
-def mutants(path: str) -> list[Mutant]:
-    """Every change that mutmut knows of the functions of one module."""
+    Returns what makes each, by a name that changes elsewhere in the tree leave as it is. To write
+    all of them would take minutes.
+    """
     from mutmut.mutation.file_mutation import create_mutations, deep_replace
 
     before = (ROOT / path).read_text("utf-8")
     module, found, *_ = create_mutations(path, before)
-    # One statement is written anew for each change: the whole module would take minutes.
     parts = [module.code_for_node(statement) for statement in module.body]
     head, tail = before.split("".join(parts))
     place = {node: n for n, statement in enumerate(module.body) for node in _nodes(statement)}
-    after = set()
+
+    def make(change) -> Mutant:
+        n = place[change.original_node]
+        new = deep_replace(module.body[n], change.original_node, change.mutated_node)
+        text = "".join([head, *parts[:n], module.code_for_node(new), *parts[n + 1 :], tail])
+        return Mutant(path, before, text)
+
+    made, often = {}, collections.Counter()
     for change in found:
         if change.contained_by_top_level_function is not None:
-            n = place[change.original_node]
-            new = deep_replace(module.body[n], change.original_node, change.mutated_node)
-            changed = [*parts[:n], module.code_for_node(new), *parts[n + 1 :]]
-            after.add(head + "".join(changed) + tail)
-    return [Mutant(path, before, text) for text in sorted(after - {before})]
+            nodes = change.original_node, change.mutated_node
+            name = "\n".join([path, *map(module.code_for_node, nodes)])
+            made[f"{name}\n{often[name]}"] = functools.partial(make, change)
+            often[name] += 1
+    return made
 
 
 def _nodes(node):
@@ -143,8 +151,12 @@ def sample(places: list[str], number: int, seed: int) -> tuple[list[Mutant], int
         for place in map(ROOT.joinpath, places)
         for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place])
     ]
-    found = [mutant for file in files for mutant in mutants(file)]
-    return sorted(found, key=lambda m: m.key(seed))[:number], len(found)
+    found = {name: make for file in files for name, make in mutants(file).items()}
+    order = sorted(found, key=lambda name: hashlib.sha256(f"{seed}\n{name}".encode()).digest())
+    chosen = (found[name]() for name in order)
+    # A change that changes nothing, or the same as another does, does not count.
+    chosen = {m.after: m for m in itertools.islice(chosen, number) if m.after != m.before}
+    return list(chosen.values()), len(found)
 
 
 def copy_tree(folder: Path) -> None:
