@@ -1,6 +1,8 @@
 """transfer.system.locks: one holder at a time, and none after it has died."""
 
+import errno
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -8,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from transfer.system.locks import locked
+from transfer.system import locks
+from transfer.system.locks import locked, process_runs
 
 ROOT = Path(__file__).parents[2]
 HOLD = (
@@ -80,3 +83,67 @@ def test_a_file_that_is_removed_between_open_and_lock_keeps_nobody_out_and_is_ma
         with pytest.raises(BlockingIOError), locked(path):
             pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+@pytest.mark.parametrize("name", [".", "a.lock"])
+def test_where_the_file_system_knows_no_locks_there_is_none(tmp_path, monkeypatch, name):
+    import fcntl
+
+    def flock(handle, how):
+        assert how == fcntl.LOCK_EX | fcntl.LOCK_NB
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with locked(tmp_path / name), locked(tmp_path / name):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_the_system_knows_no_locks_nothing_is_opened(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # importing it fails
+    with locked(tmp_path / "a.lock"), locked(tmp_path / "a.lock"):
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+@pytest.mark.parametrize("name", [".", "a.lock"])
+def test_a_lock_ends_with_its_block_however_that_ends(tmp_path, name):
+    opened = len(os.listdir("/dev/fd"))
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), locked(tmp_path / name):
+            assert len(os.listdir("/dev/fd")) == opened + 1
+            1 / 0
+        assert list(tmp_path.iterdir()) == [] and len(os.listdir("/dev/fd")) == opened
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such rights")
+def test_a_lock_file_is_made_for_everybody_to_read(tmp_path):
+    before = os.umask(0)
+    try:
+        with locked(tmp_path / "a.lock"):
+            assert (tmp_path / "a.lock").stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(before)
+    with pytest.raises(FileNotFoundError), locked(tmp_path / "missing" / "a.lock"):
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill would end it there")
+def test_which_processes_may_be_running(monkeypatch):
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    assert not process_runs(str(process.pid))
+    # This one, one of a number that no system gives, and what is no number.
+    for pid in (str(os.getpid()), "9" * 30, "", "x", "-1"):
+        assert process_runs(pid)
+    asked = []
+
+    def kill(pid, number):
+        asked.append((pid, number))
+        raise PermissionError  # somebody else's
+
+    monkeypatch.setattr(os, "kill", kill)
+    assert process_runs("123") and asked == [(123, 0)]
+    monkeypatch.setattr(locks.os, "name", "nt")
+    assert process_runs("123") and len(asked) == 1

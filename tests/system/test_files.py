@@ -29,6 +29,19 @@ def test_a_file_takes_its_name_at_the_end_and_a_failure_leaves_the_earlier_one(t
     assert path.read_text() == "first" and os.listdir(tmp_path) == ["a.txt"]
 
 
+def test_the_temporary_file_lies_beside_it_and_no_two_have_one_name(tmp_path):
+    with atomic_write(str(tmp_path / "a.txt")) as one, atomic_write(tmp_path / "a.txt") as two:
+        assert one != two and one.parent == two.parent == tmp_path
+        for part in (one, two):
+            assert part.name.startswith(".a.txt.") and part.name.endswith(".tmp")
+            assert f"-{os.getpid()}-" in part.name
+            part.write_text(part.name)
+    assert os.listdir(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == one.name  # the last to end
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "b.txt"):
+        pass  # nothing is written
+
+
 def test_a_name_of_almost_the_length_that_file_systems_allow(tmp_path):
     with atomic_write(tmp_path / ("a" * 210)) as part:
         part.touch()

@@ -45,6 +45,10 @@ class Config:
     name: Literal["paper", "small", "tiny"] = "paper"
     views: Literal[1, 5] = 1
     two: tuple[Share, Share] = (0.0, 1.0)
+    one: tuple[Share] = (0.0,)
+    mixed: tuple[Share, Count, bool] = (0.5, 2, False)
+    noted: Annotated[int, "a note"] = 1
+    noted_count: Annotated[int, "a note", Range(1)] = 1
     widths: tuple[Count, ...] = (1, 2, 3)
     given: bool = False
     free: str = ""
@@ -75,6 +79,11 @@ class Config:
         ("views", [5], [2, 0], "1 or 5"),
         ("two", [(1, 0)], [(0.5, 2)], "for each a number from 0 to 1"),
         ("two", [], [(0.5,), (0, 0, 0), [0.5, 0.5], 0.5], "2 values"),
+        ("one", [(1,)], [(2,)], "for each a number from 0 to 1"),
+        ("mixed", [(0, 7, True)], [(0.5, 0.5, True)], "for each a whole number, 1 or more"),
+        ("mixed", [], [(0.5, 2, 1)], "for each True or False"),
+        ("noted", [0, -1, "x"], [], ""),
+        ("noted_count", [7], [0], "a whole number, 1 or more"),
         ("widths", [(4,), ()], [(4, 0), (0.5,)], "for each a whole number, 1 or more"),
         ("widths", [], [4, [4]], "some values"),
         ("given", [True], [1, "yes"], "True or False"),
@@ -99,7 +108,18 @@ def test_the_first_wrong_field_is_named_in_one_short_line():
     assert "\n" not in str(error.value)
     with pytest.raises(ValueError) as error:
         Config(name="x" * 10_000)
-    assert len(str(error.value)) < 150
+    assert str(error.value) == f"--name {'x' * 80}: give paper, small or tiny"
+
+
+def test_ranges_have_no_upper_end_and_hold_both_ends_unless_told():
+    assert Range(3) == (3, math.inf, False, False)
+    assert Range(-math.inf, 5).of("a number") == "a number that is finite"
+    assert [Range(3, 5, True, True).holds(x) for x in (3, 3.1, 4.9, 5)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_shares_of_one_thing():
@@ -108,6 +128,9 @@ def test_shares_of_one_thing():
         ValueError, match="^--share 0.5, --part 0.6: give shares that add up to at most 1"
     ):
         settings.check_sum(Config(share=0.5, part=0.6), "share", "part")
+    settings.check_sum(Config(share=0.1, part=0.9 + 1e-10), "share", "part")  # rounding
+    with pytest.raises(ValueError):
+        settings.check_sum(Config(share=0.1, part=0.9 + 1e-8), "share", "part")
 
 
 WRONG = [
