@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import warnings
@@ -94,49 +93,42 @@ def lossless(text: str, encoding: str) -> bool:
 
 @pytest.mark.parametrize("encoding", ["cp932", "ascii"])
 def test_commands_in_other_encodings(encoding, tmp_path):
-    drawn = run(
-        "transfer",
-        "draw",
-        EXAMPLE,
-        "--out",
-        tmp_path / "o",
-        "--samples",
-        1,
-        PYTHONIOENCODING=encoding,
-    )
-    assert (
-        drawn.returncode == 0
-        and drawn.stderr == b""
-        and "hana_U+82B1.svg" in drawn.stdout.decode(encoding)
-    )
-    for words in (
+    """All in one process: five would import JAX and load the weights five times."""
+    commands = [
+        ("draw", EXAMPLE, "--out", tmp_path / "o", "--samples", 1),
         ("draw", EXAMPLE, "--json", "--format", "none", "--samples", 1),
         ("candidates", EXAMPLE, "--json"),
-    ):
-        done = run("transfer", *words, PYTHONIOENCODING=encoding)
-        assert done.returncode == 0 and done.stderr == b""
-        assert "花" in [
-            c["character"]
-            for c in json.loads(done.stdout.decode(encoding))["images"][0]["candidates"]
-        ]
-    table = run(
-        "transfer", "candidates", EXAMPLE, "--top", 5, PYTHONIOENCODING=encoding
-    ).stdout.decode(encoding)
+        ("candidates", EXAMPLE, "--top", 5),
+        ("convert", tmp_path / "o" / "hana_U+82B1.svg", tmp_path / "山.npz"),
+    ]
+    program = (
+        "import json, sys\n"
+        "from transfer.cli import main as transfer\n"
+        "from transfer.data.__main__ import main as data\n"
+        "for words in json.loads(sys.argv[1]):\n"
+        "    code = data(words) if words[0] == 'convert' else transfer(words)\n"
+        "    print(f'\\n== {code}')\n"
+    )
+    words = json.dumps([[str(word) for word in command] for command in commands])
+    done = subprocess.run(
+        [sys.executable, "-c", program, words],
+        cwd=ROOT,
+        capture_output=True,
+        env={k: v for k, v in os.environ.items() if k != "KUZUSHIJI_DATA"}
+        | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1", "PYTHONIOENCODING": encoding},
+        timeout=300,
+    )
+    assert done.returncode == 0 and done.stderr == b"", done.stderr
+    drawn, *documents, table, told, rest = done.stdout.decode(encoding).split("\n== 0\n")
+    assert "hana_U+82B1.svg" in drawn and len(documents) == 2 and not rest
+    for document in documents:
+        [image] = json.loads(document)["images"]
+        assert "花" in [c["character"] for c in image["candidates"]]
     assert (
         "\\u" not in table
         and ("U+5316(U+4EBBU+5315)" if encoding == "ascii" else "化(U+4EBB匕)") in table
     )
-    shutil.copy(ROOT / "examples" / "hana_U+82B1.png", tmp_path / "花.png")
-    told = run(
-        "transfer.data",
-        "convert",
-        tmp_path / "o" / "hana_U+82B1.svg",
-        tmp_path / "山.npz",
-        PYTHONIOENCODING=encoding,
-    )
-    assert told.returncode == 0 and (
-        "\\u5c71.npz" if encoding == "ascii" else "山.npz"
-    ) in told.stdout.decode(encoding)
+    assert ("\\u5c71.npz" if encoding == "ascii" else "山.npz") in told
 
 
 def test_what_the_user_chose_for_such_characters_is_kept():

@@ -1,8 +1,11 @@
 """The three stage scripts on the sample corpus, as a user runs them, and `draw` with what they
 leave."""
 
+import contextlib
+import io
 import json
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -23,21 +26,31 @@ def environment():
 
 
 def script(name, runs, *arguments, check=True):
-    done = subprocess.run(
-        [sys.executable, ROOT / "experiments" / name, "--runs", runs, *map(str, arguments)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
+    """A script's end in this process, where JAX is imported and what scripts share is compiled."""
+    words = [name, "--runs", str(runs), *map(str, arguments)]
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", words)
+        patch.delenv("KUZUSHIJI_DATA", raising=False)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            runpy.run_path(str(ROOT / "experiments" / name), run_name="__main__")
+    done = subprocess.CompletedProcess(words, ended.value.code, out.getvalue(), err.getvalue())
     assert not check or done.returncode == 0, done.stderr
     return done
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
+    """The first stage is a program of its own, as a user runs it."""
     folder = tmp_path_factory.mktemp("runs")
-    script("stage1_vae.py", folder, "--steps", 12)
+    done = subprocess.run(
+        [sys.executable, ROOT / "experiments" / "stage1_vae.py", "--runs", folder, "--steps", "12"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr
     script("stage2_mdn.py", folder, "--steps", 20)
     script("stage3_sketch_rnn.py", folder, "--steps", 12)
     return folder

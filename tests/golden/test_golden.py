@@ -22,7 +22,6 @@ import jax
 import numpy as np
 import pytest
 
-from transfer import KuzushijiTransfer
 from transfer.cli import main
 
 # What the tests need of the package, in one place.
@@ -191,8 +190,8 @@ def small(pictures: np.ndarray) -> np.ndarray:
     return pictures.reshape(-1, 8, 8, 8, 8).mean((2, 4))
 
 
-def test_outputs_of_the_shipped_models_on_the_examples(images, golden, writing):
-    results = KuzushijiTransfer.load().transfer(images, samples=3, seed=1)
+def test_outputs_of_the_shipped_models_on_the_examples(model, images, golden, writing):
+    results = model.transfer(images, samples=3, seed=1)
     stack = lambda name: np.stack([getattr(result, name) for result in results])
     pictures = {
         name: small(stack(name))

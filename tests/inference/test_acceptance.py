@@ -163,13 +163,12 @@ def foreign() -> list[np.ndarray]:
     return made
 
 
-def test_shipped_rule_tells_letters_and_noise_from_kanji():
+def test_shipped_rule_tells_letters_and_noise_from_kanji(model):
     if not weights.exists(PRETRAINED, FILE):
         pytest.skip(
             "no acceptance.safetensors beside the shipped weights: "
             "run experiments/fit_acceptance.py --data DIR"
         )
-    model = KuzushijiTransfer.load()
     assert model.acceptance.arrays, (
         "it was fitted to other weights: run experiments/fit_acceptance.py --data DIR"
     )

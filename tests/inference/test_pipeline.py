@@ -24,11 +24,6 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.png"))
 
 
 @pytest.fixture(scope="module")
-def model():
-    return KuzushijiTransfer.load()
-
-
-@pytest.fixture(scope="module")
 def images():
     return np.stack([load_image(p) for p in EXAMPLES])
 

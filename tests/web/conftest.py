@@ -23,13 +23,11 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.png"))
 
 
 @pytest.fixture(scope="session")
-def model():
-    from transfer import KuzushijiTransfer
+def model(model):
     from transfer.web.listen import warm
 
-    found = KuzushijiTransfer.load()
-    warm(found)  # here, so that no test's patience is spent on compiling
-    return found
+    warm(model)  # here, so that no test's patience is spent on compiling
+    return model
 
 
 @pytest.fixture(scope="session")
