@@ -38,7 +38,7 @@ class Prototypes:
     """Prototypes of z_old, and the old VAE that paints them.
 
     code_points: (P,) int32, ascending. z_old: (P, 64) float32. books: (P,) bool, whether they stand
-    for images of books, or for fonts and made hands.
+    for images of books, or for fonts and made hands. arrays: as they are in the file.
     """
 
     source = "painted"
@@ -46,6 +46,7 @@ class Prototypes:
 
     def __init__(self, arrays: dict[str, np.ndarray], old_graph, old_params: dict):
         """arrays: as `pack` gives them, and `weights.load` gives them back."""
+        self.arrays = arrays
         self.code_points, self.books = arrays["code_points"], arrays["books"] > 0
         self.z_old = arrays["z"].astype(np.float32) * arrays["scale"]
         self._params, self._kept = old_params, {}
