@@ -1,14 +1,17 @@
 """`export`: what onnxruntime makes of the files is what the pipeline makes of the weights; and what
 is wrong is said before anything is written. The exported page in a browser: tests/web."""
 
+import gzip
 import json
 import shutil
 import sys
 import tarfile
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load, load_file
 
 from transfer import cli
 from transfer.inference import acceptance, loading
@@ -17,6 +20,8 @@ from transfer.system.errors import DataError
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.png"))
 FILES = {
+    "encoder.onnx",
+    "old_painter.onnx",
     "reader.onnx",
     "acceptance.onnx",
     "painter.onnx",
@@ -25,6 +30,7 @@ FILES = {
     "kanji.json",
     "stroke_settings.json",
     "z_new.npy",
+    "old_hands.safetensors",
 }
 
 
@@ -56,24 +62,27 @@ def test_an_image_goes_the_whole_way_without_jax(run, model, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="no onnxruntime here")
     folder = tmp_path / "models"
     code, said = run(folder, "--format", "onnx")
-    assert code == 0 and len(said.strip().splitlines()) == 5, said
+    assert code == 0 and len(said.strip().splitlines()) == 7, said
     assert {path.name for path in folder.iterdir()} == FILES
     start = lambda name: onnxruntime.InferenceSession(folder / f"{name}.onnx")
     images = np.stack([load_image(path) for path in EXAMPLES])
     results = model.read(images, top=5)
-    names = ["log_probabilities", "z_old", "picture", "features", "mean", "log_variance", "kana"]
-    seen = dict(zip(names, start("reader").run(names, {"images": images})))
+    names = ["z_old", "views", "log_variance", "features"]
+    seen = dict(zip(names, start("encoder").run(names, {"images": images})))
+    paint_old = start("old_painter")
+    [picture] = paint_old.run(None, {"z_old": seen["views"][:, 0]})
+    known = {"images": images, "picture": picture} | {k: seen[k] for k in names[1:3]}
+    log_probabilities, kana = start("reader").run(["log_probabilities", "kana"], known)
     assert np.abs(seen["z_old"] - np.stack([r.z_old for r in results])).max() < 1e-3
     old = np.stack([r.old_reconstruction for r in results])
-    assert np.abs(seen["picture"] - old).max() < 1e-3
-    ink = acceptance.ink_numbers(images)
-    known = {name: seen[name] for name in names[2:6]}
-    [familiarity] = start("acceptance").run(None, {"ink": ink, "images": images} | known)
+    assert np.abs(picture - old).max() < 1e-3
+    ink = {"ink": acceptance.ink_numbers(images), "features": seen["features"]}
+    [familiarity] = start("acceptance").run(None, known | ink)
     assert np.abs(familiarity - [r.familiarity for r in results]).max() < 1e-3
     kanji = json.loads((folder / "kanji.json").read_text("utf-8"))
     assert kanji["characters"] == model.characters and len(kanji["attribution"]) > 0
-    probabilities = np.exp(seen["log_probabilities"])
-    assert np.allclose(probabilities.sum(1) + seen["kana"].sum(1), 1, atol=1e-4)
+    probabilities = np.exp(log_probabilities)
+    assert np.allclose(probabilities.sum(1) + kana.sum(1), 1, atol=1e-4)
     z_new = np.load(folder / "z_new.npy", allow_pickle=False)
     best = [model.characters.index(result.candidates[0][0]) for result in results]
     [pictures] = start("painter").run(["pictures"], {"z_new": z_new[best]})
@@ -84,6 +93,18 @@ def test_an_image_goes_the_whole_way_without_jax(run, model, tmp_path):
             assert abs(probabilities[i, places].sum() - probability) < 1e-3
             assert len(places) == 1 or sorted(places) in kanji["groups"]
         assert np.abs(pictures[i] - result.new_reconstruction).max() < 1e-2
+    # Old hands beside the candidates: nearest first, painted.
+    hands = load_file(folder / "old_hands.safetensors")
+    for result, query in zip(results, seen["z_old"]):
+        for (character, _), others in zip(result.candidates, result.old_hands):
+            rows = np.flatnonzero(hands["code_points"] == ord(character))
+            latents = hands["z"][rows] * hands["scale"]
+            order = np.argsort(np.linalg.norm(latents - query, axis=1))[: len(others)]
+            [painted] = paint_old.run(None, {"z_old": latents[order]})
+            wanted = np.array([hand.picture for hand in others])
+            assert np.abs(255 * painted - wanted).max(initial=0) < 1
+            books = [hand.after == "books" for hand in others]
+            assert hands["books"][rows[order]].tolist() == books
     # The decoder plans as many strokes as the program does, and its first step has the sizes told.
     given = {"z_new": z_new[best], "pictures": pictures}
     count, coarse, context, features, h, c = start("stroke_plan").run(None, given)
@@ -115,7 +136,7 @@ def test_an_image_goes_the_whole_way_without_jax(run, model, tmp_path):
     first = mean @ np.transpose(settings["axes"]) + settings["mean"]
     assert -5 < first.min() and first.max() < settings["box"] + 5
     # One image alone is what it is among others.
-    [alone] = start("reader").run(["z_old"], {"images": images[2:3]})
+    [alone] = start("encoder").run(["z_old"], {"images": images[2:3]})
     assert np.abs(alone[0] - seen["z_old"][2]).max() < 1e-4
 
 
@@ -150,10 +171,14 @@ def test_weights_that_know_hiragana_say_so(model, tmp_path, monkeypatch):
     monkeypatch.setattr(model, "kana", ["あ", "い", "う"])
     known = {"kernel": kernel, "bias": np.full(3, 14, np.float32)}
     monkeypatch.setattr(model, "kana_params", known)
-    onnx_file.write(tmp_path / "reader.onnx", programs.reader(model), "float16")
     images = np.stack([load_image(path) for path in EXAMPLES[:3]])
+    _, views, log_variance, _ = jax.jit(programs.encoder(model).function)(images)
+    [picture] = jax.jit(programs.old_painter(model).function)(views[:, 0])
+    onnx_file.write(tmp_path / "reader.onnx", programs.reader(model), "float16")
     session = onnxruntime.InferenceSession(tmp_path / "reader.onnx")
-    kana, scores = session.run(["kana", "log_probabilities"], {"images": images})
+    known = {"picture": picture, "views": views, "log_variance": log_variance}
+    known = {"images": images} | {name: np.asarray(value) for name, value in known.items()}
+    kana, scores = session.run(["kana", "log_probabilities"], known)
     results = model.read(images)
     assert max(result.kana[1] for result in results) > 0.05
     for row, shares, result in zip(scores, kana, results):
@@ -163,7 +188,7 @@ def test_weights_that_know_hiragana_say_so(model, tmp_path, monkeypatch):
     assert tables.kanji(model)["kana"] == model.kana
 
 
-def test_the_page_is_written_whole_and_again(run, package, tmp_path, monkeypatch):
+def test_the_page_is_written_whole_and_again(run, model, package, tmp_path, monkeypatch):
     """With stand-ins for the graphs: those of an export are tried in a browser, in tests/web."""
     pytest.importorskip("jax2onnx", reason="no jax2onnx here; pip install '.[export]'")
     from transfer.export import onnx_file
@@ -177,7 +202,14 @@ def test_the_page_is_written_whole_and_again(run, package, tmp_path, monkeypatch
     folder = tmp_path / "site"
     code, said = run(folder, "--runtime", package)
     assert code == 0 and "python -m http.server" in said, said
-    assert {path.name for path in (folder / "models").iterdir()} == FILES
+    models = {path.name: path for path in (folder / "models").iterdir()}
+    assert models.keys() == {n if n.endswith(".json") else f"{n}.packed" for n in FILES}
+    # Packed files hold what they held: bytes at even places, then those at odd ones.
+    name = "old_hands.safetensors"
+    halves = gzip.decompress(models[f"{name}.packed"].read_bytes())
+    content = bytearray(len(halves))
+    content[::2], content[1::2] = halves[: -(-len(halves) // 2)], halves[-(-len(halves) // 2) :]
+    assert (load(bytes(content))["code_points"] == model.old_hands.code_points).all()
     site = json.loads((folder / "site.json").read_text("utf-8"))
     assert site["runtime_version"] == "1.99.0" and len(site["examples"]) == 8
     for file in site["files"]:

@@ -1079,10 +1079,26 @@ class Stub:
     """In the place of the model: what the server does with a request, without the drawing."""
 
     temperature = 0.1
+    source, attribution = "painted", ""
+
+    @property
+    def old_hands(self):
+        return self
+
+    def of(self, characters, z_old):
+        from transfer.output.drawn import OldHand
+
+        check(1 <= len(characters) <= 60)
+        return [(OldHand(np.zeros((64, 64), np.uint8), 1.0, "books"),)] * len(characters)
+
+    def read(self, image, top):
+        return self.transfer(image, 1)
 
     def transfer(self, image, samples=10, seed=0, temperature=None, top=10, forms="as-read"):
         from transfer.inference.result import Result
+        from transfer.reading_aids import FORM_CHOICES
 
+        check(forms in FORM_CHOICES)
         flat = np.zeros((64, 64), np.float32)
         line = [np.array([[1, 2], [3, 4]], np.float32)]
         return [
@@ -1127,6 +1143,8 @@ def make_requests() -> list[bytes]:
         start + b"content-type: multipart/form-data; boundary=xx\r\n\r\n" + form,
         b"POST /api/transfer?pixels=1&samples=1 HTTP/1.1\r\nhost: localhost\r\n\r\n"
         + bytes(range(256)) * 16,
+        b"POST /api/transfer?forms=modern&samples=1 HTTP/1.1\r\nhost: localhost\r\n\r\n" + picture,
+        b"POST /api/old-hands?of=%E5%9B%BD%E5%9C%8B HTTP/1.1\r\nhost: localhost\r\n\r\n" + picture,
         (
             b"GET /static/main.js HTTP/1.1\r\nhost: [::1]:8000\r\nrange:"
             b' bytes=0-9\r\nif-none-match: "a"\r\nif-modified-since: Sun, 06 Nov 1994 08:49:37'
@@ -1154,6 +1172,10 @@ REQUEST_WORDS = (
     b"boundary=",
     b"&seed=",
     b"samples=51",
+    b"&forms=old",
+    b"forms=as-read",
+    b"&of=",
+    b"/api/old-hands",
     b"filename*=utf-8''a",
     b"--xx\r\n",
     b"\r\n\r\n",

@@ -33,9 +33,9 @@ class Program:
 
 
 def programs(model) -> list[Program]:
-    """All programs of a `KuzushijiTransfer`: reader, acceptance (if one was fitted), painter, and
-    the stroke decoder (if it writes stroke by stroke)."""
-    found = [reader(model)]
+    """All programs of a `KuzushijiTransfer`: encoder, old painter, reader, acceptance (if one was
+    fitted), painter, and the stroke decoder (if it writes stroke by stroke)."""
+    found = [encoder(model), old_painter(model), reader(model)]
     if model.acceptance.arrays:
         found.append(judge(model))
     found.append(painter(model))
@@ -49,23 +49,18 @@ def density_config(model) -> mdn.MDNConfig:
     return nnx.merge(model.mdn_graph, model.mdn_params).config
 
 
-def reader(model) -> Program:
-    """Images -> everything about them but modern pictures and strokes."""
+def encoder(model) -> Program:
+    """Images -> what the old VAE sees in them, as they are and in the warped forms that the density
+    asks for."""
     old = nnx.merge(model.old_graph, model.old_params)
-    density = nnx.merge(model.mdn_graph, model.mdn_params)
-    gallery = model.gallery
-    if density.config.density == "anchored":
-        # Ready made: they are smaller than what they are made of.
-        keys = np.asarray(density.keys(gallery.mean))
-        density.keys = lambda mean: keys
     # What the warps do is known beforehand: ONNX has none of JAX's random numbers.
-    views = density.config.averaged
+    views = density_config(model).averaged
     warps = [
         augment.warping(1, 64, key, vae.VIEW, 0.5)
         for key in (vae.view_keys(views) if views else ())
     ]
 
-    def read(images):
+    def encode(images):
         plain = augment.to_float(images)
         forms = [plain, *(warped(plain, *warp) for warp in warps)]
         # All at once, one below the other: else the weights would be in the file each time.
@@ -73,42 +68,68 @@ def reader(model) -> Program:
         features = old.encoder(stacked)
         own = lambda x: x.reshape(-1, len(forms), x.shape[-1])
         all_z = own(old.mean(features))
-        seen = {
-            "features": own(features)[:, 0],
-            "z_old": all_z[:, 0],
-            "log_variance": jnp.clip(own(old.log_variance(features))[:, 0], -12.0, 6.0),
-        }
-        seen["old"] = jax.nn.sigmoid(old.decode(seen["z_old"]))
-        z_old = all_z.mean(1)
+        log_variance = jnp.clip(own(old.log_variance(features))[:, 0], -12.0, 6.0)
+        return all_z.mean(1), all_z, log_variance, own(features)[:, 0]
+
+    gives = ("z_old", "views", "log_variance", "features")
+    return Program("encoder", encode, {"images": (jnp.uint8, 64, 64)}, gives)
+
+
+def old_painter(model) -> Program:
+    """z_old -> pictures as old hands wrote them."""
+    old = nnx.merge(model.old_graph, model.old_params)
+    return Program(
+        "old_painter",
+        lambda z: (jax.nn.sigmoid(old.decode(z)),),
+        {"z_old": (jnp.float32, density_config(model).latent)},
+        ("pictures",),
+    )
+
+
+def reader(model) -> Program:
+    """Images, what the old VAE sees in them, and its pictures of that -> candidates."""
+    density = nnx.merge(model.mdn_graph, model.mdn_params)
+    gallery, latent = model.gallery, density.config.latent
+    if density.config.density == "anchored":
+        # Ready made: they are smaller than what they are made of.
+        keys = np.asarray(density.keys(gallery.mean))
+        density.keys = lambda mean: keys
+
+    def read(images, picture, views, log_variance):
+        z_old = views.mean(1)
         scores = mdn.candidate_scores(density, z_old, gallery)
         if model.kana:
             kana = kana_probabilities(density, model.kana_params, z_old)
             hiragana = kana.sum(-1)
         else:
             hiragana = 0.0 * z_old[:, 0]
-        given = confidence.numbers(
-            plain, seen, all_z.transpose(1, 0, 2), scores, gallery.seen, hiragana
-        )
+        seen = {"old": picture, "z_old": views[:, 0], "log_variance": log_variance}
+        plain, views = augment.to_float(images), views.transpose(1, 0, 2)
+        given = confidence.numbers(plain, seen, views, scores, gallery.seen, hiragana)
         scores = confidence.confident(model.confidence, scores, given, gallery.seen)
         scores += jnp.log1p(-jnp.minimum(hiragana, 1 - 1e-6))[:, None]
-        known = (seen["old"], seen["features"], seen["z_old"], seen["log_variance"])
-        return (scores, z_old, *known, *([kana] if model.kana else []))
+        return (scores, *([kana] if model.kana else []))
 
-    gives = ("log_probabilities", "z_old", "picture", "features", "mean", "log_variance")
-    gives += ("kana",) if model.kana else ()
-    return Program("reader", read, {"images": (jnp.uint8, 64, 64)}, gives)
+    takes = {
+        "images": (jnp.uint8, 64, 64),
+        "picture": (jnp.float32, 64, 64),
+        "views": (jnp.float32, 1 + density.config.averaged, latent),
+        "log_variance": (jnp.float32, latent),
+    }
+    gives = ("log_probabilities",) + (("kana",) if model.kana else ())
+    return Program("reader", read, takes, gives)
 
 
 def judge(model) -> Program:
-    """Numbers of the images' ink, and what the reader says of them -> familiarity."""
+    """Numbers of the images' ink, and what the old VAE sees in them -> familiarity."""
     arrays = {k: np.asarray(v, np.float32) for k, v in model.acceptance.arrays.items()}
-    latent, features = len(arrays["z_mean"]), len(arrays["feature_mean"])
+    config, features = density_config(model), len(arrays["feature_mean"])
 
-    def judged(ink, images, picture, features, mean, log_variance):
+    def judged(ink, images, picture, views, log_variance, features):
         seen = {
             "old": picture,
             "features": features,
-            "z_old": mean,
+            "z_old": views[:, 0],
             "log_variance": log_variance,
         }
         numbers = acceptance.known(arrays, augment.to_float(images), seen, jnp)
@@ -119,9 +140,9 @@ def judge(model) -> Program:
         "ink": (jnp.float32, acceptance.INK_NUMBERS),
         "images": (jnp.uint8, 64, 64),
         "picture": (jnp.float32, 64, 64),
+        "views": (jnp.float32, 1 + config.averaged, config.latent),
+        "log_variance": (jnp.float32, config.latent),
         "features": (jnp.float32, features),
-        "mean": (jnp.float32, latent),
-        "log_variance": (jnp.float32, latent),
     }
     return Program("acceptance", judged, takes, ("familiarity",))
 

@@ -55,7 +55,8 @@ def fetched() -> Runtime:
     if npm is None:
         raise DataError(f"npm, which fetches {PACKAGE}, is not installed; install it, or {HOW}")
     with tempfile.TemporaryDirectory() as folder:
-        command = [npm, "pack", "--silent", f"{PACKAGE}@{WANTED}", "--pack-destination", folder]
+        command = [npm, "pack", "--silent", "--fetch-retries=1"]  # else a minute without a network
+        command += [f"{PACKAGE}@{WANTED}", "--pack-destination", folder]
         try:
             done = subprocess.run(
                 command, cwd=folder, capture_output=True, encoding="utf-8", timeout=SECONDS

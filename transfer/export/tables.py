@@ -1,5 +1,5 @@
 """The files beside the graphs: characters, their forms, levels of the verdict, settings of the
-stroke decoder, latents."""
+stroke decoder, latents, prototypes of old hands."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from transfer.export.programs import density_config, stroke_settings
 from transfer.inference import acceptance
@@ -17,8 +18,8 @@ from transfer.system.files import atomic_write
 
 
 def write(folder: Path, model, about: dict, kind: str) -> None:
-    """Write `kanji.json`, `z_new.npy` of a type, and, if the decoder writes stroke by stroke,
-    `stroke_settings.json`.
+    """Write `kanji.json` and `z_new.npy` of a type; if the decoder writes stroke by stroke,
+    `stroke_settings.json` too; if the weights have prototypes, `old_hands.safetensors`.
 
     about: weights (their checksums by name) and attribution (lines).
     """
@@ -27,6 +28,9 @@ def write(folder: Path, model, about: dict, kind: str) -> None:
         np.save(file, np.asarray(model.gallery.mean, kind))
     if isinstance(model.decoder, StrokeDecoder):
         _json(folder / "stroke_settings.json", stroke_settings(model))
+    if model.old_hands is not None:
+        with atomic_write(folder / "old_hands.safetensors") as part:
+            save_file({k: np.asarray(v) for k, v in model.old_hands.arrays.items()}, part)
 
 
 def kanji(model) -> dict:

@@ -39,7 +39,7 @@ class Prototypes:
     """Prototypes of z_old, and the old VAE that paints them.
 
     code_points: (P,) int32, ascending. z_old: (P, 64) float32. books: (P,) bool, whether they
-    represent images of books, or fonts and made hands.
+    represent images of books, or fonts and made hands. arrays: as they are in the file.
     """
 
     source = "painted"
@@ -47,6 +47,7 @@ class Prototypes:
 
     def __init__(self, arrays: dict[str, np.ndarray], old_graph, old_params: dict):
         """arrays: as `pack` makes them and `weights.load` reads them."""
+        self.arrays = arrays
         self.code_points, self.books = arrays["code_points"], arrays["books"] > 0
         self.z_old = arrays["z"].astype(np.float32) * arrays["scale"]
         self._params, self._kept = old_params, {}

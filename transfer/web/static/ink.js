@@ -56,23 +56,21 @@ export function shown({width, height, ink}) {
   return {width, height, data};
 }
 
-/** Otsu's threshold of a histogram of 256 counts: the first value of the upper side. */
+/** Otsu's threshold of a histogram of 256 counts: the first value of the upper side; of several that are as good, the middle. */
 export function otsu(counts) {
   let total = 0, mass = 0;
   counts.forEach((n, v) => ((total += n), (mass += n * v)));
-  let below = 0, sum = 0, best = -1, from = 0, to = 0;
-  for (let v = 0; v < 255; v++) {
+  const between = new Float64Array(256);
+  let below = 0, sum = 0, most = 0;
+  for (let v = 0; v < 256; v++) {
     below += counts[v];
     sum += v * counts[v];
     const above = total - below;
-    if (!below || !above) continue;
-    const between = below * above * (sum / below - (mass - sum) / above) ** 2;
-    if (between > best * (1 + 1e-9)) {
-      best = between;
-      from = to = v;
-    } else if (between >= best * (1 - 1e-9)) to = v;
+    if (below && above) between[v] = below * above * (sum / below - (mass - sum) / above) ** 2;
+    most = Math.max(most, between[v]);
   }
-  return (from + to) / 2 + 1;
+  const good = (v) => v >= most * (1 - 1e-9);
+  return (between.findIndex(good) + between.findLastIndex(good)) / 2 + 1;
 }
 
 // Ink covers less of a page than paper does.

@@ -51,13 +51,13 @@ async function load(site) {
 }
 
 /** The answer for `body` (Blob, or 4,096 bytes with settings.pixels). waits(key, values) is told while the models load. */
-export async function transfer(body, {pixels, ...settings}, signal, waits) {
+export async function transfer(body, {pixels: _, ...settings}, signal, waits) {
   if (!ready) waits('engine-loading', {});
   await loaded;
   signal.throwIfAborted();
   const numbers = {...DEFAULTS};
   for (const [name, value] of Object.entries(settings)) numbers[name] = name === 'forms' || value === null ? value : Number(value);
-  return ask('transfer', {...(pixels ? {pixels: body} : {blob: body}), settings: numbers}, signal);
+  return ask('transfer', {body, settings: numbers}, signal);
 }
 
 /** What only a server can open. */
@@ -67,9 +67,10 @@ export async function picture() {
 
 export const pageOfFile = picture;
 
-/** Old hands need the old VAE's decoder, which an export leaves out. */
-export async function oldHands() {
-  return {source: null, attribution: '', hands: {}};
+/** How old hands wrote the characters of the text `of`; see ../api.js. */
+export async function oldHands(body, of) {
+  await loaded;
+  return ask('oldHands', {body, of});
 }
 
 export async function bytes(url) {

@@ -1,7 +1,9 @@
 // The models' files, and onnxruntime-web that runs them: looked at before anything is made of them.
+import {prototypesOf} from './hands.js';
 import {sha256} from './sha256.js';
 
 const HOME = new URL('../../', import.meta.url);
+const PACKED = '.packed', HANDS = `old_hands.safetensors${PACKED}`;
 // A module of eleven bytes and one SIMD instruction.
 const SIMD = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11);
 
@@ -16,11 +18,11 @@ export class Lacking extends Error {
 /** Everything that a reading needs. site: the folder's `site.json`. */
 export async function load(site) {
   if (typeof WebAssembly !== 'object' || !WebAssembly.validate(SIMD)) throw new Lacking('engine-simd');
-  if (typeof OffscreenCanvas !== 'function') throw new Lacking('engine-old');
+  if ([typeof OffscreenCanvas, typeof DecompressionStream].includes('undefined')) throw new Lacking('engine-old');
   const {runtime, models} = site, [wasm, library] = ['.wasm', '.mjs'].map((end) => runtime.find(({path}) => path.endsWith(end)));
-  const names = models.filter(({path}) => path.endsWith('.onnx'));
-  const [binary, kanji, strokes, latents, ...graphs] = await Promise.all([bytes(wasm), json(models, 'kanji.json'), json(models, 'stroke_settings.json'),
-    bytes(file(models, 'z_new.npy')), ...names.map(bytes)]);
+  const names = models.filter(({path}) => path.endsWith(`.onnx${PACKED}`)), hands = models.find(({path}) => path.endsWith(HANDS));
+  const [binary, kanji, strokes, latents, prototypes, ...graphs] = await Promise.all([bytes(wasm), json(models, 'kanji.json'),
+    json(models, 'stroke_settings.json'), bytes(file(models, `z_new.npy${PACKED}`)).then(unpacked), hands && bytes(hands).then(unpacked), ...names.map(bytes)]);
   const ort = await import(new URL(library.path, HOME)).catch(() => {
     throw new Lacking('engine-missing', {file: library.path});
   });
@@ -28,8 +30,9 @@ export async function load(site) {
   const sessions = new Map();
   try {
     for (const [n, {path}] of names.entries()) {
-      const session = await ort.InferenceSession.create(graphs[n], {executionProviders: ['wasm'], graphOptimizationLevel: 'all'});
-      sessions.set(path.replace(/^.*\/|\.onnx$/g, ''), session);
+      const options = {executionProviders: ['wasm'], graphOptimizationLevel: 'all'};
+      const session = await ort.InferenceSession.create(await unpacked(graphs[n]), options);
+      sessions.set(path.replace(/^.*\/|\.onnx.*$/g, ''), session);
       graphs[n] = null; // the session has a copy
     }
     ort.env.wasm.wasmBinary = undefined;
@@ -38,7 +41,7 @@ export async function load(site) {
   }
   const {rows, width} = npy(latents);
   return {
-    kanji, strokes,
+    kanji, strokes, prototypes: prototypes && prototypesOf(prototypes), seen: new Map(),
     has: (name) => sessions.has(name),
     zNew: remembered((place) => rows.slice(place * width, (place + 1) * width)),
     async run(name, feeds) {
@@ -72,6 +75,15 @@ async function bytes({path, size, sha256: sum}) {
   const found = crypto.subtle ? hex(await crypto.subtle.digest('SHA-256', content)) : content.length < 1e6 ? sha256(content) : sum;
   if (found !== sum) throw new Lacking('engine-cut', {file: path});
   return content;
+}
+
+/** What `packed` of transfer/export/site.py made smaller: bytes at even places stand before those at odd ones, and all is compressed. */
+async function unpacked(content) {
+  const stream = new Blob([content]).stream().pipeThrough(new DecompressionStream('gzip'));
+  const halves = new Uint8Array(await new Response(stream).arrayBuffer()), odd = (halves.length + 1) >> 1, out = new Uint8Array(halves.length);
+  for (let i = 0; i < odd; i++) out[2 * i] = halves[i];
+  for (let i = odd; i < halves.length; i++) out[2 * (i - odd) + 1] = halves[i];
+  return out;
 }
 
 const hex = (buffer) => Array.from(new Uint8Array(buffer), (v) => v.toString(16).padStart(2, '0')).join('');

@@ -2,6 +2,7 @@
 // is that of transfer/inference/pipeline.py.
 import {inkNumbers} from './inknumbers.js';
 import {categorical, foldIn, key} from './random.js';
+import {paint, see} from './seeing.js';
 import {draw} from './strokes.js';
 import {svgOf} from './svg.js';
 
@@ -15,16 +16,15 @@ const FAR = 1e6; // log odds that decide whatever an image says
  */
 export async function answer(models, read, settings, rest) {
   const {kanji} = models, {samples, seed, top, forms} = settings, temperature = settings.temperature ?? models.strokes.temperature;
-  const images = {type: 'uint8', dims: [1, 64, 64], data: read.image};
-  const seen = await models.run('reader', {images});
-  const likelihood = seen.log_probabilities.data, scores = leading(likelihood, kanji, forms);
+  const {z_old, features, ...seen} = await see(models, read.image), found = await models.run('reader', seen);
+  const likelihood = found.log_probabilities.data, scores = leading(likelihood, kanji, forms);
   const ranked = order(scores).filter((place) => scores[place] > -Infinity);
   const targets = drawn(scores, ranked[0], seed, samples, kanji.temperature);
   const likely = ranked.slice(0, kanji.likely), share = softmax(likely.map((place) => scores[place]));
   await rest();
-  const pictures = await paint(models, [...new Set([...targets, ...likely])]), shown = pictures.get(ranked[0]);
-  const kana = likeliestKana(seen.kana?.data, kanji), probability = Math.exp(scores[ranked[0]]);
-  const familiarity = await familiar(models, read.image, images, seen);
+  const pictures = await shownOf(models, [...new Set([...targets, ...likely])]), shown = pictures.get(ranked[0]);
+  const kana = likeliestKana(found.kana?.data, kanji), probability = Math.exp(scores[ranked[0]]);
+  const familiarity = await familiar(models, {...seen, features});
   await rest();
   const jobs = targets.map((place, n) => ({z: models.zNew(place), picture: pictures.get(place), key: foldIn(foldIn(key(seed), n), 1)}));
   const written = await draw(models, models.strokes, jobs, temperature, rest);
@@ -85,17 +85,16 @@ function drawn(scores, best, seed, samples, temperature) {
   return Array.from({length: samples}, (_, n) => (n ? categorical(foldIn(key(seed), n), logits) : best));
 }
 
-async function paint(models, places) {
-  const rows = places.map(models.zNew), width = rows[0].length, data = new Float32Array(rows.length * width);
-  rows.forEach((row, n) => data.set(row, n * width));
-  const {pictures} = await models.run('painter', {z_new: {type: 'float32', dims: [rows.length, width], data}});
-  return new Map(places.map((place, n) => [place, pictures.data.slice(n * CELLS, (n + 1) * CELLS)]));
+/** The pictures of kanji, by their places. */
+async function shownOf(models, places) {
+  const pictures = await paint(models, 'painter', 'z_new', places.map(models.zNew));
+  return new Map(places.map((place, n) => [place, pictures[n]]));
 }
 
-async function familiar(models, image, images, seen) {
+async function familiar(models, seen) {
   if (!models.has('acceptance')) return null;
-  const ink = inkNumbers(image), {picture, features, mean, log_variance} = seen;
-  const out = await models.run('acceptance', {ink: {type: 'float32', dims: [1, ink.length], data: ink}, images, picture, features, mean, log_variance});
+  const ink = inkNumbers(seen.images.data);
+  const out = await models.run('acceptance', {ink: {type: 'float32', dims: [1, ink.length], data: ink}, ...seen});
   return out.familiarity.data[0];
 }
 

@@ -1,5 +1,6 @@
 // A grey picture of one brushed character: how strong its ink is, and where the character sits. The same as transfer/inference/ink.py,
 // step by step; what its numbers mean is said there. No DOM. Grey and ink are Float32Arrays in [0, 1], white 1, full ink 1.
+import {otsu} from '../ink.js';
 
 const ENVELOPE_SIDE = 128, SPECK = 0.006, GAP = 0.25, LONG = 1.7;
 const f = Math.fround;
@@ -106,30 +107,10 @@ export function components(mask, width, height) {
 }
 
 /** Otsu's threshold of values in [0, 1], with 256 bins. */
-function otsu(values) {
+function threshold(values) {
   const counts = new Float64Array(256);
   for (const v of values) if (v >= 0 && v <= 1) counts[Math.min(255, Math.floor(256 * v))]++;
-  let total = 0, mass = 0;
-  counts.forEach((n, i) => {
-    total += n;
-    mass += n * (i + 0.5) / 256;
-  });
-  const between = new Float64Array(256);
-  let below = 0, sum = 0, most = 0;
-  for (let i = 0; i < 256; i++) {
-    below += counts[i];
-    sum += counts[i] * (i + 0.5) / 256;
-    const above = total - below;
-    between[i] = below && above ? below * above * (sum / below - (mass - sum) / above) ** 2 : 0;
-    most = Math.max(most, between[i]);
-  }
-  let first = -1, last = -1;
-  between.forEach((v, i) => {
-    if (v < most * (1 - 1e-9)) return;
-    if (first < 0) first = i;
-    last = i;
-  });
-  return ((first + 1) / 256 + (last + 1) / 256) / 2;
+  return otsu(counts) / 256;
 }
 
 /** The paper's own brightness under the ink. */
@@ -191,7 +172,7 @@ function strengthOf(grey, paper) {
 }
 
 function cover(strength, width, height) {
-  const cut = otsu(strength);
+  const cut = threshold(strength);
   let ink = 0, border = 0;
   for (let y = 0, at = 0; y < height; y++) {
     for (let x = 0; x < width; x++, at++) {
@@ -205,7 +186,7 @@ function cover(strength, width, height) {
 
 /** The strength stretched so that paper with its grain is 0 and ink is 1. */
 function contrast(strength, width, height) {
-  const cut = otsu(strength), none = new Float32Array(strength.length);
+  const cut = threshold(strength), none = new Float32Array(strength.length);
   const inside = strength.filter((v) => v > cut), outside = strength.filter((v) => !(v > cut));
   if (!inside.length || !outside.length) return none;
   const paper = median(outside), ink = median(inside);

@@ -1,5 +1,6 @@
 // Beside the page: the models read and draw, one picture after another, so that the page stays quick.
 import {ImageError, readFile} from './door.js';
+import {oldHands} from './hands.js';
 import {Lacking, load} from './models.js';
 import {answer} from './reading.js';
 
@@ -43,14 +44,20 @@ async function rest(id) {
   if (gone.has(id)) throw gone;
 }
 
+/** body: a picture's file, or 4,096 bytes as they were read. */
+async function opened(body) {
+  return body instanceof Blob ? readFile(body) : {image: body, note: '', box: [0, 0, 64, 64]};
+}
+
 const ANSWERS = {
   async load({site}) {
     models = await load(site);
   },
-  /** A picture's file, or 4,096 bytes as they were read. */
-  async transfer({blob, pixels, settings}, breathe) {
-    const read = pixels ? {image: pixels, note: '', box: [0, 0, 64, 64]} : await readFile(blob);
-    return answer(models, read, settings, breathe);
+  async transfer({body, settings}, breathe) {
+    return answer(models, await opened(body), settings, breathe);
+  },
+  async oldHands({body, of}, breathe) {
+    return oldHands(models, (await opened(body)).image, of, breathe);
   },
   read: ({blob}) => readFile(blob),
 };
