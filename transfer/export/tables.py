@@ -10,7 +10,7 @@ import numpy as np
 
 from transfer.export.programs import density_config, stroke_settings
 from transfer.inference import acceptance
-from transfer.inference.pipeline import LIKELY
+from transfer.inference.networks.reading import LIKELY
 from transfer.reading_aids import forms_of
 from transfer.stages.stroke_decoder import StrokeDecoder
 from transfer.system.files import atomic_write
