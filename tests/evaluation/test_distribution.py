@@ -8,6 +8,7 @@ from transfer.evaluation import distribution
 from transfer.evaluation.stroke_quality import derangement
 from transfer.models import sketch_rnn, stroke_rnn
 from transfer.models.stroke_forms import Axes
+from transfer.stages.encoding import Network
 from transfer.stages.point_decoder import PointDecoder, stroke_arrays
 from transfer.stages.stroke_decoder import StrokeDecoder, stroke_codes
 
@@ -43,9 +44,8 @@ def test_stroke_nll_of_a_decoder_of_whole_strokes(cases):
     graph, state = nnx.split(stroke_rnn.StrokeRNN(config, nnx.Rngs(0)))
     strokes, count = stroke_codes(cases.corpus, cases.glyphs, config)
     axes = Axes.of(np.concatenate([s[:n] for s, n in zip(strokes, count)]))
-    object.__setattr__(
-        cases, "model", types.SimpleNamespace(decoder=StrokeDecoder(config, graph, state, axes))
-    )
+    network = Network(config, state, {}, lambda: stroke_rnn.StrokeRNN(config, nnx.Rngs(0)), "")
+    object.__setattr__(cases, "model", types.SimpleNamespace(decoder=StrokeDecoder(network, axes)))
     swapped = distribution.stroke_nll(cases, np.array([1, 0, 3, 2]))
     condition = {"z": cases.results[1].z_new[None], "picture": cases.results[1].pixels[None]}
     alone = stroke_rnn.negative_log_likelihood(

@@ -110,7 +110,7 @@ def test_the_nearest_comes_first_and_is_painted_by_the_old_vae(loaded, result):
     far = np.linalg.norm(loaded.old_hands.z_old[rows] - result.z_old, axis=1)
     assert np.isclose(hands["国"][0].distance, far.min())
     # What is painted does not depend on what else is, nor on how often it is asked for.
-    again = Prototypes.load(loaded.folder, loaded.old_graph, loaded.old_params)
+    again = Prototypes.load(loaded.folder, loaded.old)
     [alone] = again.of(["国"], result.z_old)
     assert all((a.picture == b.picture).all() for a, b in zip(alone, hands["国"]))
     far = [[h.distance for h in found] for found in again.of(["国", "A", "国"], result.z_old, 1)]
@@ -148,7 +148,7 @@ def test_without_the_file_there_are_none(model, tmp_path):
     for path in PRETRAINED.glob("*.safetensors"):
         if path.stem != old_hands.FILE:
             (tmp_path / path.name).symlink_to(path)
-    assert Prototypes.load(tmp_path, model.old_graph, model.old_params) is None
+    assert Prototypes.load(tmp_path, model.old) is None
     plain = KuzushijiTransfer.load(tmp_path).read(load_image(KUNI), top=3)[0]
     assert plain.old_hands == [(), (), ()]
 
@@ -160,7 +160,7 @@ def test_prototypes_of_other_weights_are_not_used(folder, model, tmp_path):
     params["mean"]["bias"] += 1
     weights.save(tmp_path / "vae_old.safetensors", params, arrays, described, np.float16)
     with pytest.warns(UserWarning, match="prototypes.safetensors: belongs to another vae_old"):
-        assert Prototypes.load(tmp_path, model.old_graph, model.old_params) is None
+        assert Prototypes.load(tmp_path, model.old) is None
     done = script("ship_weights.py", "--runs", tmp_path, "--out", tmp_path / "out")
     assert done.returncode == 0 and "left out" in done.stderr
     assert not (tmp_path / "out" / "prototypes.safetensors").exists()
@@ -170,7 +170,7 @@ def test_damaged_prototypes_are_one_line(folder, loaded, tmp_path):
     good, described = old_hands.read(folder / "prototypes.safetensors")
     shutil.copy(folder / "vae_old.safetensors", tmp_path)
     path = tmp_path / "prototypes.safetensors"
-    load = lambda: Prototypes.load(tmp_path, loaded.old_graph, loaded.old_params)
+    load = lambda: Prototypes.load(tmp_path, loaded.old)
     for wrong in (
         {"z": good["z"][:-1]},
         {"z": good["z"].astype(np.float32)},

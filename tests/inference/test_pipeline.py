@@ -80,11 +80,11 @@ def test_numbers_of_samples_share_what_is_compiled(model, images):
     """A program for each would take some 45 MB and seconds each, and a server's memory would grow
     for hours."""
     model.transfer(images[:1], samples=2)
-    compiled = model._read._cache_size()
+    compiled = len(model.reader)
     for samples in (3, 7, 10):
         [result] = model.transfer(images[:1], samples=samples)
         assert len(result.strokes) == len(result.written) == samples
-    assert model._read._cache_size() == compiled
+    assert len(model.reader) == compiled
 
 
 def test_uncertainty_is_where_the_likely_kanji_differ(results):

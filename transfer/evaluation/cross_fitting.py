@@ -14,7 +14,8 @@ from flax import nnx
 
 from transfer.data.corpus import Corpus
 from transfer.inference import confidence
-from transfer.inference.pipeline import IMAGES, KuzushijiTransfer
+from transfer.inference.networks.reading import IMAGES
+from transfer.inference.pipeline import KuzushijiTransfer
 from transfer.models import mdn, vae
 from transfer.reading_aids import forms_of
 from transfer.stages import autoencoders, encoding

@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from transfer.inference import acceptance, confidence
-from transfer.inference.pipeline import kana_probabilities
+from transfer.inference.networks.reading import kana_probabilities
 from transfer.models import augment, mdn, stroke_fitting, stroke_forms, stroke_rnn, vae
 from transfer.models.layers.recurrent import gates
 from transfer.stages.stroke_decoder import StrokeDecoder

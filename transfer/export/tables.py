@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from transfer.export.programs import density_config, stroke_settings
 from transfer.inference import acceptance
-from transfer.inference.pipeline import LIKELY
+from transfer.inference.networks.reading import LIKELY
 from transfer.reading_aids import forms_of
 from transfer.stages.stroke_decoder import StrokeDecoder
 from transfer.system.files import atomic_write

@@ -34,7 +34,7 @@ def bonus(characters: list[str], choice: FormChoice) -> np.ndarray:
     return np.array([sign * (forms_of(c)[0] == c) for c in characters], np.float32)
 
 
-def leading(scores: jax.Array, others: jax.Array, preferred: jax.Array) -> jax.Array:
+def leading(scores: jax.Array, others: np.ndarray, preferred: jax.Array) -> jax.Array:
     """Log probabilities (B, G) of characters. Each is at its leading form's place; other forms have
     -inf.
 
@@ -42,14 +42,17 @@ def leading(scores: jax.Array, others: jax.Array, preferred: jax.Array) -> jax.A
     others: (G, M), see `mates`.
     preferred: (G,), see `bonus`.
     """
-    if not others.shape[1]:
+    there = np.asarray(others) >= 0
+    # Few characters have other forms; the rest stay as they are.
+    rows = np.flatnonzero(there.any(1))
+    if not len(rows):
         return scores
-    there = others >= 0
-    theirs = jnp.where(there, scores[:, others], -jnp.inf)  # (B, G, M)
+    others, there = np.asarray(others)[rows], there[rows]
+    theirs = jnp.where(there, scores[:, others], -jnp.inf)  # (B, rows, M)
     rivals = jnp.where(there, scores[:, others] + preferred[others], -jnp.inf)
-    own = (scores + preferred)[..., None]
+    alone = scores[:, rows]
+    own = (alone + preferred[rows])[..., None]
     # Of equally likely forms the first one leads.
-    place = jnp.arange(scores.shape[1])[:, None]
-    leads = ((own > rivals) | ((own == rivals) & (place < others))).all(-1, where=there)
-    total = jnp.logaddexp(scores, jax.nn.logsumexp(theirs, -1))
-    return jnp.where(leads, total, -jnp.inf)
+    leads = ((own > rivals) | ((own == rivals) & (rows[:, None] < others))).all(-1, where=there)
+    total = jnp.logaddexp(alone, jax.nn.logsumexp(theirs, -1))
+    return scores.at[:, rows].set(jnp.where(leads, total, -jnp.inf))

@@ -18,8 +18,10 @@ from flax import nnx
 from transfer.data.corpus import Corpus
 from transfer.data.published.kkanji import ATTRIBUTION
 from transfer.output.drawn import OldHand
+from transfer.stages.encoding import Network
 from transfer.system.batches import in_batches
 from transfer.system.devices import float32
+from transfer.system.programs import Program
 from transfer.training import weights
 from transfer.training.weights import WeightsError
 
@@ -45,22 +47,21 @@ class Prototypes:
     source = "painted"
     attribution = ""
 
-    def __init__(self, arrays: dict[str, np.ndarray], old_graph, old_params: dict):
+    def __init__(self, arrays: dict[str, np.ndarray], old: Network):
         """arrays: as `pack` makes them and `weights.load` reads them."""
         self.arrays = arrays
         self.code_points, self.books = arrays["code_points"], arrays["books"] > 0
         self.z_old = arrays["z"].astype(np.float32) * arrays["scale"]
-        self._params, self._kept = old_params, {}
+        self._params, self._kept = old.params, {}
 
-        @jax.jit
         def paint(params, z):
-            ink = jax.nn.sigmoid(nnx.merge(old_graph, params).decode(z))
+            ink = jax.nn.sigmoid(nnx.merge(old.graph, params).decode(z))
             return jnp.rint(255 * ink).astype(jnp.uint8)
 
-        self._paint = paint
+        self._paint = Program("prototypes", lambda: paint, old.about)
 
     @classmethod
-    def load(cls, folder: Path, old_graph, old_params: dict) -> Prototypes | None:
+    def load(cls, folder: Path, old: Network) -> Prototypes | None:
         """The prototypes of a weights or runs folder; None if it has none that belong to its old
         VAE.
 
@@ -77,9 +78,9 @@ class Prototypes:
                 stacklevel=3,
             )
             return None
-        if arrays["z"].shape[1] != old_params["mean"]["bias"].shape[0]:
+        if arrays["z"].shape[1] != old.params["mean"]["bias"].shape[0]:
             raise _damaged(path)
-        return cls(arrays, old_graph, old_params)
+        return cls(arrays, old)
 
     @float32
     def of(

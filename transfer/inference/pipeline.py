@@ -5,37 +5,32 @@ image -> old VAE -> z_old -> P(z_new | z_old) -> z_new -> new VAE's picture; the
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from transfer.inference import acceptance, batch, brush, confidence, old_hands
 from transfer.inference import forms as grouping
 from transfer.inference.images import ImageError
+from transfer.inference.networks.reading import DrawingKeys, Reader
 from transfer.inference.result import Result
-from transfer.models import mdn, vae
 from transfer.reading_aids import FormChoice
 from transfer.stages.decoders import load_decoder
 from transfer.stages.drawings import write_drawings
-from transfer.stages.encoding import load_reader, load_vae
+from transfer.stages.encoding import Network, density_network, gallery_of, kana_of, vae_network
 from transfer.system.batches import in_batches
 from transfer.system.devices import float32
+from transfer.system.programs import Program
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
-LIKELY = 10
-"""Candidates whose pictures the uncertainty compares."""
-IMAGES, PICTURES = (1, 32), (20, 320)
-"""Numbers of images and pictures for which programs are compiled: a few, or many at once."""
-SAMPLES = 10
-"""Programs are compiled for 1 sample and for multiples of this. A compiled program takes some ten
-megabytes."""
-CHUNK = 512
+PICTURES = (20, 320)
+"""Numbers of modern pictures for which programs are compiled: a few, or many at once."""
+CHUNK = 256
 """Images whose drawings are written together. Drawings with many strokes and drawings with few are
 in different batches, because a batch takes as long as its longest drawing."""
 
@@ -50,16 +45,41 @@ class KuzushijiTransfer:
     @float32
     def __init__(self, folder: Path):
         self.folder = Path(folder)
-        self.old_graph, self.old_params, _, _ = load_vae(folder, "old")
-        self.new_graph, self.new_params, _, _ = load_vae(folder, "new")
-        self.mdn_graph, self.mdn_params, self.gallery, *more = load_reader(folder)
-        code_points, self.calibration, self.kana, self.kana_params = more
-        self.characters = [chr(c) for c in code_points]
+        self.old, self.new = (on_device(vae_network(folder, domain)) for domain in ("old", "new"))
+        density = on_device(density_network(folder))
+        self.mdn, self.mdn_params, self.gallery = density, density.params, gallery_of(density)
+        self.kana, self.kana_params = kana_of(density)
+        self.characters = [chr(c) for c in density.arrays["code_points"]]
+        self.calibration = float(density.arrays["calibration"][0])
         self.decoder = load_decoder(folder)
         self.acceptance = acceptance.Acceptance.load(folder, self.old_params, self.mdn_params)
         self.confidence = self.acceptance.confidence or confidence.plain(self.calibration)
         self.mates = grouping.mates(self.characters)
-        self.old_hands = old_hands.Prototypes.load(folder, self.old_graph, self.old_params)
+        self.old_hands = old_hands.Prototypes.load(folder, self.old)
+        self.reader = Reader(self.old, density, self.gallery, self.mates)
+        self._keys = DrawingKeys()
+        self._paint = Program("paint", lambda: self._painting, self.new.about)
+        self._means = np.asarray(self.gallery.mean)
+
+    @property
+    def old_graph(self) -> nnx.GraphDef:
+        return self.old.graph
+
+    @property
+    def old_params(self) -> dict:
+        return self.old.params
+
+    @property
+    def new_graph(self) -> nnx.GraphDef:
+        return self.new.graph
+
+    @property
+    def new_params(self) -> dict:
+        return self.new.params
+
+    @property
+    def mdn_graph(self) -> nnx.GraphDef:
+        return self.mdn.graph
 
     @property
     def temperature(self) -> float:
@@ -77,98 +97,39 @@ class KuzushijiTransfer:
         """
         return cls(Path(path) if path is not None else PRETRAINED)
 
-    @cached_property
-    def _read(self):
-        """Compiled: parameters, images (B, 64, 64) uint8, which form is preferred (G,) and keys
-        (S,) -> everything about the images but modern pictures and strokes."""
-
-        def read(params, gallery, images, preferred, keys):
-            old = nnx.merge(self.old_graph, params["old"])
-            density = nnx.merge(self.mdn_graph, params["mdn"])
-            x = images.astype(jnp.float32) / 255.0
-            seen = acceptance.signals(old, x)
-            views = vae.viewed_z(old, images, density.config.averaged, seen["z_old"])
-            z_old = views.mean(0)
-            plain = mdn.candidate_scores(density, z_old, gallery)
-            kana = kana_probabilities(density, params["kana"], z_old)
-            given = confidence.numbers(x, seen, views, plain, gallery.seen, kana.sum(-1))
-            forms = confidence.confident(params["confidence"], plain, given, gallery.seen)
-            forms += jnp.log1p(-jnp.minimum(kana.sum(-1, keepdims=True), 1 - 1e-6))
-            scores = grouping.leading(forms, jnp.asarray(self.mates), preferred)
-            # Every image sees the same random numbers: what is drawn of it does not depend on its
-            # neighbours.
-            if density.config.density == "anchored":
-                one = lambda key: jax.vmap(
-                    lambda row: jax.random.categorical(key, row / density.config.temperature)
-                )(scores)
-                target = jnp.concatenate([scores.argmax(-1)[None], jax.vmap(one)(keys[1:])]).T
-                z_new = gallery.mean[target]  # (B, S, 64)
-            else:
-                one = lambda key: jax.vmap(
-                    lambda z: mdn.sample(
-                        density, z[None], gallery, key, density.config.temperature
-                    )[0]
-                )(z_old)
-                likeliest = mdn.sample(density, z_old, gallery, keys[0], 1e-4)
-                z_new = jnp.concatenate([likeliest[None], jax.vmap(one)(keys[1:])])
-                z_new = z_new.transpose(1, 0, 2)
-                # Which kanji a drawing sets out to be: the anchor it is nearest to, by the anchors'
-                # own deviations.
-                flat = z_new.reshape(-1, z_new.shape[-1])
-                target = mdn.gallery_log_density(flat, gallery).argmax(-1)
-                target = target.reshape(z_new.shape[:2])
-            first, best = jax.lax.top_k(scores, min(LIKELY, scores.shape[-1]))
-            return seen | {
-                "query": z_old,
-                "plain": plain,
-                "given": given,
-                "kana": kana,
-                "forms": forms,
-                "scores": scores,
-                "z_new": z_new,
-                "target": target,
-                "best": best,
-                "share": jax.nn.softmax(first),
-            }
-
-        return jax.jit(read)
-
-    @property
-    def _params(self) -> dict:
-        return {
+    def _read(self, images, preferred, seed, samples) -> dict[str, np.ndarray]:
+        """See `Reader.read`."""
+        params = {
             "old": self.old_params,
             "mdn": self.mdn_params,
             "kana": self.kana_params,
             "confidence": self.confidence,
         }
+        return self.reader.read(params, images, preferred, seed, samples)
 
-    @cached_property
-    def _paint(self):
-        """Compiled: z_new (B, 64) -> the new VAE's pictures (B, 64, 64)."""
-        return jax.jit(
-            lambda params, z: jax.nn.sigmoid(nnx.merge(self.new_graph, params).decode(z))
-        )
-
-    def _pictures(self, read: dict) -> tuple[np.ndarray, np.ndarray]:
-        """Pictures of all samples (N, S, 64, 64) and of the likeliest kanji (N, LIKELY, 64, 64).
-
-        Each z_new is painted once, however many images it stands for: the anchored density chooses
-        among the gallery's.
-        """
-        means, best, z_new = np.asarray(self.gallery.mean), read["best"], read["z_new"]
-        anchored = (z_new == means[read["target"]]).all(-1)
-        wanted = np.concatenate([read["target"][anchored], best.ravel()])
-        kanji, place = np.unique(wanted, return_inverse=True)
-        z = np.concatenate([means[kanji], z_new[~anchored]])
-        painted = self._painted(z)
-        samples = np.empty((*z_new.shape[:2], 64, 64), np.float32)
-        samples[anchored] = painted[place[: anchored.sum()]]
-        samples[~anchored] = painted[len(kanji) :]
-        return samples, painted[place[anchored.sum() :]].reshape(*best.shape, 64, 64)
+    def _painting(self, params, z):
+        return jax.nn.sigmoid(nnx.merge(self.new_graph, params).decode(z))
 
     def _painted(self, z: np.ndarray) -> np.ndarray:
         """The new VAE's pictures of z_new (n, 64), in batches of a compiled size: (n, 64, 64)."""
         return in_batches(lambda part: self._paint(self.new_params, part), z, PICTURES)
+
+    def _pictures(self, read: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pictures (P, 64, 64), and which of them all samples (N, S) and the likeliest kanji
+        (N, LIKELY) have.
+
+        Each z_new is painted once, however many images it stands for: the anchored density chooses
+        among the gallery's.
+        """
+        best, z_new = read["best"], read["z_new"]
+        anchored = (z_new == self._means[read["target"]]).all(-1)
+        wanted = np.concatenate([read["target"][anchored], best.ravel()])
+        kanji, place = np.unique(wanted, return_inverse=True)
+        painted = self._painted(np.concatenate([self._means[kanji], z_new[~anchored]]))
+        samples = np.empty(z_new.shape[:2], np.int64)
+        samples[anchored] = place[: anchored.sum()]
+        samples[~anchored] = np.arange(len(kanji), len(painted))
+        return painted, samples, place[anchored.sum() :].reshape(best.shape)
 
     @float32
     def transfer(
@@ -265,10 +226,8 @@ class KuzushijiTransfer:
             )
         if not len(z_new):
             return []
-        repeat = lambda a: np.repeat(a[:, None], samples, 1)
-        return self._draw(
-            repeat(z_new), repeat(self._painted(z_new)), sample_keys(seed, samples), temperature
-        )[0]
+        which = np.repeat(np.arange(len(z_new))[:, None], samples, 1)
+        return self._draw(z_new[which], self._painted(z_new), which, seed, temperature)[0]
 
     def brush(
         self, character: str, samples: int = 12, seed: int = 0, temperature: float | None = None
@@ -307,13 +266,8 @@ class KuzushijiTransfer:
         plain: (N, G) float32, the density's log probabilities.
         given: (N, 10) float32, see `confidence.numbers`.
         """
-        preferred, keys = grouping.bonus(self.characters, "as-read"), sample_keys(0, 1)
-
-        def look(part):
-            read = self._read(self._params, self.gallery, part, preferred, keys)
-            return {name: read[name] for name in ("plain", "given")}
-
-        return in_batches(look, images, IMAGES)
+        read = self._read(images, grouping.bonus(self.characters, "as-read"), 0, 0)
+        return {name: read[name] for name in ("plain", "given")}
 
     def transfer_files(
         self,
@@ -342,24 +296,16 @@ class KuzushijiTransfer:
         return batch.transfer_files(self, names, samples, seed, temperature, top, jobs, forms)
 
     def _chunk(self, images, samples, seed, temperature, top, sure, preferred) -> list[Result]:
-        keys = sample_keys(seed, samples)
-        count = len(images)
-        read = in_batches(
-            lambda part: self._read(self._params, self.gallery, part, preferred, keys),
-            images,
-            IMAGES,
-        )
-        read |= {name: read[name][:, : max(samples, 1)] for name in ("z_new", "target")}
-        pictures, likely = self._pictures(read)
-        uncertainty = weighted_deviation(likely, read["share"])
-        drawn, alike = [[]] * count, np.zeros((count, 0), np.float32)
+        read = self._read(images, preferred, seed, samples)
+        painted, which, likely = self._pictures(read)
+        drawn, alike = [[]] * len(images), np.zeros((len(images), 0), np.float32)
         if samples:
-            drawn, alike = self._draw(read["z_new"], pictures, keys, temperature)
+            drawn, alike = self._draw(read["z_new"], painted, which, seed, temperature)
         familiarity = self.acceptance.familiarity(
             images, {k: read[k] for k in ("old", "features", "z_old", "log_variance")}
         )
         results = []
-        for n in range(count):
+        for n in range(len(images)):
             drawings = drawn[n]
             scores = (
                 read["scores"][n, read["target"][n, : len(drawings)]] + 10.0 * alike[n]
@@ -374,7 +320,7 @@ class KuzushijiTransfer:
                     strokes=[drawings[i] for i in order],
                     written=[self.characters[read["target"][n, i]] for i in order],
                     scores=scores[order],
-                    pixels=pictures[n, 0],
+                    pixels=painted[which[n, 0]],
                     candidates=[
                         (self.characters[i], float(np.exp(read["scores"][n, i]))) for i in ranked
                     ],
@@ -389,10 +335,10 @@ class KuzushijiTransfer:
                         float(kana.sum()),
                     ),
                     old_reconstruction=read["old"][n],
-                    new_reconstruction=likely[n, 0],
+                    new_reconstruction=painted[likely[n, 0]],
                     z_old=read["query"][n],
                     z_new=read["z_new"][n, 0],
-                    uncertainty=uncertainty[n],
+                    uncertainty=weighted_deviation(painted[likely[n]], read["share"][n]),
                     order=order,
                     nearest=self.old_hands and self.old_hands.of,
                 )
@@ -405,46 +351,34 @@ class KuzushijiTransfer:
         return tuple((self.characters[i], float(np.exp(forms[i]))) for i in others)
 
     def _draw(
-        self, z_new, pictures, keys, temperature
+        self, z_new, painted, which, seed, temperature
     ) -> tuple[list[list[list[np.ndarray]]], np.ndarray]:
         """Drawings of each image, N lists of S drawings, and their likeness to the pictures (N, S).
 
-        z_new: (N, S, 64). pictures: (N, S, 64, 64). keys: S or more, each sample's.
+        z_new: (N, S, 64). painted, which: pictures, and the place of each sample's among them
+        (N, S). A picture and a sample have one drawing, however many images share it.
         """
-        number, samples = z_new.shape[:2]
-        z, pictures = z_new.reshape(-1, z_new.shape[-1]), pictures.reshape(-1, 64, 64)
-        keys = jax.random.key_data(jax.vmap(lambda k: jax.random.fold_in(k, 1))(keys))
-        keys = np.tile(np.asarray(keys)[:samples], (number, 1))
-        drawings, alike = write_drawings(self.decoder, z, pictures, keys, temperature)
-        return [drawings[n * samples : (n + 1) * samples] for n in range(number)], alike.reshape(
-            number, samples
+        number, samples = which.shape
+        different = which * samples + np.arange(samples)
+        _, first, place = np.unique(different, return_index=True, return_inverse=True)
+        drawings, alike = write_drawings(
+            self.decoder,
+            z_new.reshape(-1, z_new.shape[-1])[first],
+            painted[which.ravel()[first]],
+            self._keys.of(seed, samples)[first % samples],
+            temperature,
+            total=which.size,
         )
+        place = place.reshape(which.shape)
+        return [[drawings[i] for i in row] for row in place], alike[place]
 
 
-def kana_probabilities(density, kana: dict[str, jax.Array], z_old: jax.Array) -> jax.Array:
-    """Probability of every hiragana, (B, K), by the old VAE's classifier.
-
-    All kanji that it knows compete. density: with or without the classifier's columns, in which
-    case K is 0. kana: kernel (64, K) and bias (K,), see `load_reader`.
-    """
-    count = kana["bias"].shape[0]
-    if not count:
-        return jnp.zeros((len(z_old), 0))
-    kanji = density.direct(z_old)
-    logits = jnp.concatenate([kanji, z_old @ kana["kernel"] + kana["bias"]], 1)
-    return jax.nn.softmax(logits)[:, -count:]
-
-
-def sample_keys(seed: int, samples: int) -> jax.Array:
-    """The random keys (S,) of samples, and of as many more as fill a compiled size.
-
-    The first ones do not depend on how many there are.
-    """
-    size = 1 if samples <= 1 else -(-samples // SAMPLES) * SAMPLES
-    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(size))
+def on_device(network: Network) -> Network:
+    """The network with its parameters on the device: else each call would copy them anew."""
+    return dataclasses.replace(network, params=jax.device_put(network.params))
 
 
 def weighted_deviation(pictures: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Standard deviation over pictures (N, K, 64, 64) weighted by share (N, K): (N, 64, 64)."""
-    share = share[..., None, None]
-    return np.sqrt((share * (pictures - (share * pictures).sum(1, keepdims=True)) ** 2).sum(1))
+    """Standard deviation over pictures (K, 64, 64) weighted by share (K,): (64, 64)."""
+    share = share[:, None, None]
+    return np.sqrt((share * (pictures - (share * pictures).sum(0)) ** 2).sum(0))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-import jax
 import numpy as np
 
 from transfer.data.corpus import Corpus
@@ -39,14 +38,14 @@ class Decoder(Protocol):
         self,
         z: np.ndarray,
         pictures: np.ndarray,
-        keys: jax.Array,
+        keys: np.ndarray,
         temperature: float,
         lengths: np.ndarray,
     ) -> tuple[list[list[np.ndarray]], np.ndarray]:
         """One drawing for each z, and its likeness to its picture.
 
         z, pictures: as in `lengths`.
-        keys: (n,) random keys; no drawing depends on its neighbours.
+        keys: (n, 2) uint32, the data of random keys; no drawing depends on its neighbours.
         temperature: of the pen, above 0.
         lengths: (n,), from `lengths`.
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -35,16 +34,18 @@ def write_drawings(
     keys: np.ndarray,
     temperature: float,
     sizes: tuple[int, ...] = DRAWINGS,
+    total: int | None = None,
 ) -> tuple[list, np.ndarray]:
     """A drawing of each z (n, 64), and its likeness to its picture, (n,) float32.
 
     decoder: from `decoders.load_decoder`.
     pictures: (n, 64, 64). keys: (n, 2) uint32, the data of random keys.
     sizes: batch sizes for which programs are compiled, ascending.
+    total: the number of drawings by which one of them is chosen [n].
     """
-    total = len(z)
-    drawings, alike = [None] * total, np.zeros(total, np.float32)
-    size = next((s for s in sizes if s >= total), sizes[-1])
+    number = len(z)
+    drawings, alike = [None] * number, np.zeros(number, np.float32)
+    size = next((s for s in sizes if s >= (total or number)), sizes[-1])
     # Drawings that take alike long go together.
     lengths = decoder.lengths(z, pictures)
     order = np.argsort(lengths, kind="stable")
@@ -54,16 +55,12 @@ def write_drawings(
         # The last drawing again fills the batch.
         index = np.concatenate([chosen, np.repeat(chosen[-1:], size - len(chosen))])
         part, found = decoder.draw(
-            z[index],
-            pictures[index],
-            jax.random.wrap_key_data(jnp.asarray(keys[index])),
-            temperature,
-            lengths[index],
+            z[index], pictures[index], keys[index], temperature, lengths[index]
         )
         for i, drawing, value in zip(chosen, part, found):
             drawings[i], alike[i] = drawing, value
 
-    parts = [order[at : at + size] for at in range(0, total, size)]
+    parts = [order[at : at + size] for at in range(0, number, size)]
     if len(parts) == 1:
         write(parts[0])
     else:

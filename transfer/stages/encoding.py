@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import jax
@@ -91,20 +92,47 @@ def corpus_provenance(corpus: Corpus, shares: dict[str, float] | None = None) ->
     return {"data": {**found, "sources": sources}}
 
 
-def load_vae(folder: Path, domain: str):
-    """Model graph, params, arrays and configuration of the VAE in a runs or weights folder.
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A trained network.
 
-    Raises WeightsError.
+    params, arrays: of its weights file, a nested dict and a dict of float32 and other arrays.
+    build: makes the network anew, as its graph is made of.
+    about: all that the graph depends on.
     """
+
+    config: object
+    params: dict
+    arrays: dict[str, np.ndarray]
+    build: Callable[[], nnx.Module]
+    about: str
+
+    @cached_property
+    def graph(self) -> nnx.GraphDef:
+        """What `nnx.merge` needs beside the parameters; a quarter of a second when it is first
+        asked for."""
+        return nnx.split(nnx.eval_shape(self.build))[0]
+
+
+def vae_network(folder: Path, domain: str) -> Network:
+    """The VAE in a runs or weights folder. Raises WeightsError."""
     params, arrays, described = weights.load(weights.find(folder, VAE_NAMES[domain]))
     config = weights.config(vae.VAEConfig, described)
     if "classifier" not in params:  # shipped without: it serves training alone
         config = dataclasses.replace(config, recognition=0.0)
     names = params["attributes"]["bias"].shape[0] if "attributes" in params else 0
-    graph, _ = nnx.split(
-        nnx.eval_shape(lambda: vae.VAE(config, len(arrays["classes"]), nnx.Rngs(0), names))
-    )
-    return graph, params, arrays, config
+    given = config, len(arrays["classes"])
+    build = lambda: vae.VAE(*given, nnx.Rngs(0), names)
+    return Network(config, params, arrays, build, repr((*given, names)))
+
+
+def load_vae(folder: Path, domain: str):
+    """Model graph, params, arrays and configuration of the VAE in a runs or weights folder.
+
+    Raises WeightsError.
+    """
+    found = vae_network(folder, domain)
+    return found.graph, found.params, found.arrays, found.config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,34 +290,38 @@ def load_mdn(folder: Path, direction: str = "forward"):
 
     direction: "forward" or "back". Raises WeightsError.
     """
-    return _density(*weights.load(weights.find(folder, MDN_NAMES[direction])))
-
-
-def load_reader(folder: Path):
-    """The results of `load_mdn` for the density that reads images, followed by the hiragana (K)
-    that it knows: their characters, and their columns of the old VAE's classifier, kernel (64, K)
-    and bias (K,). K is 0 if it was trained without hiragana.
-
-    Raises WeightsError.
-    """
-    params, arrays, described = weights.load(weights.find(folder, MDN_NAMES["forward"]))
-    loaded = _density(params, arrays, described)
-    latent = loaded[2].mean.shape[1]
-    empty = {"kernel": np.zeros((latent, 0)), "bias": np.zeros(0), "code_points": np.zeros(0)}
-    found = {k: arrays.get(f"kana_{k}", v) for k, v in empty.items()}
-    columns = {k: jnp.asarray(found[k], jnp.float32) for k in ("kernel", "bias")}
-    return *loaded, [chr(int(c)) for c in found["code_points"]], columns
-
-
-def _density(params: dict, arrays: dict, described: dict):
-    params, config = params["mdn"], weights.config(mdn.MDNConfig, described)
-    graph, _ = nnx.split(
-        nnx.eval_shape(lambda: mdn.build(config, len(arrays["code_points"]), nnx.Rngs(0)))
+    found = density_network(folder, direction)
+    return (
+        found.graph,
+        found.params,
+        gallery_of(found),
+        found.arrays["code_points"],
+        float(found.arrays["calibration"][0]),
     )
-    gallery = mdn.Gallery(
-        *(jnp.asarray(arrays[k]) for k in ("gallery_mean", "gallery_log_variance", "seen"))
-    )
-    return graph, params, gallery, arrays["code_points"], float(arrays["calibration"][0])
+
+
+def density_network(folder: Path, direction: str = "forward") -> Network:
+    """The density in a runs or weights folder; direction: as in `load_mdn`. Raises WeightsError."""
+    params, arrays, described = weights.load(weights.find(folder, MDN_NAMES[direction]))
+    given = weights.config(mdn.MDNConfig, described), len(arrays["code_points"])
+    build = lambda: mdn.build(*given, nnx.Rngs(0))
+    return Network(given[0], params["mdn"], arrays, build, repr(given))
+
+
+def gallery_of(density: Network) -> mdn.Gallery:
+    """The kanji that a density was trained for."""
+    names = "gallery_mean", "gallery_log_variance", "seen"
+    return mdn.Gallery(*(jnp.asarray(density.arrays[k]) for k in names))
+
+
+def kana_of(density: Network) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The hiragana (K) that a density knows: their characters, and their columns of the old VAE's
+    classifier, kernel (64, K) and bias (K,). K is 0 where it was trained without."""
+    empty = {"kernel": np.zeros((density.config.latent, 0)), "bias": np.zeros(0)}
+    empty["code_points"] = np.zeros(0)
+    found = {k: density.arrays.get(f"kana_{k}", v) for k, v in empty.items()}
+    columns = {k: np.asarray(found[k], np.float32) for k in ("kernel", "bias")}
+    return [chr(int(c)) for c in found["code_points"]], columns
 
 
 def painter(folder: Path, domain: str = "new"):

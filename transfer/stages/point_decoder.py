@@ -61,6 +61,7 @@ class PointDecoder:
         return pictures.reshape(len(pictures), -1).sum(1)
 
     def draw(self, z, pictures, keys, temperature, lengths):
+        keys = jax.random.wrap_key_data(jnp.asarray(keys))
         rows, counts, _ = jax.device_get(
             sketch_rnn.draw(self.graph, self.params, {"z": z}, keys, jnp.float32(temperature))
         )

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import jax
@@ -27,9 +27,17 @@ from transfer.stages.drawings import (
     held_out_drawings,
     likelihoods,
 )
-from transfer.stages.encoding import corpus_provenance, load_mdn, modern_forms, painter, upstream
+from transfer.stages.encoding import (
+    Network,
+    corpus_provenance,
+    load_mdn,
+    modern_forms,
+    painter,
+    upstream,
+)
 from transfer.system.batches import in_batches
 from transfer.system.devices import shard
+from transfer.system.programs import Program
 from transfer.training import weights
 from transfer.training.errors import TrainingError
 from transfer.training.loop import Task
@@ -47,12 +55,10 @@ AXES = ("mean", "axes", "deviation")
 class StrokeDecoder:
     """A trained decoder that writes stroke by stroke; its methods are those of `decoders.Decoder`.
 
-    axes: those of the strokes that it was trained on.
+    network: the trained network. axes: those of the strokes that it was trained on.
     """
 
-    config: stroke_rnn.StrokeRNNConfig
-    graph: nnx.GraphDef
-    params: dict
+    network: Network
     axes: Axes
     unit = "stroke"
 
@@ -60,27 +66,61 @@ class StrokeDecoder:
     def of(cls, params: dict, arrays: dict, described: dict) -> StrokeDecoder:
         """The decoder of a weights file, from what `weights.load` reads. Raises WeightsError."""
         config = weights.config(stroke_rnn.StrokeRNNConfig, described)
-        axes = Axes(*(jnp.asarray(arrays[f"stroke_{k}"]) for k in AXES))
-        graph, _ = nnx.split(nnx.eval_shape(lambda: stroke_rnn.StrokeRNN(config, nnx.Rngs(0))))
-        return cls(config, graph, params, axes)
+        axes = jax.device_put(Axes(*(arrays[f"stroke_{k}"] for k in AXES)))
+        build = lambda: stroke_rnn.StrokeRNN(config, nnx.Rngs(0))
+        return cls(Network(config, jax.device_put(params), arrays, build, repr(config)), axes)
+
+    @property
+    def config(self) -> stroke_rnn.StrokeRNNConfig:
+        return self.network.config
+
+    @property
+    def graph(self) -> nnx.GraphDef:
+        return self.network.graph
+
+    @property
+    def params(self) -> dict:
+        return self.network.params
+
+    @cached_property
+    def _plan(self) -> Program:
+        build = lambda: partial(stroke_sampling.planned.__wrapped__, self.graph)
+        return Program("plan", build, self.network.about)
+
+    @cached_property
+    def _writers(self) -> dict[int | None, Program]:
+        """The programs that write, by the most strokes that they are compiled for."""
+
+        def build(most):
+            def draw(params, axes, condition, keys, temperature):
+                strokes, count, _, alike = stroke_sampling.draw.__wrapped__(
+                    self.graph,
+                    params,
+                    axes,
+                    condition,
+                    jax.random.wrap_key_data(keys),
+                    temperature,
+                    most,
+                )
+                return strokes, count, alike
+
+            return draw
+
+        return {
+            most: Program(f"draw {most}", partial(build, most), self.network.about)
+            for most in (*STROKES, None)
+        }
 
     def lengths(self, z: np.ndarray, pictures: np.ndarray) -> np.ndarray:
         """The number of strokes, which is read from z."""
-        return in_batches(
-            lambda part: stroke_sampling.planned(self.graph, self.params, part), z, DRAWINGS
-        )
+        return in_batches(lambda part: self._plan(self.params, part), z, DRAWINGS)
 
     def draw(self, z, pictures, keys, temperature, lengths):
         most = next((n for n in STROKES if n >= lengths.max()), None)
-        strokes, counts, _, alike = jax.device_get(
-            stroke_sampling.draw(
-                self.graph,
-                self.params,
-                self.axes,
-                {"z": z, "picture": pictures},
-                keys,
-                jnp.float32(temperature),
-                most=most,
+        condition = {"z": z, "picture": pictures}
+        strokes, counts, alike = jax.device_get(
+            self._writers[most](
+                self.params, self.axes, condition, keys, np.array(temperature, np.float32)
             )
         )
         return [list(s[:n]) for s, n in zip(strokes, counts)], alike

@@ -49,17 +49,16 @@ def float32(function):
 def multiplies_bfloat16() -> bool:
     """Whether products in bfloat16 are faster than in float32. They are on accelerators, and on
     CPUs that have instructions for them."""
-    if not on_cpu():
-        return True
+    return not on_cpu() or not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpu_flags().split())
+
+
+def cpu_flags() -> str:
+    """What Linux says of this machine's processor; "" if nothing says so."""
     try:
-        flags = next(
-            line
-            for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-            if line.startswith(("flags", "Features"))
-        ).split()
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        return next(line for line in lines if line.startswith(("flags", "Features")))
     except (OSError, StopIteration):
-        return False
-    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+        return ""
 
 
 @cache

@@ -1,0 +1,1 @@
+"""The trained networks of one run as compiled programs."""
