@@ -26,8 +26,8 @@ from transfer.training.weights import WeightsError
 
 
 def ranks(candidates: list[list[str]], truth: list[str], same) -> np.ndarray:
-    """(N,) place of the first candidate that is the `same` as the truth, from 0; as many as there
-    are where none is."""
+    """(N,) place of the first candidate that is the `same` as the truth, from 0; the number of
+    candidates if there is none."""
     return np.array(
         [
             next(

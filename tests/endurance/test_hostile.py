@@ -1,5 +1,5 @@
-"""Files made to cost time or memory, or to get somewhere: each is refused, or read, for what a file
-of its size may cost."""
+"""Files made to cost time or memory, or to reach other files. Each is refused or read at the cost
+that a file of its size may have."""
 
 import bz2
 import gzip
