@@ -167,7 +167,7 @@ def test_files(room: str, tree: Path) -> list[TestFile]:
         if code == 5:
             continue  # all its tests are slow or need published data
         if code:
-            sys.exit(f"error: {name}: fails without a change; mend it first\n{said[-3000:]}")
+            sys.exit(f"error: {name}: fails without a change; fix it first\n{said[-3000:]}")
         report = [sys.executable, "-m", "coverage", "json", "-q", "-o", "lines.json"]
         subprocess.run(report, cwd=tree, check=True)
         files_run = json.loads((tree / "lines.json").read_text("utf-8"))["files"]

@@ -43,8 +43,8 @@ def drawing(body: str, head: str = "") -> bytes:
     "content, words",
     [
         (drawing('<path d="M0 0' + "c9e3 9e3 0 0 0 0" * 20_000 + '"/>'), "points"),
-        (drawing('<line x1="' + "1" * 200_000 + 'x"/>'), "no finite length"),
-        (drawing('<line x1="1' + " " * 200_000 + 'x"/>'), "no finite length"),
+        (drawing('<line x1="' + "1" * 200_000 + 'x"/>'), "not a finite length"),
+        (drawing('<line x1="1' + " " * 200_000 + 'x"/>'), "not a finite length"),
         (drawing('<path d="M0 0' + "a1 1 0 0 0 1 1" * 20_000 + '"/>'), "numbers and letters"),
         (drawing('<path d="' + "M0 0h1z" * 20_000 + '"/>'), "numbers and letters"),
         (
