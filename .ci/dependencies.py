@@ -140,14 +140,14 @@ def main() -> int:
                 "# Licences of what this project is built on",
                 "",
                 (
-                    "None of these packages is part of this repository; pip installs them. What"
-                    " each says of its licence, in the versions of"
+                    "None of these packages is part of this repository; pip installs them. The table"
+                    " shows what each says of its"
                 ),
                 (
-                    "`constraints.txt`, for the package and all extras but `benchmark`, `export`"
-                    " and `heic`. Written by"
+                    "licence, in the versions of `constraints.txt`, for the package and all extras"
+                    " but `benchmark`, `export` and"
                 ),
-                "`.ci/dependencies.py`.",
+                "`heic`. `.ci/dependencies.py` writes this page.",
                 "",
                 "| package | version | licence |",
                 "|---|---|---|",

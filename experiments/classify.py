@@ -28,17 +28,17 @@ from transfer.training.weights import WeightsError
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What to learn from, and where things lie."""
+    """What to train on, and where files are."""
 
     dataset: Literal["mnist", "kmnist", "k49", "kkanji"] = "kmnist"
     preset: Literal["published", "best"] = "published"
     split: Literal["val", "test"] = "val"
-    """Of kkanji: what is asked. The other data sets have test images only."""
+    """For kkanji: the split to test on. The other data sets have test images only."""
     data: Path | None = None
     """Folder with the published files [default: $KUZUSHIJI_DATA, else the user's cache, else, for
     kkanji, the built-in sample]."""
     runs: Path = Path("runs/classify")
-    """The run lies in RUNS/DATASET/MODEL[-REGULARISER][-PRESET], the table in RUNS/DATASET."""
+    """The run goes to RUNS/DATASET/MODEL[-REGULARISER][-PRESET], the table to RUNS/DATASET."""
     seed: int = 0
     checkpoint_seconds: float = 90.0
 

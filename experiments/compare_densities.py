@@ -1,13 +1,12 @@
-"""What the densities of several runs are worth, beside each other: P(z_new | z_old), and the way
-back where a run has one.
+"""Compare the densities of several runs: P(z_new | z_old), and the density back if a run has one.
 
     python experiments/compare_densities.py runs/anchored runs/joint runs/flow --data DIR
     python experiments/compare_densities.py runs/flow --splits val zero-shot --limit 500 \
         --out figures.json
 
 Each folder holds both VAEs and a density (and a decoder, for the row of drawings): weights, or the
-runs of all stages. What the rows mean is in `transfer/evaluation/densities/`. Bayes' rule takes
-every kanji of the gallery for every image: --limit says how many images.
+runs of all stages. `transfer/evaluation/densities/` explains the rows. Bayes' rule needs every
+kanji of the gallery for every image; --limit sets the number of images.
 """
 
 import argparse
@@ -36,8 +35,12 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="data folder [the usual places, else the sample]")
     parser.add_argument("--judges", type=Path, default=judges.PRETRAINED, help="[shipped]")
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=["val"], help="[val]")
-    parser.add_argument("--limit", type=int, help="images of a split, chosen by seed [all]")
-    parser.add_argument("--samples", type=int, default=10, help="of an image or kanji [10]")
+    parser.add_argument(
+        "--limit", type=int, help="number of images of a split, chosen by seed [all]"
+    )
+    parser.add_argument(
+        "--samples", type=int, default=10, help="samples of each image or kanji [10]"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON file for the figures [none]")
     chosen = parser.parse_args()

@@ -1,9 +1,9 @@
-"""What happens to pictures before they reach a program: file formats, sizes, light, paper,
+"""Disturbs pictures as happens before they reach a program: file formats, sizes, light, paper,
 neighbours.
 
 KINDS: name -> function of (generator, page, other) that returns a source for
 `transfer.inference.images.read_image`. page is (H, W) uint8, one character dark on white with some
-margin; other is another one, for what stands beside it.
+margin; other is another character, for what is beside it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ TURNS = {
 
 
 def page_of(image: np.ndarray, scale: int = 3) -> np.ndarray:
-    """A published crop (64, 64), ink 255, as a scan has it: dark on white, enlarged, with a margin.
-    (H, W) uint8."""
+    """A published crop (64, 64), ink 255, as in a scan: (H, W) uint8, dark on white, enlarged, with
+    a margin."""
     side = image.shape[0] * scale
     big = np.asarray(Image.fromarray(255 - image).resize((side, side), Image.Resampling.BICUBIC))
     return np.pad(big, round(MARGIN * side), constant_values=255)
@@ -127,7 +127,7 @@ def neighboured(rng, page, other):
 
 
 def in_a_column(rng, page, other):
-    """Between two smaller characters of a column, a fifth of its height apart."""
+    """The character between two smaller ones in a column, a fifth of its height apart."""
     small = np.asarray(sized(other, int(0.7 * page.shape[1])))
     small = np.pad(small, ((0, 0), (0, page.shape[1] - small.shape[1])), constant_values=255)
     return np.concatenate([small, page, small])

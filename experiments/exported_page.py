@@ -1,4 +1,4 @@
-"""The exported page against Python: the same pictures go through both, and every answer is
+"""Compare the exported page with Python: the same pictures go through both, and every answer is
 compared.
 
     pip install ".[export]" playwright
@@ -9,9 +9,9 @@ compared.
     python experiments/exported_page.py site --times        # times and memory alone
 
 The pictures are the eight examples, images of the built-in sample corpus, and pages made of the
-examples (or of val images), disturbed as `disturbances.py` does it. Headless Chromium
-($CHROMIUM, else the one that is installed) opens the folder from a server on this machine; every
-other address is blocked. Sizes, times and memory are this machine's.
+examples (or of val images), disturbed as `disturbances.py` does it. Headless Chromium ($CHROMIUM,
+else the one that is installed) opens the folder from a server on this machine; every other address
+is blocked. Sizes, times and memory are those of this machine.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from transfer.web.answer import answer
 
 ROOT = Path(__file__).parents[1]
 READINGS = 6
-"""Readings with ten drawings that are timed."""
+"""How many readings with ten drawings are timed."""
 UNREADABLE = ("CMYK TIFF", "HEIC")
 """Formats that browsers do not show."""
 ASK = """async ([text, settings]) => {
@@ -113,7 +113,7 @@ def served(folder: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def opened(address: str) -> Iterator[tuple]:
-    """A page of a browser that reaches nothing else, and the seconds until its models are
+    """A page in a browser that can reach nothing else, and the seconds until its models are
     ready."""
     from playwright.sync_api import sync_playwright
 
@@ -136,8 +136,8 @@ def opened(address: str) -> Iterator[tuple]:
 
 
 def renderers() -> tuple[float, float]:
-    """Of the browsers on this machine: the most MB that a page's process has held at once, and the
-    CPU seconds that all of them have spent (Linux; else NaN)."""
+    """The most MB that a page's process has held at once, and the CPU seconds of all page
+    processes, for all browsers on this machine (Linux; else NaN)."""
     most, spent = float("nan"), 0.0
     for folder in Path("/proc").glob("[0-9]*"):
         try:

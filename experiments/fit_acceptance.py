@@ -1,13 +1,13 @@
 """Fit three things to one set of weights, and measure them: what tells Kuzushiji kanji from other
-pictures, how confident readings are, and from which probability on they are sure.
+pictures, how confident readings are, and from which probability they are sure.
 
     # writes runs/small/acceptance.safetensors
     python experiments/fit_acceptance.py --weights runs/small --data DIR
     python experiments/fit_acceptance.py --data DIR  # the shipped weights
 
-Fitted on train images (and the brush fonts that are trained on, if the data folder has any), one
-half of val, the hands and characters that training left out (`autoencoders.hard_examples`) and
-`negatives.FITTED`; reported on the other half, on zero-shot characters and on kinds of pictures
+It fits them on train images (and on the training fonts, if the data folder has any), one half of
+val, the hands and characters that training left out (`autoencoders.hard_examples`) and
+`negatives.FITTED`. It reports on the other half, on zero-shot characters and on kinds of pictures
 that took no part. It takes a few minutes. It leaves out kinds of negatives whose sources (fonts,
 scikit-image, scikit-learn) are not installed.
 """
@@ -46,7 +46,8 @@ FONTS = 600  # images of brush fonts, where the data folder has them, that are f
 AXES, HIDDEN = 64, 32
 REJECTED = 0.015  # share of the val images that set the border which may be called no kanji
 PRECISION = {"val": 0.97, "hands": 0.95, "aside": 0.85}
-"""Of the sure readings of val, of hands and of characters that training left out."""
+"""Which share of the sure readings must be right: of val, of hands, and of characters that training
+left out."""
 
 
 @guarded
@@ -196,7 +197,7 @@ def seeing(model: KuzushijiTransfer):
 
 
 def distances(seen: dict) -> dict[str, np.ndarray]:
-    """What is needed to tell how far a latent and features are from those of the training images,
+    """The arrays that tell how far a latent and features are from those of the training images,
     rounded as they are stored."""
     z, features = seen["z_old"].astype(np.float64), seen["features"].astype(np.float64)
     variances, axes = np.linalg.eigh(np.cov(z.T))
@@ -213,7 +214,7 @@ def distances(seen: dict) -> dict[str, np.ndarray]:
 
 
 def learn(kanji: np.ndarray, foreign: np.ndarray, steps: int = 1500) -> dict[str, np.ndarray]:
-    """The network, by full-batch Adam with weight decay; both sides weigh alike."""
+    """Train the network by full-batch Adam with weight decay. Both sides have the same weight."""
     x = np.concatenate([kanji, foreign])
     centre, scale = (
         x.mean(0).astype(np.float16).astype(np.float32),
@@ -253,7 +254,7 @@ def learn(kanji: np.ndarray, foreign: np.ndarray, steps: int = 1500) -> dict[str
 
 
 def sure_level(probabilities, right, wanted: float) -> float:
-    """The lowest probability from which on at least `wanted` of the readings are right."""
+    """The lowest probability from which at least `wanted` of the readings are right."""
     order = np.argsort(probabilities)[::-1]
     precision = np.cumsum(np.asarray(right)[order]) / np.arange(1, len(order) + 1)
     enough = np.flatnonzero(precision >= wanted)
@@ -261,8 +262,8 @@ def sure_level(probabilities, right, wanted: float) -> float:
 
 
 def disturbed(images: np.ndarray, seed: int) -> np.ndarray:
-    """Images as they come: enlarged to pages, disturbed each in another way, and read. Those that
-    are refused are left out."""
+    """Images as users have them: enlarged to pages, each disturbed in a different way, and read.
+    Refused ones are left out."""
     rng = np.random.default_rng(seed)
     names = [n for n in disturbances.KINDS if n not in ("16 pixels", "2,000 to 6,000 pixels")]
     made = [
@@ -275,7 +276,7 @@ def disturbed(images: np.ndarray, seed: int) -> np.ndarray:
 
 
 def read_all(sources: list) -> tuple[np.ndarray, int]:
-    """(n, 64, 64) uint8, and how many pictures were refused for want of ink."""
+    """Images (n, 64, 64) uint8, and how many pictures were refused because they have no ink."""
     read, refused = [], 0
     for source in sources:
         try:
@@ -286,8 +287,8 @@ def read_all(sources: list) -> tuple[np.ndarray, int]:
 
 
 def report(model, see, val, points, disturbed_val, zero, fonts, hiragana, pictures) -> list[str]:
-    """Lines of Markdown: how often kanji are called none, how often the sure ones are right, and
-    what becomes of hiragana and of other pictures."""
+    """Lines of Markdown: how often kanji are called none, how often sure readings are right, and
+    how hiragana and other pictures are read."""
     share = lambda hits, n: "{:.1f} % [{:.1f}, {:.1f}]".format(
         100 * hits / max(n, 1), *(100 * v for v in wilson(int(hits), n))
     )
@@ -333,14 +334,14 @@ def report(model, see, val, points, disturbed_val, zero, fonts, hiragana, pictur
         ),
         "",
         *of_kana(model, hiragana, share),
-        '| no Kuzushiji kanji | pictures | refused: no ink | taken for a kanji | of these "sure" |',
+        '| not a Kuzushiji kanji | pictures | refused: no ink | taken for a kanji | of these "sure" |',
         "|---|---|---|---|---|",
     ]
-    groups = {"took no part in the fit": [], "took part": [], "near to kanji, told apart": []}
+    groups = {"took no part in the fit": [], "took part": [], "similar to kanji, counted apart": []}
     for kind in pictures:
         groups[
             (
-                "near to kanji, told apart"
+                "similar to kanji, counted apart"
                 if kind in negatives.APART
                 else "took part"
                 if kind in negatives.FITTED
@@ -384,10 +385,10 @@ def of_kana(model, hiragana, share) -> list[str]:
         share(verdicts.count(v), count) for v in ("kana", "sure", "not sure", "not a kanji")
     )
     return [
-        '| cursive hiragana that no model met | images | called "kana" | "sure", as a kanji |'
+        '| cursive hiragana that no model has seen | images | called "kana" | "sure", as a kanji |'
         ' "not sure" | "not a kanji" | the likeliest hiragana is right |',
         "|---|---|---|---|---|---|---|",
-        f"| Kuzushiji-MNIST, the kept | {count} | {called} | {share(sum(known), count)} |",
+        f"| Kuzushiji-MNIST, the kept images | {count} | {called} | {share(sum(known), count)} |",
         "",
     ]
 

@@ -1,4 +1,5 @@
-"""A cursive brush font -> the example pictures in examples/, in the kinds of files that users have.
+"""Make the example pictures in examples/ from a cursive brush font, as the kinds of files that
+users have.
 
     python experiments/make_examples.py FONT [--out DIR]
 

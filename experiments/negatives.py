@@ -1,10 +1,10 @@
-"""Pictures that are no Kuzushiji kanji, by kind, made from what is installed: generated ones,
-letters of fonts, photographs of packages.
+"""Pictures that are not Kuzushiji kanji, by kind, made from what is installed: generated pictures,
+letters from fonts, and photographs from packages.
 
 `kinds()` gives for each kind a function of (generator, count) that returns that many grey pictures
-(H, W) uint8, dark on light or as they come. Fonts are those of matplotlib and of the system's font
-folders; photographs are those that scikit-image, scikit-learn and matplotlib bring along. A kind
-whose sources are not installed is left out; `sources()` says what was found.
+(H, W) uint8, dark on light or as they come. Fonts come from matplotlib and the system's font
+folders; photographs come with scikit-image, scikit-learn and matplotlib. A kind whose sources are
+not installed is left out; `sources()` says what was found.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ FITTED = (
 )
 """Kinds that the rule is fitted on; all others are for the report alone."""
 APART = ("printed kana", "printed kanji")
-"""Kinds that are near enough to be taken for Kuzushiji kanji with some right: told apart, no part
-of the rate."""
+"""Kinds so similar that taking them for Kuzushiji kanji is partly right. They are counted apart,
+and not in the rate."""
 
 
 @cache

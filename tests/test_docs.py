@@ -1,4 +1,4 @@
-"""The documentation that docstrings make."""
+"""The documentation that is made from docstrings."""
 
 import importlib.util
 import os

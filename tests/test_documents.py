@@ -1,5 +1,5 @@
-"""What README, CONTRIBUTING, the data card and the notebooks tell: links lead somewhere, commands
-are taken, examples run."""
+"""The content of README, CONTRIBUTING, the other documents and the notebooks: links lead somewhere,
+commands are accepted, examples run."""
 
 import csv
 import dataclasses

@@ -1,4 +1,4 @@
-"""What is built of this repository installs and draws far away from it."""
+"""Packages built from this repository install and draw outside it."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""The reference pages are those of today's commands and docstrings, and their examples run."""
+"""The reference pages fit today's commands and docstrings, and their examples run."""
 
 import doctest
 import importlib

@@ -1,5 +1,5 @@
-"""`export`: what onnxruntime makes of the files is what the pipeline makes of the weights; and what
-is wrong is said before anything is written. The exported page in a browser: tests/web."""
+"""`export`: onnxruntime gets the same results from the files as the pipeline from the weights, and
+errors come before anything is written. tests/web tests the exported page in a browser."""
 
 import gzip
 import json

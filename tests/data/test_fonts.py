@@ -1,5 +1,5 @@
-"""transfer.data.writing.fonts: a font's characters as pictures of the old domain; what it lacks is
-left out; bad fonts are one line each and leave what was prepared before."""
+"""transfer.data.writing.fonts: a font's characters as pictures of the old domain. Characters that
+it lacks are left out. Each bad font gives one line, and earlier images stay."""
 
 import json
 import tarfile

@@ -1,5 +1,5 @@
-"""transfer.data.writing.kana: hiragana of Kuzushiji-MNIST and -49 as images of the old domain; what
-is kept is never learned from."""
+"""transfer.data.writing.kana: hiragana of Kuzushiji-MNIST and -49 as images of the old domain; kept
+images are never trained on."""
 
 import numpy as np
 import pytest

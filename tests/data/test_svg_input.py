@@ -341,7 +341,7 @@ DOUBLING = "".join(
         ("<g>" * 400 + "</g>" * 400, "", "", "XML|nested"),
         ("<g>" * 253 + "<path d='M0,0H9'/>" + "</g>" * 253, "", "", "XML|nested"),
         ("<path d='M0,0LNaN,3'/>", "", "", "'N'"),
-        ("<path d='M0,0Linf,3'/>", "", "", "no path command"),
+        ("<path d='M0,0Linf,3'/>", "", "", "neither a path command"),
         ("<path d='M0,0L1e999,3'/>", "", "", "finite"),
         ("<path d='M0,0K3,3'/>", "", "", "'K'"),
         ("<path d='M0,0C1,2,3'/>", "", "", "cannot be read"),

@@ -1,5 +1,5 @@
-"""Files made to cost time or memory, or to get somewhere: each is refused, or read, for what a file
-of its size may cost."""
+"""Files made to cost time or memory, or to reach other files. Each is refused or read at the cost
+that a file of its size may have."""
 
 import bz2
 import gzip
@@ -43,8 +43,8 @@ def drawing(body: str, head: str = "") -> bytes:
     "content, words",
     [
         (drawing('<path d="M0 0' + "c9e3 9e3 0 0 0 0" * 20_000 + '"/>'), "points"),
-        (drawing('<line x1="' + "1" * 200_000 + 'x"/>'), "no finite length"),
-        (drawing('<line x1="1' + " " * 200_000 + 'x"/>'), "no finite length"),
+        (drawing('<line x1="' + "1" * 200_000 + 'x"/>'), "not a finite length"),
+        (drawing('<line x1="1' + " " * 200_000 + 'x"/>'), "not a finite length"),
         (drawing('<path d="M0 0' + "a1 1 0 0 0 1 1" * 20_000 + '"/>'), "numbers and letters"),
         (drawing('<path d="' + "M0 0h1z" * 20_000 + '"/>'), "numbers and letters"),
         (

@@ -1,5 +1,5 @@
-"""Every parser, on small valid files spoiled in ways that hypothesis chooses (and makes small again
-where one is found to matter)."""
+"""Every parser, on small valid files that are spoiled in ways that hypothesis chooses (and reduces
+when one of them matters)."""
 
 import logging
 import re

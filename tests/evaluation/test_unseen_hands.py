@@ -1,4 +1,5 @@
-"""transfer.evaluation.unseen_hands: the split "hands" holds what nothing was trained on."""
+"""transfer.evaluation.unseen_hands: the split "hands" holds only images that nothing was trained
+on."""
 
 import csv
 import dataclasses

@@ -1,5 +1,4 @@
-"""What the golden files say is compared with what comes out now; `--write-golden` writes them
-again."""
+"""Compares the golden files with today's results; `--write-golden` writes them again."""
 
 import json
 from pathlib import Path

@@ -1,13 +1,13 @@
-"""Golden files: what the shipped weights and one training step of every preset give is what they
-gave before.
+"""Golden files: the shipped weights and one training step of every preset give the same results as
+before.
 
-They are there for changes that must not change a result. Where a result is meant to change (weights
-trained anew, a preset set otherwise), write them again and look at what `git diff` says:
+They guard against changes that must not alter a result. If a result is meant to change (new
+weights, another preset), write them again and look at `git diff`:
 
     python -m pytest tests/golden --write-golden -m "slow or not slow"
 
-Numbers are compared with a tolerance, as other machines round otherwise; bytes only on a machine
-like the one that wrote them.
+Numbers are compared with a tolerance, because machines round differently. Bytes are compared only
+on a machine like the one that wrote them.
 """
 
 import dataclasses

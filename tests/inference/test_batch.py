@@ -1,4 +1,4 @@
-"""transfer.inference.batch: names into pictures, in order, whatever is among them."""
+"""transfer.inference.batch: names become pictures, in order, whatever is among them."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,5 @@
-"""transfer.inference.old_hands: which old hands stand beside a candidate, and the scripts that make
-and ship their prototypes."""
+"""transfer.inference.old_hands: which old hands are shown beside a candidate, and the scripts that
+make and ship their prototypes."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""What `KuzushijiTransfer` says of an image beside its drawings: forms, kana, confidence."""
+"""What `KuzushijiTransfer` says of an image besides its drawings: forms, kana, confidence."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""What the preset `paper` takes over from the authors' program (docs/paper.md), value by value."""
+"""The values that the preset `paper` takes from the authors' program (docs/paper.md), one by
+one."""
 
 import dataclasses
 

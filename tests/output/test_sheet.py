@@ -1,5 +1,5 @@
-"""transfer.output.sheet: every picture of a Result stands in its panel, and the file is written
-whole or not at all."""
+"""transfer.output.sheet: every picture of a Result is in its panel, and the file is written whole
+or not at all."""
 
 import dataclasses
 from types import SimpleNamespace

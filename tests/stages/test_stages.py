@@ -1,5 +1,5 @@
 """transfer.stages: which examples a batch holds, how latents and kanji are paired, and the numbers
-that val is judged by."""
+that judge val."""
 
 import dataclasses
 from types import SimpleNamespace

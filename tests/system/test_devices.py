@@ -1,5 +1,5 @@
-"""Training on eight devices, or in two processes, is training on one: the same losses, and a run
-may go on with another number of them.
+"""Training on eight devices, or in two processes, equals training on one device: the losses are the
+same, and a run may continue with another number of them.
 
 Run as a script (`python test_devices.py FOLDER STEP [COORDINATOR PROCESSES PROCESS]`) this file
 trains a small VAE on the sample corpus there, and stops in the group of steps that begins at STEP

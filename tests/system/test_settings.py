@@ -1,4 +1,4 @@
-"""transfer.system.settings: a configuration that cannot be meant is refused in one line."""
+"""transfer.system.settings: an impossible configuration is refused in one line."""
 
 from __future__ import annotations
 

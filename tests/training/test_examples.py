@@ -1,5 +1,5 @@
-"""transfer.training.examples: what the old domain's models learn from, in which shares, and which
-classes compete for an image."""
+"""transfer.training.examples: the training examples of the old domain's models, their shares, and
+which classes compete for an image."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,5 +1,5 @@
-"""transfer.training.optimizers: learning rates as the configurations ask for them, and when a run
-may be given another number of steps."""
+"""transfer.training.optimizers: learning rates as the configurations define them, and when a run
+may get another number of steps."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What the server answers, to friend and foe."""
+"""The server's answers, to friend and foe."""
 
 import http.client
 import io

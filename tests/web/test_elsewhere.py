@@ -1,5 +1,5 @@
-"""What stands beside a candidate, forms, and pages from elsewhere: a IIIF server and PDF files, in
-a real browser."""
+"""Old hands beside a candidate, forms, and pages from elsewhere (a IIIF server and PDF files), in a
+real browser."""
 
 import http.server
 import io

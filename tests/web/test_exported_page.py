@@ -1,5 +1,5 @@
 """The exported folder in headless Chromium, from `http.server`, with every other address blocked:
-the same answers as Python's, with no server's help, and without a network at last."""
+the answers equal Python's, without any server's help, and at the end without a network."""
 
 import base64
 import functools

@@ -60,7 +60,7 @@ def load(name: str, data=None, split: str = "") -> Labelled:
             kana.characters,
             "**not the published split**: the training images are not in the data folder, so"
             f" {len(chosen):,} of the published test images (by index, numpy's default_rng(0)) are"
-            f" learned from and the other {len(held_out):,} asked",
+            f" training images, and the other {len(held_out):,} are test images",
         )
     read = mnist.load if name == "mnist" else lambda split, data: kmnist.load(name, split, data)
     train, test = read("train", data), read("test", data)

@@ -123,9 +123,9 @@ def table(summaries: list[dict]) -> str:
         f"# {dataset}: {about['split']}",
         "",
         (
-            f"{about['train_images']:,} images learned from, {about['images']:,} asked,"
+            f"{about['train_images']:,} training images, {about['images']:,} test images,"
             f" {about['classes']:,} classes: {about['data']}. In brackets 95 % bootstrap intervals"
-            " over the images asked. Nothing was chosen by these figures: every row is the last"
+            " over the test images. Nothing was chosen by these figures: every row is the last"
             " step of its run."
         ),
         "",

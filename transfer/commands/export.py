@@ -31,7 +31,7 @@ def add(commands) -> None:
         EXAMPLES,
     )
     parser.add_argument(
-        "folder", type=Path, metavar="DIR", help="folder to write into; made where there is none"
+        "folder", type=Path, metavar="DIR", help="folder to write into; it is made if there is none"
     ).complete = shtab.DIRECTORY
     parser.add_argument(
         "--format", choices=("web", "onnx"), default="web", help="what is written [%(default)s]"

@@ -48,7 +48,7 @@ def add(commands) -> None:
         "--data",
         type=Path,
         metavar="DIR",
-        help="data folder: its nearest training images stand beside the candidates instead of "
+        help="data folder: show its nearest training images beside the candidates instead of "
         "painted ones",
     ).complete = shtab.DIRECTORY
     arguments.weights(parser)

@@ -36,12 +36,12 @@ def _commands(d: str, where: str) -> Iterator[tuple[str, list[float]]]:
         at = run.end()
         if run[1].rstrip(_WHITE).endswith(",") and (at == len(d) or d[at].isalpha()):
             raise DataError(
-                f"{where}: path command {letter!r} ends in a comma at character {at}; mend the path"
+                f"{where}: path command {letter!r} ends in a comma at character {at}; fix the path"
             )
         numbers = [float(number) for number in _NUMBER.findall(run[1])]
         if not all(map(math.isfinite, numbers)):
             raise DataError(
-                f"{where}: path command {letter!r} holds an infinite number; mend the path"
+                f"{where}: path command {letter!r} holds an infinite number; fix the path"
             )
         yield letter, numbers
 
@@ -87,7 +87,7 @@ def parse_path(d: str, where: str = "path") -> np.ndarray:
             control, current = group[1], group[2]
     if not curves:
         raise DataError(
-            f"{where}: the path draws nothing (no C, c, S or s command); mend or remove it"
+            f"{where}: the path draws nothing (no C, c, S or s command); fix or remove it"
         )
     return np.array(curves, np.float64)
 

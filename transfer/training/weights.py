@@ -168,7 +168,7 @@ def _trees(tensors: dict[str, np.ndarray]) -> tuple[dict, dict]:
         for parent in parents:
             at = at.setdefault(parent, {})
             if not isinstance(at, dict):
-                raise ValueError(f"{name} lies inside an array")
+                raise ValueError(f"{name} is inside an array")
         if leaf in at:
             raise ValueError(f"{name} appears twice")
         at[leaf] = value

@@ -275,7 +275,7 @@ def _sound(strokes, where: str) -> list[np.ndarray]:
     with np.errstate(over="ignore"):
         strokes = [np.asarray(s, np.float32) for s in strokes]
     if not all(np.isfinite(s).all() for s in strokes):
-        raise DataError(f"{where}: coordinates too large; mend or remove it")
+        raise DataError(f"{where}: coordinates too large; fix or remove it")
     return strokes
 
 

@@ -38,9 +38,9 @@ def read(file, where, say: Callable[[str], None] = lambda text: None):
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())[:80]
-            raise DataError(f"{here}: not JSON ({reason}); mend or remove the line") from None
+            raise DataError(f"{here}: not JSON ({reason}); fix or remove the line") from None
         if not isinstance(record, dict) or not isinstance(record.get("drawing"), list):
-            raise DataError(f"{here}: has no drawing (a list of strokes); mend or remove the line")
+            raise DataError(f"{here}: has no drawing (a list of strokes); fix or remove the line")
         strokes = [
             _stroke(s, f"{here}: stroke {i}")
             for i, s in enumerate(record["drawing"], 1)
@@ -86,13 +86,13 @@ def _stroke(stroke, where: str) -> np.ndarray:
         or len(stroke) < 2
         or not all(isinstance(a, list) for a in stroke[:2])
     ):
-        raise DataError(f"{where} is not [[x, …], [y, …]]; mend or remove the line")
+        raise DataError(f"{where} is not [[x, …], [y, …]]; fix or remove the line")
     x, y = stroke[:2]
     if len(x) != len(y) or not x:
-        raise DataError(f"{where} has {len(x)} x and {len(y)} y; mend or remove the line")
+        raise DataError(f"{where} has {len(x)} x and {len(y)} y; fix or remove the line")
     if not all(type(v) in (int, float) and abs(v) < 1e9 and math.isfinite(v) for v in x + y):
         raise DataError(
-            f"{where} holds something that is no finite number; mend or remove the line"
+            f"{where} holds something that is not a finite number; fix or remove the line"
         )
     points = np.array([x, y], np.float64).T
     return np.repeat(points, 2, axis=0) if len(points) == 1 else points

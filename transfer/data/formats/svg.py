@@ -78,7 +78,7 @@ def read(content: bytes, where="SVG") -> Picture:
     for curves in drawing.curves:
         if not (np.abs(curves) < _FAR).all():  # NaN included
             raise DataError(
-                f"{where}: a coordinate is not finite or lies far outside the page; mend the file"
+                f"{where}: a coordinate is not finite or lies far outside the page; fix the file"
             )
         strokes.append(flatten(curves, TOLERANCE, where))
         points += len(strokes[-1])
@@ -222,7 +222,7 @@ class _Drawing(Shapes):
         values = self.numbers(text, "viewBox")
         if len(values) != 4 or min(values[2:]) <= 0:
             self.fail(
-                f"viewBox {text[:40]!r} is not four numbers with a width and height above 0; mend"
+                f"viewBox {text[:40]!r} is not four numbers with a width and height above 0; fix"
                 " the file"
             )
         return values
@@ -251,7 +251,7 @@ class _Drawing(Shapes):
         elif width is None or height is None:
             return ((BOX, BOX) if is_kanjivg else None), np.eye(3)
         if width <= 0 or height <= 0:
-            self.fail("its width or height is not above 0; mend the file")
+            self.fail("its width or height is not above 0; fix the file")
         outer = _place([0, 0, width, height], 0, 0, BOX, BOX)
         if not box:
             return (width, height), outer
@@ -282,7 +282,7 @@ class _Drawing(Shapes):
             return matrix @ parse_transform(text, strict=True)
         except (ValueError, TypeError) as error:
             self.fail(
-                f"transform {text[:40]!r} cannot be read ({markup.one_line(error)}); mend the file"
+                f"transform {text[:40]!r} cannot be read ({markup.one_line(error)}); fix the file"
             )
 
     def draw(self, element, matrix, viewport, depth: int) -> None:
@@ -347,7 +347,7 @@ class _Drawing(Shapes):
             )
         target = self.ids.get(link[1:])
         if target is None:
-            self.fail(f"<use> refers to {link[:60]!r}, which is not in the file; mend the file")
+            self.fail(f"<use> refers to {link[:60]!r}, which is not in the file; fix the file")
         if depth > _MAX_DEPTH:
             self.fail(
                 f"elements nested deeper than {_MAX_DEPTH}, or a <use> that uses itself; flatten"

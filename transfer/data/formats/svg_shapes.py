@@ -42,8 +42,8 @@ class Shapes:
             value = float(match[1]) * (side / 100 if match[2] == "%" else _UNITS[match[2]])
         if not math.isfinite(value):
             self.fail(
-                f"{name}={text[:40]!r} of <{etree.QName(element).localname}> is no finite length;"
-                " mend the file"
+                f"{name}={text[:40]!r} of <{etree.QName(element).localname}> is not a finite "
+                "length; fix the file"
             )
         return value
 
@@ -51,7 +51,7 @@ class Shapes:
         values = [float(n) for n in _NUMBER.findall(text)]
         if re.sub(r"[\s,]+", "", _NUMBER.sub("", text)) or not all(map(math.isfinite, values)):
             self.fail(
-                f"{what} {text[:40]!r} holds something that is no finite number; mend the file"
+                f"{what} {text[:40]!r} holds something that is not a finite number; fix the file"
             )
         return values
 
@@ -67,12 +67,13 @@ class Shapes:
         self.parts += numbers + len(re.sub(r"[\s,]+", "", left))
         if self.parts > _MAX_PARTS:
             self.fail(
-                f"more than {_MAX_PARTS:,} numbers and letters of path data beside plain M, C and"
+                f"more than {_MAX_PARTS:,} numbers and letters of path data besides plain M, C and"
                 " S; simplify the drawing"
             )
         if odd := re.search(r"[^\s,MmZzLlHhVvCcSsQqTtAa]", left):
             self.fail(
-                f"path data holds {odd[0]!r}, which is no path command and no number; mend the file"
+                f"path data holds {odd[0]!r}, which is neither a path command nor a number; "
+                "fix the file"
             )
         d = re.sub(r"(\d)\.(?!\d)", r"\1", d.strip())  # the library does not know "1.e3"
         if d and d[0] not in "Mm":
@@ -92,7 +93,7 @@ class Shapes:
                     position if moved[1] == "m" else 0
                 )
             elif piece.lstrip()[0] in "Mm":
-                self.fail(f"path data {piece[:20]!r}: M takes two numbers; mend the file")
+                self.fail(f"path data {piece[:20]!r}: M takes two numbers; fix the file")
             else:
                 piece = f"M{start.real!r},{start.imag!r}{piece}"
             try:
@@ -101,7 +102,7 @@ class Shapes:
             except (ValueError, IndexError, TypeError, AssertionError, ArithmeticError) as error:
                 self.fail(
                     f"path data {piece[:20]!r}… cannot be read ({markup.one_line(error)[:80]});"
-                    " mend the file"
+                    " fix the file"
                 )
             position = segments[-1].end if segments else start
             if piece.rstrip()[-1] in "Zz":
@@ -118,7 +119,7 @@ class Shapes:
     def polyline(self, element, viewport, closed=False) -> list[np.ndarray]:
         values = self.numbers(element.get("points") or "", "points")
         if len(values) % 2:
-            self.fail("points of a polyline or polygon are not pairs; mend the file")
+            self.fail("points of a polyline or polygon are not pairs; fix the file")
         points = list(zip(values[::2], values[1::2]))
         return [_lines(points + points[:closed])] if len(points) > 1 else []
 

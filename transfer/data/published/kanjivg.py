@@ -120,7 +120,7 @@ def polylines_many(
                 np.searchsorted(np.cumsum(count), np.argmin(near.all((1, 2))), side="right")
             ]
             raise DataError(
-                f"{before}{key} stroke {i} leads far outside the {BOX:g}x{BOX:g} box; mend the path"
+                f"{before}{key} stroke {i} leads far outside the {BOX:g}x{BOX:g} box; fix the path"
             )
         points, bounds = flatten_many(together, count, tolerance, f"{before}{some[0].id} and after")
         keep = simplify_many(points, bounds, epsilon)
@@ -191,7 +191,7 @@ def _contents(group, where) -> tuple[tuple[Stroke, ...], tuple[Component, ...]]:
                 continue
             if element.get("d") is None:
                 raise DataError(
-                    f"{where}: stroke {len(strokes) + 1} has no path data (d); mend or remove it"
+                    f"{where}: stroke {len(strokes) + 1} has no path data (d); fix or remove it"
                 )
             strokes.append(Stroke(element.get("d"), _attribute(element, "type", where)))
         elif event == "start":
@@ -215,7 +215,7 @@ def _contents(group, where) -> tuple[tuple[Stroke, ...], tuple[Component, ...]]:
         else:
             components[around.pop()]["last"] = len(strokes)
     if not strokes:
-        raise DataError(f"{where}: has no strokes (no <path>); mend or remove it")
+        raise DataError(f"{where}: has no strokes (no <path>); fix or remove it")
     return tuple(strokes), tuple(Component(**c) for c in components)
 
 

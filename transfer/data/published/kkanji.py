@@ -167,7 +167,7 @@ def _folder_files(path: Path, progress) -> Iterator[tuple[str, str, bytes, str]]
                 content = file.read_bytes()
             except OSError as error:
                 raise DataError(
-                    f"{file}: cannot be read ({error.strerror}); mend or remove it"
+                    f"{file}: cannot be read ({error.strerror}); fix or remove it"
                 ) from None
             yield *parts, content, str(file)
         progress(done + 1, len(classes))

@@ -92,7 +92,7 @@ def read(path: Path, corpus: Corpus, split: str) -> Predictions:
     if missing:
         raise DataError(
             f"{path}: {len(missing):,} of {len(scored):,} images of {split} have no row; the first"
-            f" is {missing[0]}; add them, with empty candidates where there is no answer"
+            f" is {missing[0]}; add them, with empty candidates if there is no answer"
         )
     drawings = None
     if "svg" in columns:
