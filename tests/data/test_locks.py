@@ -145,5 +145,7 @@ def test_which_processes_may_be_running(monkeypatch):
 
     monkeypatch.setattr(os, "kill", kill)
     assert process_runs("123") and asked == [(123, 0)]
-    monkeypatch.setattr(locks.os, "name", "nt")
-    assert process_runs("123") and len(asked) == 1
+    with monkeypatch.context() as windows:
+        windows.setattr(locks.os, "name", "nt")
+        runs = process_runs("123")
+    assert runs and len(asked) == 1

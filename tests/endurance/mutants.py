@@ -407,6 +407,8 @@ def score(room: str, number: int, seed: int, tree: Path) -> Score:
             why = "no test notices" if found else "no test runs it"
             print(f"{where}: survives, {why}\n{mutant.diff()}", flush=True)
             continue
+        if found["code"] == pytest.ExitCode.NO_TESTS_COLLECTED:
+            sys.exit(f"error: {where}: its tests are not there\n{found['said'][-3000:]}")
         result.hung += found["code"] == HANGS
         how = {HANGS: "hangs in ", DIED: "ends the process in "}.get(found["code"], "")
         print(f"{where}: {how}{found['failed'] or 'import'}", flush=True)
