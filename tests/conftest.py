@@ -18,6 +18,22 @@ os.environ.setdefault(
 )
 # Small ones too: a stage's script has two hundred of them, and they take it twelve seconds.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# A worker takes one file after the other: the longest come first, that both workers end together.
+LONGEST = """
+experiments/test_stages.py models/test_stroke_rnn.py golden/test_golden.py test_entry.py
+web/test_exported_page.py web/test_whole_page.py commands/test_cli.py inference/test_acceptance.py
+baselines/test_networks.py experiments/test_evaluate.py system/test_devices.py test_packages.py
+evaluation/test_judges.py experiments/test_classify.py benchmarks/test_baseline_twins.py
+stages/test_stages.py endurance/test_parsers.py endurance/test_trust.py web/test_api.py
+inference/test_pipeline.py inference/test_determinism.py training/test_training.py
+web/test_elsewhere.py web/test_page.py models/test_vae.py models/test_mdn.py test_documents.py
+test_reference.py models/test_sketch_rnn.py models/test_distance_raster.py
+""".split()
+
+
+def pytest_collection_modifyitems(items):
+    place = {ROOT / "tests" / name: n for n, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 def pytest_addoption(parser):

@@ -96,7 +96,7 @@ def test_preact_resnet18(blocks, size, stride, mix, objective, monkeypatch):
     monkeypatch.setitem(BLOCKS, "preact_resnet18", blocks)
     images, labels, partner = problem(size)
     config, network, step = compiled("preact_resnet18", 8, size, stride, 0.1, objective)
-    params = network.init(jax.random.key(1))
+    params = jax.jit(network.init)(jax.random.key(1))
     ours, theirs = both(mix, partner)
     after, value = step(params, images, labels, jax.random.key(2), ours)
 
@@ -151,7 +151,7 @@ def norm_side(size, stride, stage, block, norm):
 def test_cnn(mix):
     images, labels, partner = problem(28)
     config, network, step = compiled("cnn", 32, 28, 1, 0.0)
-    params, key = network.init(jax.random.key(3)), jax.random.key(4)
+    params, key = jax.jit(network.init)(jax.random.key(3)), jax.random.key(4)
     ours, theirs = both(mix, partner)
     after, value = step(params, images, labels, key, ours)
 

@@ -73,9 +73,8 @@ def runs(tmp_path_factory):
 def test_every_model_trains_on_the_sample_and_enters_the_table(
     classify, runs, monkeypatch, arguments
 ):
-    if "input_mixup" in arguments or "best" in arguments or "--regulariser" not in arguments:
-        # Compiling all of it takes longer than all else here: once is enough.
-        monkeypatch.setitem(networks.BLOCKS, "preact_resnet18", (1, 1))
+    # Compiling all of it takes longer than all else here; benchmarks/test_baseline_twins.py does.
+    monkeypatch.setitem(networks.BLOCKS, "preact_resnet18", (1, 1))
     assert classify("--dataset", "kkanji", "--runs", runs, *arguments) == 0
     given = dict(zip(arguments[::2], arguments[1::2]))
     name = "-".join(

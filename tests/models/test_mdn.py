@@ -12,6 +12,10 @@ from scipy import special, stats
 
 from transfer.models import mdn
 
+# Compiled as wholes: one operation at a time takes several times as long.
+log_prob, candidate_scores, sample, loss = map(
+    nnx.jit, (mdn.log_prob, mdn.candidate_scores, mdn.sample, mdn.loss)
+)
 TINY = mdn.MDNConfig(latent=2, hidden=8, layers=2, mixtures=3, key=4)
 DENSITIES = ("factorised", "joint", "anchored")
 SEEN = np.array([True, True, False, True, False])
@@ -113,7 +117,7 @@ def by_hand(model, z_old, z_new) -> np.ndarray:
 def test_log_prob_is_the_mixture_of_scipys_normals(density, z):
     model = build(density)
     np.testing.assert_allclose(
-        mdn.log_prob(model, *z, gallery()), by_hand(model, *z), rtol=1e-4, atol=1e-5
+        log_prob(model, *z, gallery()), by_hand(model, *z), rtol=1e-4, atol=1e-5
     )
 
 
@@ -160,7 +164,7 @@ def test_density_integrates_to_one(density):
 @pytest.mark.parametrize("density", DENSITIES)
 def test_candidate_scores_are_a_distribution_and_rank_as_brute_force(density, z):
     model, g = build(density), gallery()
-    scores = np.asarray(mdn.candidate_scores(model, z[0], g))
+    scores = np.asarray(candidate_scores(model, z[0], g))
     np.testing.assert_allclose(np.exp(scores).sum(1), 1, rtol=1e-5)
     if density == "anchored":
         brute = anchored_by_hand(model, z[0])
@@ -174,7 +178,7 @@ def test_candidate_scores_are_a_distribution_and_rank_as_brute_force(density, z)
 @pytest.mark.parametrize("density", DENSITIES)
 def test_cold_samples_are_the_likeliest_components(density, z):
     model, g = build(density), gallery()
-    got = np.asarray(mdn.sample(model, z[0], g, jax.random.key(0), 1e-4))
+    got = np.asarray(sample(model, z[0], g, jax.random.key(0), 1e-4))
     if density == "anchored":
         wanted = np.asarray(g.mean)[anchored_by_hand(model, z[0]).argmax(1)]
     else:
@@ -188,7 +192,7 @@ def test_cold_samples_are_the_likeliest_components(density, z):
 def test_coherent_samples_are_component_means_as_often_as_their_weight(density, temperature, z):
     model, g, count = build(density), gallery(), 4000
     z_old = jnp.tile(z[0][:1], (count, 1))
-    got = np.asarray(mdn.sample(model, z_old, g, jax.random.key(1), temperature))
+    got = np.asarray(sample(model, z_old, g, jax.random.key(1), temperature))
     if density == "anchored":
         logits, means = anchored_by_hand(model, z[0][:1])[0], np.asarray(g.mean)
     else:
@@ -202,7 +206,7 @@ def test_coherent_samples_are_component_means_as_often_as_their_weight(density, 
 def test_factorised_samples_choose_each_dimension_for_itself(z):
     model = build("factorised")
     z_old = jnp.tile(z[0][:1], (2000, 1))
-    got = np.asarray(mdn.sample(model, z_old, gallery(), jax.random.key(1), 3.0))
+    got = np.asarray(sample(model, z_old, gallery(), jax.random.key(1), 3.0))
     means = np.asarray(model(z_old)[1])[0]
     pick = (got[:, None] == means[None]).argmax(1)  # (2000, 2)
     assert len({tuple(p) for p in pick}) == 9
@@ -223,12 +227,12 @@ def test_loss_gradient_is_the_finite_difference(density, z):
         )
         loss, grads = jax.jit(jax.value_and_grad(value))(params)
         for _ in range(3):
-            direction = jax.tree.map(lambda p: jnp.asarray(random.standard_normal(p.shape)), params)
+            direction = jax.tree.map(lambda p: random.standard_normal(p.shape), params)
             at = lambda step: float(
-                value(jax.tree.map(lambda p, d: p + step * d, params, direction))
+                value(jax.tree.map(lambda p, d: np.asarray(p) + step * d, params, direction))
             )
             along = sum(
-                float((a * b).sum())
+                float((np.asarray(a) * b).sum())
                 for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(direction))
             )
             np.testing.assert_allclose((at(1e-6) - at(-1e-6)) / 2e-6, along, rtol=1e-5, atol=1e-8)
@@ -240,7 +244,7 @@ def test_loss_gradient_is_the_finite_difference(density, z):
 
 def test_anchored_loss_is_the_weight_of_the_pairs_own_anchor(z):
     model, label = build("anchored", key_dropout=0.0), np.array([0, 1, 3, 3, 0, 1])
-    value, parts = mdn.loss(model, *z, jnp.asarray(label), gallery(), jax.random.key(0))
+    value, parts = loss(model, *z, jnp.asarray(label), gallery(), jax.random.key(0))
     logits = np.asarray(model(z[0], model.keys(gallery().mean)), float)[:, SEEN]
     column = np.searchsorted(np.flatnonzero(SEEN), label)
     np.testing.assert_allclose(
@@ -271,7 +275,7 @@ def test_a_kanji_without_images_is_never_trained_on(z):
 def test_a_kanji_without_images_can_be_a_candidate_at_its_prior_odds():
     z_old = jnp.asarray(np.random.default_rng(0).normal(0, 2, (64, 2)), jnp.float32)
     even, less = (
-        np.asarray(mdn.candidate_scores(build("anchored", unseen=u), z_old, gallery()))
+        np.asarray(candidate_scores(build("anchored", unseen=u), z_old, gallery()))
         for u in (0.0, -2.0)
     )
     assert not SEEN[even.argmax(1)].all()
@@ -289,7 +293,7 @@ def test_key_dropout_leaves_the_learned_offset_out(z):
     np.testing.assert_allclose(np.linalg.norm(model.keys(mean), axis=1), 1, rtol=1e-4)
     label = jnp.array([0, 1, 3, 3, 0, 1])
     values = [
-        float(mdn.loss(m, *z, label, gallery(), jax.random.key(0))[0])
+        float(loss(m, *z, label, gallery(), jax.random.key(0))[0])
         for m in (build("anchored", key_dropout=1.0), plain, build("anchored", key_dropout=0.0))
     ]
     assert values[0] == pytest.approx(values[1]) and values[0] != pytest.approx(values[2])
@@ -299,8 +303,8 @@ def test_far_latents_stay_finite():
     far = jnp.tile(jnp.array([[1e3, -1e3], [0.0, 0.0]]), (3, 1))
     for density in DENSITIES:
         model = build(density)
-        assert np.isfinite(mdn.log_prob(model, far, far, gallery())).all()
-        assert np.isfinite(mdn.candidate_scores(model, far, gallery())).all()
+        assert np.isfinite(log_prob(model, far, far, gallery())).all()
+        assert np.isfinite(candidate_scores(model, far, gallery())).all()
 
 
 def test_paper_network_has_three_layers_of_1024_and_a_mixture_of_100_a_dimension():
@@ -352,9 +356,9 @@ def with_classifier():
 def test_the_shipped_form_is_the_product_of_similarity_and_classifier_each_to_its_own_exponent(z):
     model, g = with_classifier(), gallery()
     wanted = special.log_softmax(anchored_by_hand(model, z[0]), 1)
-    np.testing.assert_allclose(mdn.candidate_scores(model, z[0], g), wanted, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(mdn.log_prob(model, *z, g), by_hand(model, *z), rtol=1e-4, atol=1e-4)
-    got = np.asarray(mdn.sample(model, z[0], g, jax.random.key(0), 1e-4))
+    np.testing.assert_allclose(candidate_scores(model, z[0], g), wanted, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(log_prob(model, *z, g), by_hand(model, *z), rtol=1e-4, atol=1e-4)
+    got = np.asarray(sample(model, z[0], g, jax.random.key(0), 1e-4))
     np.testing.assert_array_equal(got, np.asarray(g.mean)[wanted.argmax(1)])
     model.exponents[...] = model.exponents[...][::-1]
     assert np.abs(special.log_softmax(anchored_by_hand(model, z[0]), 1) - wanted).max() > 0.1
@@ -377,7 +381,7 @@ def test_only_anchors_that_are_allowed_for_an_image_take_part_in_its_loss(z, smo
         ],
         bool,
     )
-    value, parts = mdn.loss(
+    value, parts = loss(
         model, *z, jnp.asarray(label), gallery(), jax.random.key(0), jnp.asarray(allowed)
     )
     logits = anchored_by_hand(model, z[0], np.ones(5, bool))
@@ -391,7 +395,7 @@ def test_only_anchors_that_are_allowed_for_an_image_take_part_in_its_loss(z, smo
     assert float(value) == pytest.approx(np.mean(cross), rel=1e-4)
     assert float(parts["weight_nll"]) == pytest.approx(np.mean(own), rel=1e-4)
     assert float(parts["accuracy"]) == pytest.approx(np.mean(right))
-    everywhere = mdn.loss(
+    everywhere = loss(
         model, *z, jnp.asarray(label), gallery(), jax.random.key(0), jnp.ones((6, 5), bool)
     )[0]
     assert abs(float(everywhere) - float(value)) > 0.05

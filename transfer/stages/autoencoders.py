@@ -133,10 +133,9 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, start: Path | N
     @cache
     def sample():
         """Enough training images for a good mean, drawn and augmented as in training."""
-        images = [
-            met({**data, "images": source.images}, jax.random.key(n))[2][0]
-            for n in range(-(-MEASURED // config.batch))
-        ]
+        shown = jax.jit(lambda data, key: met(data, key)[2][0])
+        keys = map(jax.random.key, range(-(-MEASURED // config.batch)))
+        images = [shown({**data, "images": source.images}, key) for key in keys]
         return jnp.concatenate(images)[:MEASURED]
 
     @jax.jit
