@@ -271,6 +271,7 @@ def test_a_whole_page_is_read_too(visit, address, examples, until):
     )
 
 
+@pytest.mark.long  # a minute: CI clicks on the served page
 def test_twelve_clicks_on_the_letter(visit, address, letter, until):
     content, size, boxes = letter
     page = visit(
