@@ -1,5 +1,6 @@
 """The shipped weights behind a server on a free port, pictures to send to it, and a browser."""
 
+import csv
 import os
 import re
 import shutil
@@ -19,7 +20,9 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.png"))
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.png"))
+PAGES = Path(os.environ.get("KUZUSHIJI_PAGES") or ROOT.parent / "shared" / "data" / "pages")
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +80,18 @@ class Serving:
         self.server.should_exit = True
         self.thread.join(10)
         self.listener.close()
+
+
+@pytest.fixture(scope="session")
+def letter():
+    """The labelled letter of 1882: its file, (width, height), and the boxes of its characters."""
+    path = PAGES / "9973821_0004.jpg"
+    if not path.is_file():
+        pytest.skip("no sample pages here: name their folder in $KUZUSHIJI_PAGES")
+    with open(PAGES / "letter_1882" / "labels.csv", encoding="utf-8", newline="") as file:
+        sides = ("left", "top", "right", "bottom")
+        boxes = [tuple(int(row[side]) for side in sides) for row in csv.DictReader(file)]
+    return path.read_bytes(), (2048, 1499), boxes
 
 
 @pytest.fixture(scope="session")

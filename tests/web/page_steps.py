@@ -73,13 +73,13 @@ def all_read(page, until):
         page,
         "![...document.querySelectorAll('.entry')].some((e) => !e.dataset.verdict)"
         " && document.querySelector('.entry')",
-        120,
+        400,  # twelve readings, on a machine that does other things too
     )
 
 
 def way_of_a_reader(page, boxes, until, size=SHEET):
-    """Clicks on twelve characters of the page sheet.* that is open, mends a frame, changes the order and a
-    reading by hand, exports, reloads and undoes. boxes: where the characters are.
+    """Clicks on twelve characters of the page sheet.* that is open, mends a frame, changes the
+    order and a reading by hand, exports, reloads and undoes. boxes: where the characters are.
 
     Returns the saved work, and the lines of its text.
     """

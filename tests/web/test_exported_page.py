@@ -20,9 +20,12 @@ pytest.importorskip("jax2onnx", reason="no jax2onnx here; pip install '.[export]
 pytest.importorskip("onnxruntime", reason="no onnxruntime here; pip install '.[export]'")
 pytest.importorskip("playwright.sync_api", reason="no playwright here; pip install '.[test]'")
 
+import page_steps
+
 from transfer import cli
 from transfer.export import runtime
 from transfer.inference.images import read_image
+from transfer.output.formats import old_hands
 from transfer.system.errors import DataError
 from transfer.web.answer import answer
 
@@ -37,6 +40,10 @@ READ = """async (text) => {
     const {read} = await import('/static/engine/browser.js');
     const {image} = await read(new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]));
     return [...image];
+}"""
+HANDS = """async ([text, of]) => {
+    const {oldHands} = await import('/static/engine.js');
+    return oldHands(new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]), of);
 }"""
 ACTIVE = "navigator.serviceWorker.ready.then((found) => found.active.state === 'activated')"
 
@@ -239,9 +246,7 @@ def test_a_whole_page_is_read_too(visit, address, examples, until):
         sheet.paste((40, 34, 30), (190, 80 + 240 * row), ink)
     file = io.BytesIO()
     sheet.save(file, "PNG")
-    page.set_input_files(
-        "#file", {"name": "sheet.png", "mimeType": "image/png", "buffer": file.getvalue()}
-    )
+    page_steps.put(page, file.getvalue())
     until(page, "document.documentElement.dataset.looked > 0")
     left, top, width, height = page.evaluate("""() => {
         const stage = document.getElementById('stage'), area = stage.getBoundingClientRect();
@@ -266,6 +271,17 @@ def test_a_whole_page_is_read_too(visit, address, examples, until):
     )
 
 
+@pytest.mark.long  # a minute: CI clicks on the served page
+def test_twelve_clicks_on_the_letter(visit, address, letter, until):
+    content, size, boxes = letter
+    page = visit(
+        address, "/page.html", service_workers="block", viewport={"width": 1280, "height": 900}
+    )
+    page_steps.put(page, content, "sheet.jpg", "image/jpeg")
+    until(page, "document.documentElement.dataset.looked > 0")
+    page_steps.way_of_a_reader(page, boxes[::9][:12], until, size)
+
+
 def test_without_a_network_it_still_reads(visit, site, model, examples, until):
     with Folder(site) as address:
         page = visit(address)
@@ -284,8 +300,8 @@ def test_without_a_network_it_still_reads(visit, site, model, examples, until):
 @pytest.mark.parametrize(
     "name, harm, told",
     [
-        ("models/reader.onnx", None, "cannot be loaded: models/reader.onnx"),
-        ("models/stroke_step.onnx", 0.9, "cut short: models/stroke_step.onnx"),
+        ("models/reader.onnx.packed", None, "cannot be loaded: models/reader.onnx.packed"),
+        ("models/stroke_step.onnx.packed", 0.9, "cut short: models/stroke_step.onnx.packed"),
         ("models/kanji.json", 0.5, "cut short: models/kanji.json"),
         ("runtime/ort-wasm-simd-threaded.wasm", None, "cannot be loaded: runtime/ort-wasm"),
         ("site.json", None, "cannot be loaded: site.json"),
@@ -307,7 +323,7 @@ def test_a_missing_or_cut_file_is_named(visit, site, tmp_path, name, harm, told)
 
 def test_changed_bytes_are_noticed(visit, site, tmp_path):
     shutil.copytree(site, tmp_path / "site", copy_function=os.link)
-    path = tmp_path / "site" / "models" / "painter.onnx"
+    path = tmp_path / "site" / "models" / "painter.onnx.packed"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.unlink()
@@ -316,6 +332,38 @@ def test_changed_bytes_are_noticed(visit, site, tmp_path):
         page = visit(address, ready=False, service_workers="block")
         page.wait_for_selector("#problem:not(:empty)")
         assert "models/painter.onnx" in page.inner_text("#problem")
+
+
+def test_old_hands_stand_beside_the_candidates(page, model, examples, until):
+    page.click("#examples li:nth-child(4) button")
+    until(page, "document.querySelectorAll('#candidates .hands img').length > 0")
+    [result] = model.read(read_image(examples[3]).image)
+    wanted = {c: hands for (c, _), hands in zip(result.candidates, result.old_hands) if hands}
+    found = page.evaluate(
+        """() => Object.fromEntries([...document.querySelectorAll('#candidates li')]
+            .map((row) => [row.querySelector('.kanji').textContent,
+                [...row.querySelectorAll('.hands img')].map((hand) => hand.src)])
+            .filter(([, pictures]) => pictures.length))"""
+    )
+    assert found.keys() == wanted.keys() and len(found) > 5
+    for character, pictures in found.items():
+        assert len(pictures) == len(wanted[character])
+        for url, hand in zip(pictures, wanted[character]):
+            with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as picture:
+                ink = 255 - np.asarray(picture.convert("L")).astype(int)
+            assert np.abs(ink - hand.picture).max() <= 1, character
+    assert "Painted by the model" in page.inner_text("#hands-about")
+    # Of kanji that are asked for, with all that the API says of them.
+    asked = page.evaluate(HANDS, [encoded(examples[3]), "国國〇"])
+    [read] = model.read(read_image(examples[3]).image, top=1)
+    of = model.old_hands.of(["国", "國"], read.z_old)
+    assert asked["source"] == "painted" and asked["attribution"] == ""
+    assert asked["hands"].keys() == {"国", "國"}
+    for mine, theirs in zip(asked["hands"].values(), map(old_hands, of)):
+        assert len(mine) == len(theirs)
+        for hand, other in zip(mine, theirs):
+            assert hand["distance"] == pytest.approx(other["distance"], abs=0.01)
+            assert hand | {"picture": "", "distance": 0} == other | {"picture": "", "distance": 0}
 
 
 @pytest.mark.parametrize(

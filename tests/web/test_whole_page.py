@@ -2,27 +2,22 @@
 examples in columns, within thin blue frames, and a red seal. Where the sample pages are
 ($KUZUSHIJI_PAGES, or ../shared/data/pages), the labelled letter of 1882 as well."""
 
-import csv
 import io
 import json
-import os
 import re
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
-from lxml import etree
 from PIL import Image, ImageDraw
 
 pytest.importorskip("starlette", reason="no starlette here; pip install '.[serve]'")
 pytest.importorskip("uvicorn", reason="no uvicorn here; pip install '.[serve]'")
 pytest.importorskip("playwright.sync_api", reason="no playwright here; pip install '.[test]'")
 
+import page_steps
+from page_steps import all_read, click, click_all, framed, middle, on_screen, overlap, put, saved
+
 pytestmark = pytest.mark.slow  # two minutes on two cores
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = Path(os.environ.get("KUZUSHIJI_PAGES") or ROOT.parent / "shared" / "data" / "pages")
-LETTER = PAGES / "9973821_0004.jpg"
 FRAMES = """async ([bytes, clicks]) => {
     const {readInk} = await import('/static/ink.js');
     const {characterSize, frame} = await import('/static/framing.js');
@@ -60,15 +55,6 @@ def sheet(examples):
     return file.getvalue(), [tuple(map(int, box)) for box in boxes]
 
 
-@pytest.fixture(scope="session")
-def labels():
-    if not LETTER.is_file():
-        pytest.skip("no sample pages here: name their folder in $KUZUSHIJI_PAGES")
-    with open(PAGES / "letter_1882" / "labels.csv", encoding="utf-8", newline="") as file:
-        sides = ("left", "top", "right", "bottom")
-        return [tuple(int(row[side]) for side in sides) for row in csv.DictReader(file)]
-
-
 @pytest.fixture
 def start(open_page, until):
     """start(bytes, name, **context options): the page with a picture opened in it."""
@@ -80,53 +66,6 @@ def start(open_page, until):
         return page
 
     return started
-
-
-def put(page, content, name="sheet.png", kind="image/png"):
-    page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": content})
-
-
-def overlap(a, b):
-    width, height = (min(a[i + 2], b[i + 2]) - max(a[i], b[i]) for i in (0, 1))
-    area = lambda box: (box[2] - box[0]) * (box[3] - box[1])
-    both = max(0, width) * max(0, height)
-    return both / (area(a) + area(b) - both)
-
-
-def middle(box):
-    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-
-
-def on_screen(page, point, size):
-    """Where a point of a page lies that is seen as a whole."""
-    area = page.evaluate("""() => { const s = document.getElementById('stage');
-        const r = s.getBoundingClientRect();
-        return [r.left + s.clientLeft, r.top + s.clientTop, s.clientWidth, s.clientHeight]; }""")
-    scale = min(area[2] / size[0], area[3] / size[1])
-    return [area[i] + (area[2 + i] - scale * size[i]) / 2 + point[i] * scale for i in (0, 1)], scale
-
-
-def click(page, box, size=(900, 700)):
-    page.evaluate("scrollTo(0, 0)")
-    (x, y), _ = on_screen(page, middle(box), size)
-    before = page.inner_text("#status")
-    page.mouse.click(x, y)
-    return before
-
-
-def framed(page):
-    """Frames in the order of the list, in pixels of the page, as the saved work has them."""
-    return [tuple(item["frame"].values()) for item in saved(page)["items"]]
-
-
-def download(page, selector):
-    with page.expect_download() as waiting:
-        page.click(selector)
-    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
-
-
-def saved(page):
-    return json.loads(download(page, "#save")[1])
 
 
 def watch(page):
@@ -152,108 +91,33 @@ def sent(page, least=1):
     return [np.asarray(Image.open(io.BytesIO(bytes(f))).convert("RGB")).astype(int) for f in files]
 
 
-def click_all(page, boxes, until, size=(900, 700)):
-    """Clicks in the middle of each; waits for the frames, not for the readings."""
-    for count, box in enumerate(boxes, 1):
-        click(page, box, size)
-        until(page, f"document.querySelectorAll('#list li').length >= {count}")
-
-
-def all_read(page, until):
-    until(
-        page,
-        "![...document.querySelectorAll('.entry')].some((e) => !e.dataset.verdict)"
-        " && document.querySelector('.entry')",
-        120,
-    )
-
-
 def test_the_way_of_a_reader(start, sheet, until):
     content, boxes = sheet
     page = start(content)
-    click_all(page, boxes, until)
-    found = framed(page)
-    assert sum(overlap(a, b) >= 0.6 for a, b in zip(found, boxes)) >= 10 and len(found) == 12
-    # By hand: the lower right corner of the first frame, by pointer.
-    page.evaluate("scrollTo(0, 0)")
-    click(page, found[0])
-    corner = page.locator(".mark.chosen .corner.se").bounding_box()
-    x, y = corner["x"] + corner["width"] / 2, corner["y"] + corner["height"] / 2
-    _, scale = on_screen(page, (0, 0), (900, 700))
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + 10 * scale, y + 6 * scale, steps=3)
-    page.mouse.move(x + 20 * scale, y + 12 * scale, steps=3)
-    page.mouse.up()
-    mended = framed(page)[0]
-    assert mended[:2] == found[0][:2]
-    assert abs(mended[2] - found[0][2] - 20) <= 2 and abs(mended[3] - found[0][3] - 12) <= 2
-    all_read(page, until)
-    # The order by hand, a reading by hand, a note.
-    page.click("#later")
-    assert framed(page)[:2] == [found[1], mended]
-    page.fill("#typed", "木木")
-    page.fill("#remark", "=1+1 <b>?</b>")
-    page.click("#list-heading")
-    work = saved(page)
-    assert work["items"][1]["chosen"] == "木木" and work["manual"] is True
-    shown = page.inner_text("#text").strip().split("\n")
-    name, text = download(page, "#save-text")
-    assert name == "sheet.txt" and text.decode().strip().split("\n") == shown
-    assert "木木" in shown[0] and [len(line) for line in shown] == [5, 4, 4]
-    rows = download(page, "#save-tsv")[1].decode().strip().split("\n")
-    assert len(rows) == 13 and rows[2].split("\t")[1:4] == ["木木", "U+6728 U+6728", "reader"]
-    assert rows[2].endswith("\t'=1+1 <b>?</b>")
-    table = list(csv.reader(io.StringIO(download(page, "#save-csv")[1].decode("utf-8-sig"))))
-    assert [len(row) for row in table] == [12] * 13 and table[3][1] == shown[0][3]
-    with zipfile.ZipFile(io.BytesIO(download(page, "#save-zip")[1])) as archive:
-        assert archive.testzip() is None and len(archive.namelist()) == 12
-        for entry in archive.namelist():
-            paths = etree.fromstring(archive.read(entry)).findall(".//{*}path")
-            assert re.fullmatch(r"\d{3}_U\+[0-9A-F]{4,5}\.svg", entry) and paths
-    # A reload brings all of it back; undo goes on from there.
-    page.wait_for_timeout(600)
-    page.reload()
-    page.wait_for_selector("html[data-ready]")
-    again = saved(page)
-    assert again["items"] == work["items"] and again["manual"] is True
-    assert page.inner_text("#text").strip().split("\n") == shown
-    page.click("#list li:nth-child(4) .entry")
-    page.click("#remove")
-    assert len(framed(page)) == 11
-    page.keyboard.press("Control+z")
-    assert saved(page)["items"] == work["items"]
-    page.keyboard.press("Control+y")
-    assert page.locator("#list li").count() == 11
-    page.click("#undo")
-    page.click("#sort")
-    assert framed(page)[0] == mended
+    work, shown = page_steps.way_of_a_reader(page, boxes, until)
+    assert [len(line) for line in shown] == [5, 4, 4]
     # The saved file, in another browser.
     other = start(json.dumps(work).encode(), "work.json", "application/json")
     assert saved(other)["items"] == work["items"]
     assert other.inner_text("#text").strip().split("\n") == shown
 
 
-def test_twelve_clicks_on_the_letter(start, labels, until):
-    chosen = labels[::9][:12]
-    page = start(LETTER.read_bytes(), "letter.jpg", "image/jpeg")
-    click_all(page, chosen, until, (2048, 1499))
-    found = framed(page)
-    assert len(found) == 12
-    best = [max(overlap(label, frame) for frame in found) for label in chosen]
-    assert sum(value >= 0.6 for value in best) >= 10, best
-    all_read(page, until)
+def test_twelve_clicks_on_the_letter(start, letter, until):
+    content, size, boxes = letter
+    page = start(content, "sheet.jpg", "image/jpeg")
+    page_steps.way_of_a_reader(page, boxes[::9][:12], until, size)
 
 
 @pytest.mark.parametrize("aside", [0, 0.2])
-def test_frames_of_the_whole_letter(open_page, labels, aside):
+def test_frames_of_the_whole_letter(open_page, letter, aside):
     """aside: how far from the middle is clicked, of the shorter side."""
+    content, _, labels = letter
     clicks = [
         (x + aside * short * np.cos(2.4 * i), y + aside * short * np.sin(2.4 * i))
         for i, (box, (x, y)) in enumerate((b, middle(b)) for b in labels)
         for short in [min(box[2] - box[0], box[3] - box[1])]
     ]
-    found = open_page("/page.html").evaluate(FRAMES, [list(LETTER.read_bytes()), clicks])
+    found = open_page("/page.html").evaluate(FRAMES, [list(content), clicks])
     values = [overlap(a, b) if a else 0 for a, b in zip(found, labels)]
     assert np.mean(values) >= (0.75 if aside else 0.8), np.mean(values)
 
