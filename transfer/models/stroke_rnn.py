@@ -19,7 +19,7 @@ what was drawn to the picture.
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -89,6 +89,8 @@ class StrokeRNNConfig:
     clip: Positive = 1.0
     """Gradient clipping by global norm."""
     ema: BelowOne = 0.998
+    products: Literal["float32", "bfloat16"] = "float32"
+    """Of matrices while training: operands may be rounded to bfloat16, sums are float32."""
 
     def __post_init__(self):
         """Raise ValueError for settings that cannot be meant."""
@@ -97,7 +99,7 @@ class StrokeRNNConfig:
     @classmethod
     def small(cls) -> StrokeRNNConfig:
         """About 20 minutes on two CPU cores."""
-        return cls(steps=8_000)
+        return cls(steps=8_000, products="bfloat16")
 
     @classmethod
     def long(cls) -> StrokeRNNConfig:
@@ -117,6 +119,7 @@ class StrokeRNNConfig:
             steps=60_000,
             batch=256,
             ema=0.9995,
+            products="bfloat16",
         )
 
     @classmethod

@@ -63,11 +63,15 @@ def multiplies_bfloat16() -> bool:
 
 
 @cache
-def compiler_options() -> dict[str, str]:
+def compiler_options(bfloat16: bool = False) -> dict[str, str]:
     """Options for `jax.jit` of a training step: on a CPU, matrix products and the convolutions that
     are such by XLA's newer library (YNNPACK), which trains a tenth to a quarter faster; nothing
-    where this version of jaxlib has no such option."""
-    options = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"}
+    where this version of jaxlib has no such option.
+
+    bfloat16: whether the step has products of bfloat16, which another option of it is for.
+    """
+    kinds = ["LIBRARY_FUSION_TYPE_DOT"] + bfloat16 * ["LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"]
+    options = {"xla_cpu_experimental_ynn_fusion_type": ",".join(kinds)}
     if not on_cpu():
         return {}
     try:
