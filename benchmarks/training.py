@@ -277,38 +277,47 @@ ROWS = {
     ),
 }
 AUGMENTED = ("paper_vae", "vae_old", "vae_new", "baseline", "recogniser")
+PRODUCTS = ("mdn_paper", "mdn", "decoder_512", "decoder_1024", "stroke_decoder")
+"""Those whose work is matrix products, which are measured in bfloat16 too."""
 
 
 # Steps --------------------------------------------------------------------------------------------
 
 
 def step(row: str, framework: str) -> Callable:
-    """A training step of a row: number -> loss. framework: "jax"; "torch"; "xla", ours with XLA's
+    """A training step of a row: number -> loss. framework: "jax"; "torch"; the same with
+    "_bfloat16", ours with products of bfloat16 and theirs under autocast; "xla", ours with XLA's
     own convolutions; "augmented", ours with the augmentation in it."""
+    framework, _, bfloat16 = framework.partition("_")
     if framework == "torch":
-        return _theirs(ROWS[row][0]("torch"))
+        return _theirs(ROWS[row][0]("torch"), bool(bfloat16))
     if framework == "xla":
         from transfer.models.layers import convolution
 
         convolution.on_cpu = lambda: False
     problem = ROWS[row][0]("jax")
-    return _ours(problem, problem.augment if framework == "augmented" else problem.loss)
+    loss = problem.augment if framework == "augmented" else problem.loss
+    return _ours(problem, loss, bool(bfloat16))
 
 
-def _ours(problem: Problem, loss: Callable) -> Callable:
+def _ours(problem: Problem, loss: Callable, bfloat16: bool) -> Callable:
     import jax
     import optax
 
     from transfer.system import devices
+    from transfer.training.bfloat16 import with_bfloat16_products
 
-    optimizer = optax.adam(1e-3)
+    optimizer, value_and_grad = optax.adam(1e-3), jax.value_and_grad(loss)
+    if bfloat16:
+        value_and_grad = with_bfloat16_products(value_and_grad)
 
     def step(state, key):
-        value, grads = jax.value_and_grad(loss)(state[0], key)
+        value, grads = value_and_grad(state[0], key)
         updates, moments = optimizer.update(grads, state[1])
         return (optax.apply_updates(state[0], updates), moments), value
 
-    compiled = jax.jit(step, donate_argnums=0, compiler_options=devices.compiler_options())
+    options = devices.compiler_options(bfloat16)
+    compiled = jax.jit(step, donate_argnums=0, compiler_options=options)
     state = [(problem.params, optimizer.init(problem.params))]
 
     def run(number: int) -> float:
@@ -318,14 +327,15 @@ def _ours(problem: Problem, loss: Callable) -> Callable:
     return run
 
 
-def _theirs(problem: Problem) -> Callable:
+def _theirs(problem: Problem, bfloat16: bool) -> Callable:
     import torch
 
     optimizer = torch.optim.Adam(problem.params.parameters(), 1e-3)
 
     def run(number: int) -> float:
         optimizer.zero_grad(set_to_none=True)
-        value = problem.loss(problem.params)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            value = problem.loss(problem.params)
         value.backward()
         optimizer.step()
         return float(value.detach())
@@ -355,27 +365,39 @@ HEAD = """\
 
 
 def line(row: str, peak: float, repeats: int, seconds: float, xla: bool) -> str:
-    """Measure a row; a line of the table. xla: measure XLA's own convolutions too."""
+    """Measure a row; its line of the table, or three for a row of `PRODUCTS`: float32 in both,
+    bfloat16 in both, and ours against their float32. xla: measure XLA's own convolutions too."""
     _, batch, title = ROWS[row]
     flop = ask("training", "count_flop", row)
     frameworks = (
         ["jax", "torch"]
         + (["augmented"] if row in AUGMENTED else [])
+        + (["jax_bfloat16", "torch_bfloat16"] if row in PRODUCTS else [])
         + (["xla"] if xla and row == "paper_vae" else [])
     )
     rates, memory = alternate(
         {f: Worker(seconds, "training", "step", row, f) for f in frameworks}, repeats
     )
     middle = {f: batch * statistics.median(r) for f, r in rates.items()}
-    ratios = [a / b for a, b in zip(rates["jax"], rates["torch"])]
     augmentation = "–"
     if "augmented" in rates:
         left = statistics.median(a / b for a, b in zip(rates["augmented"], rates["jax"]))
         augmentation = f"{100 * (1 - left):.0f} %"
+
+    def compared(title: str, ours: str, theirs: str) -> str:
+        ratios = [a / b for a, b in zip(rates[ours], rates[theirs])]
+        return (
+            f"| {title} | {middle[ours]:,.0f} | {middle[theirs]:,.0f} |"
+            f" **{statistics.median(ratios):.2f}** ({min(ratios):.2f}–{max(ratios):.2f}) |"
+            f" {100 * middle[ours] / batch * flop / peak:.0f} % | {augmentation} |"
+            f" {memory[ours]:,.0f} / {memory[theirs]:,.0f} |"
+        )
+
     title += f" (XLA's own convolutions: {middle['xla']:,.0f})" if "xla" in middle else ""
-    return (
-        f"| {title} | {middle['jax']:,.0f} | {middle['torch']:,.0f} |"
-        f" **{statistics.median(ratios):.2f}** ({min(ratios):.2f}–{max(ratios):.2f}) |"
-        f" {100 * middle['jax'] / batch * flop / peak:.0f} % | {augmentation} |"
-        f" {memory['jax']:,.0f} / {memory['torch']:,.0f} |"
-    )
+    lines = [compared(title, "jax", "torch")]
+    if row in PRODUCTS:
+        lines += [
+            compared("– bfloat16 in both", "jax_bfloat16", "torch_bfloat16"),
+            compared("– bfloat16, PyTorch in float32", "jax_bfloat16", "torch"),
+        ]
+    return "\n".join(lines)

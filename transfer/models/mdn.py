@@ -107,6 +107,8 @@ class MDNConfig:
     warmup: WarmUp = 100
     weight_decay: Amount = 1e-3
     ema: BelowOne = 0.995
+    products: Literal["float32", "bfloat16"] = "float32"
+    """Of matrices while training: operands may be rounded to bfloat16, sums are float32."""
 
     def __post_init__(self):
         """Raise ValueError for settings that are not allowed."""
@@ -138,7 +140,7 @@ class MDNConfig:
 
     @classmethod
     def small(cls) -> MDNConfig:
-        """About 4 minutes on two CPU cores, most of them for encoding the images."""
+        """About 4 minutes on two CPU cores, mostly for encoding the images."""
         return cls(
             direct=True,
             label_smoothing=0.1,
@@ -284,8 +286,7 @@ class AnchoredMixture(nnx.Module):
         self.offset = nnx.Param(jnp.zeros((anchors, config.key)))
         self.log_sharpness = nnx.Param(jnp.log(jnp.float32(16.0)))
         if config.direct:
-            # Not trained here: the classifier's rows, for which anchors it has them, and both
-            # exponents.
+            # Not trained here: the classifier's rows, which anchors have them, both exponents.
             self.direct = nnx.Linear(config.latent, anchors, rngs=rngs)
             self.known = nnx.Param(jnp.zeros(anchors))
             self.exponents = nnx.Param(jnp.array([1.0, 0.0]))

@@ -63,8 +63,7 @@ class SketchRNNConfig:
     buckets: Count = 4
     """Number of compiled lengths; an example goes to the shortest that holds it."""
     from_density: bool = False
-    """Condition kanji that have Kuzushiji images on z_new drawn from the MDN instead of from their
-    glyph's own posterior."""
+    """Condition kanji with Kuzushiji images on draws of the MDN, not of their own posterior."""
     views: Count = 4
     """Number of draws from every glyph's posterior (or from the MDN) that training uses."""
     fresh: bool = False
@@ -81,6 +80,8 @@ class SketchRNNConfig:
     clip: Positive = 1.0
     """Gradient clipping: by global norm, or by value in the paper's schedule."""
     ema: BelowOne = 0.998
+    products: Literal["float32", "bfloat16"] = "float32"
+    """Of matrices while training: operands may be rounded to bfloat16, sums are float32."""
 
     def __post_init__(self):
         """Raise ValueError for settings that are not allowed."""
@@ -276,9 +277,8 @@ def teacher(config: SketchRNNConfig, stroke3: jax.Array, count: jax.Array):
     length = stroke3.shape[1]
     row = jnp.arange(length + 1)
     stroke3 = jnp.where((row[:length] < count[:, None])[..., None], stroke3, 0.0)
-    position = jnp.pad(
-        jnp.cumsum(stroke3[..., :2], 1), ((0, 0), (1, 0), (0, 0))
-    )  # the pen before each step
+    # The pen before each step.
+    position = jnp.pad(jnp.cumsum(stroke3[..., :2], 1), ((0, 0), (1, 0), (0, 0)))
     lifted = jnp.pad(stroke3[..., 2], ((0, 0), (1, 0)), constant_values=1.0)
     step = (position[:, 1:] - position[:, :-1]) / config.scale
     step = jnp.pad(step, ((0, 0), (1, 0), (0, 0)))

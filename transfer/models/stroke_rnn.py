@@ -19,7 +19,7 @@ This module holds the configuration, the network and the loss. `stroke_sampling`
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -91,6 +91,8 @@ class StrokeRNNConfig:
     clip: Positive = 1.0
     """Gradient clipping by global norm."""
     ema: BelowOne = 0.998
+    products: Literal["float32", "bfloat16"] = "float32"
+    """Of matrices while training: operands may be rounded to bfloat16, sums are float32."""
 
     def __post_init__(self):
         """Raise ValueError for settings that are not allowed."""
@@ -99,7 +101,7 @@ class StrokeRNNConfig:
     @classmethod
     def small(cls) -> StrokeRNNConfig:
         """About 20 minutes on two CPU cores."""
-        return cls(steps=8_000)
+        return cls(steps=8_000, products="bfloat16")
 
     @classmethod
     def long(cls) -> StrokeRNNConfig:
@@ -119,6 +121,7 @@ class StrokeRNNConfig:
             steps=60_000,
             batch=256,
             ema=0.9995,
+            products="bfloat16",
         )
 
     @classmethod

@@ -62,11 +62,15 @@ def cpu_flags() -> str:
 
 
 @cache
-def compiler_options() -> dict[str, str]:
+def compiler_options(bfloat16: bool = False) -> dict[str, str]:
     """Options for `jax.jit` of a training step. On a CPU, XLA's newer library (YNNPACK) then
     computes matrix products, and the convolutions that are such products; training is a tenth to a
-    quarter faster. There are none if this version of jaxlib has no such option."""
-    options = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"}
+    quarter faster. There are none if this version of jaxlib has no such option.
+
+    bfloat16: whether the step has products in bfloat16, which need one more of its options.
+    """
+    kinds = ["LIBRARY_FUSION_TYPE_DOT"] + bfloat16 * ["LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"]
+    options = {"xla_cpu_experimental_ynn_fusion_type": ",".join(kinds)}
     if not on_cpu():
         return {}
     try:

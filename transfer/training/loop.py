@@ -30,6 +30,7 @@ from transfer.system import devices
 from transfer.system.files import atomic_write, sweep
 from transfer.system.locks import locked
 from transfer.training import weights
+from transfer.training.bfloat16 import with_bfloat16_products
 from transfer.training.checkpoints import (
     check_writable,
     claim,
@@ -60,7 +61,7 @@ class Task:
 
     name: the stage's name, which is the stem of the weights file too.
     config: a frozen dataclass with at least `steps`, `batch`, `learning_rate`, `warmup`,
-    `weight_decay` and `ema`.
+    `weight_decay` and `ema`; and `products`, if products may be of bfloat16.
     init: key -> params, a pytree of float32 arrays.
     loss: (params, data, key, variant) -> (scalar, {name: scalar}). It draws and augments its batch.
     data: a pytree of arrays that stays on the device.
@@ -153,13 +154,17 @@ def _train(task: Task, folder: Path, seed: int, checkpoint_seconds: float) -> Pa
     }
     state, data = devices.everywhere(state), devices.everywhere(task.data)
     step_key = jax.random.fold_in(root, 1)
+    bfloat16 = getattr(config, "products", "float32") == "bfloat16"
+
+    def value_and_grad(params, fed, key, variant):
+        slope = jax.value_and_grad(_named_loss, has_aux=True)
+        compute = lambda params, fed, key: slope(params, task.loss, fed, key, variant)
+        return (with_bfloat16_products(compute) if bfloat16 else compute)(params, fed, key)
 
     def step(state, data, number, variant):
         key = jax.random.fold_in(step_key, number)
         fed = task.feed(data, number)
-        (value, parts), grads = jax.value_and_grad(_named_loss, has_aux=True)(
-            state["params"], task.loss, fed, key, variant
-        )
+        (value, parts), grads = value_and_grad(state["params"], fed, key, variant)
         # The last three are for optimisers that search along a line, such as L-BFGS.
         updates, optimizer_state = optimizer.update(
             grads,
@@ -194,7 +199,7 @@ def _train(task: Task, folder: Path, seed: int, checkpoint_seconds: float) -> Pa
         donate_argnums=0,
         static_argnums=3,
         out_shardings=devices.replicated(),
-        compiler_options=devices.compiler_options(),
+        compiler_options=devices.compiler_options(bfloat16),
     )
     steps = -(-config.steps // stride) * stride
 
