@@ -73,11 +73,13 @@ class StrokeRNNConfig:
     views: Count = 4
     """Draws of every glyph's posterior that training goes through, its mean the first."""
     attempts: Count = 4
-    """Times that every drawing is written; the one that is most like the picture is kept."""
-    fit_steps: Natural = 60
+    """Times that a drawing is written; the one that is most like the picture is kept."""
+    enough: Part = 0.88
+    """Likeness to the picture from which on the first is kept without another."""
+    fit_steps: Natural = 30
     """Steps by which it is then fitted to the picture's ink (`stroke_fitting.fit`); 0 leaves it as
     it was written."""
-    fit_rate: Positive = 0.05
+    fit_rate: Positive = 0.12
     """Length of the longest of these steps, in standard deviations of all strokes."""
     temperature: Part = 0.3
     """Of drawing: divides the mixture's logits and scales the variances."""
