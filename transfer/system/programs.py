@@ -87,7 +87,9 @@ class Program:
     def _path(self, form: tuple) -> Path | None:
         """Where it is kept in this form; None where nothing is."""
         folder = jax.config.jax_compilation_cache_dir
-        if not folder or not (jax.config.jax_enable_compilation_cache or _WITHOUT_JAX_CACHE.inside):
+        if not folder or "://" in folder:  # another machine's storage is JAX's business
+            return None
+        if not (jax.config.jax_enable_compilation_cache or _WITHOUT_JAX_CACHE.inside):
             return None
         about = (
             self.name,
