@@ -1,5 +1,5 @@
-"""Drawing: an image's ten drawings with everything warm, many images, and the command from a cold
-start to the files."""
+"""Drawing: an image's ten drawings with everything warm, many images, reading alone, picture files,
+and the command from a cold start to the files."""
 
 from __future__ import annotations
 
@@ -179,15 +179,53 @@ def _nothing(config) -> dict:
 def many(weights: str, data: str, count: str) -> Callable:
     """A step that reads and draws `count` held-out images, ten drawings each."""
     from transfer import KuzushijiTransfer
+
+    model, images = KuzushijiTransfer.load(weights or None), held_out(data, int(count))
+    return lambda number: model.transfer(images, samples=SAMPLES, seed=number)
+
+
+def held_out(data: str, count: int) -> np.ndarray:
+    """So many images (count, 64, 64) that no training saw, again from the start where there are
+    fewer."""
     from transfer.data import corpus
 
     old = corpus.load(Path(data) if data else None, quiet=True).old
     held = np.concatenate([old.indices("val"), old.indices("zero-shot")])
-    images = np.asarray(
-        old.images[np.resize(held, int(count))]
-    )  # again from the start where there are fewer
-    model = KuzushijiTransfer.load(weights or None)
-    return lambda number: model.transfer(images, samples=SAMPLES, seed=number)
+    return np.asarray(old.images[np.resize(held, count)])
+
+
+# Reading alone ------------------------------------------------------------------------------------
+
+
+def read_one(weights: str) -> Callable:
+    """A step that reads the example image without drawing it."""
+    from transfer import KuzushijiTransfer
+
+    model, image = KuzushijiTransfer.load(weights or None), _example()
+    return lambda number: model.read(image)
+
+
+def read_many(weights: str, data: str, count: str) -> Callable:
+    """A step that reads `count` held-out images without drawing them."""
+    from transfer import KuzushijiTransfer
+
+    model, images = KuzushijiTransfer.load(weights or None), held_out(data, int(count))
+    return lambda number: model.read(images)
+
+
+def read_files(jobs: str, count: str) -> Callable:
+    """A step that reads `count` picture files, the examples again and again, with so many jobs; no
+    model sees them."""
+    from transfer.inference import batch
+
+    names = [str(path) for path in sorted(EXAMPLE.parent.glob("*.png"))]
+    names = (names * (int(count) // len(names) + 1))[: int(count)]
+
+    def step(number: int) -> None:
+        found = sum(len(part) for part in batch.read_all(names, int(jobs), processes=True))
+        assert found == len(names)
+
+    return step
 
 
 # The command --------------------------------------------------------------------------------------
@@ -321,4 +359,47 @@ def cold(chosen) -> list[str]:
     ]
 
 
-ROWS = {"draw": warm, "throughput": throughput, "cold": cold}
+def reading(chosen) -> list[str]:
+    """One image, and many, read without being drawn."""
+    count, lines = min(chosen.images, IMAGES), []
+    for said, number, function, given in (
+        ("one image read, not drawn, warm", 1, "read_one", (chosen.weights,)),
+        (
+            f"{count:,} images read, not drawn",
+            count,
+            "read_many",
+            (chosen.weights, chosen.data, str(count)),
+        ),
+    ):
+        seconds = 0.0 if number > 1 else chosen.seconds
+        worker = Worker(seconds, "drawing", function, *given)
+        rates, memory = alternate({"ours": worker}, chosen.repeats)
+        taken = [1 / rate for rate in rates["ours"]]
+        lines.append(
+            f"| {said} | {_spread(taken, 3)} |"
+            f" {number / statistics.median(taken):,.0f} images | – | – | {memory['ours']:,.0f} |"
+        )
+    return lines
+
+
+def files(chosen) -> list[str]:
+    """Picture files read by one thread and by a process for each core."""
+    count, cores = chosen.files, os.cpu_count() or 1
+    workers = {
+        jobs: Worker(0.0, "drawing", "read_files", str(jobs), str(count))
+        for jobs in sorted({1, cores})
+    }
+    rates, memory = alternate(workers, chosen.repeats)
+    lines = []
+    for jobs, found in rates.items():
+        taken = [1 / rate for rate in found]
+        gain = statistics.median(b / a for a, b in zip(rates[1], found))
+        lines.append(
+            f"| {count:,} picture files read, `--jobs {jobs}`: {gain:.2f} times one job |"
+            f" {_spread(taken)} | {count / statistics.median(taken):,.0f} files | – | – |"
+            f" {memory[jobs]:,.0f} |"
+        )
+    return lines
+
+
+ROWS = {"draw": warm, "throughput": throughput, "cold": cold, "reading": reading, "files": files}

@@ -54,12 +54,18 @@ def main() -> int:
         "--images",
         type=int,
         default=512,
-        help="how many of the 1,828 images to draw for the throughput [%(default)s]",
+        help="how many of the 1,828 images to draw and to read for the throughput [%(default)s]",
     )
     parser.add_argument(
         "--data",
         default="",
         help="data folder with the images for the throughput [as the commands find it]",
+    )
+    parser.add_argument(
+        "--files",
+        type=int,
+        default=1000,
+        help="how many picture files to read for --jobs [%(default)s]",
     )
     parser.add_argument(
         "--no-twin",

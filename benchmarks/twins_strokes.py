@@ -254,16 +254,19 @@ class StrokeRNN(nn.Module):
 
     @torch.no_grad()
     def draw(self, z, picture, temperature: float) -> list:
-        """z (B, 64), picture (B, 64, 64) -> B drawings, (strokes, P, 2) each: best of `attempts`
-        written, fitted to the picture."""
-        attempts = self.config.attempts
-        strokes, count = self.write(
-            z.repeat_interleave(attempts, 0), picture.repeat_interleave(attempts, 0), temperature
-        )
-        best = likeness(strokes, picture.repeat_interleave(attempts, 0)).unflatten(
-            0, (-1, attempts)
-        ).argmax(-1) + attempts * torch.arange(len(z))
-        strokes, count = strokes[best], count[best]
+        """z (B, 64), picture (B, 64, 64) -> B drawings, (strokes, P, 2) each: the first attempt
+        that is like enough to the picture, or the best of `attempts`, fitted to the picture."""
+        strokes, count = self.write(z, picture, temperature)
+        alike, more = likeness(strokes, picture), self.config.attempts - 1
+        again = torch.nonzero(alike < self.config.enough)[:, 0]
+        if more and len(again):
+            rows = again.repeat_interleave(more)
+            others, _ = self.write(z[rows], picture[rows], temperature)
+            found, best = likeness(others, picture[rows]).unflatten(0, (-1, more)).max(-1)
+            others = others.unflatten(0, (-1, more))[torch.arange(len(again)), best]
+            better = found > alike[again]
+            strokes[again[better], others.shape[1] :] = 0.0
+            strokes[again[better], : others.shape[1]] = others[better]
         if self.config.fit_steps:
             strokes = self.fit(strokes, count, picture)
         return [drawing[:n] for drawing, n in zip(strokes, count.tolist())]

@@ -2,4 +2,5 @@ import sys
 
 from transfer.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # not where a process that reads pictures begins
+    sys.exit(main())

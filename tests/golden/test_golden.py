@@ -93,7 +93,7 @@ def drawn(tmp_path_factory) -> Path:
 
 
 FITTED = 0.1
-"""Box units by which strokes may differ: sixty steps of fitting multiply the last digit, in which
+"""Box units by which strokes may differ: steps of fitting multiply the last digit, in which
 another processor rounds. On the machine that wrote the files not one byte may."""
 
 

@@ -51,11 +51,12 @@ def test_names_that_give_nothing_are_errors_in_their_place(folder):
     assert isinstance(found[2], ImageError) and "matches no file" in str(found[2])
 
 
-@pytest.mark.parametrize("jobs", [1, 5])
-def test_read_all_keeps_the_order_and_the_errors(folder, jobs):
+@pytest.mark.parametrize("jobs, processes", [(1, False), (5, False), (2, True)])
+def test_read_all_keeps_the_order_and_the_errors(folder, jobs, processes, monkeypatch):
+    monkeypatch.setattr(batch, "MANY", 69)
     good, bad = str(folder / "b.png"), str(folder / "notes.txt")
     sources = [good if n % 3 else bad for n in range(70)]
-    chunks = list(batch.read_all(iter(sources), jobs))
+    chunks = list(batch.read_all(iter(sources), jobs, processes))
     assert [len(chunk) for chunk in chunks] == [32, 32, 6]
     pictures = [picture for chunk in chunks for picture in chunk]
     assert [p.source for p in pictures] == sources

@@ -272,7 +272,7 @@ def draw(tiny, index, temperature=0.5, seed=0):
             graph,
             state,
             axes,
-            {k: v[index] for k, v in condition.items()},
+            {k: v[index % len(v)] for k, v in condition.items()},
             keys,
             jnp.float32(temperature),
         )
@@ -330,6 +330,25 @@ def test_of_several_attempts_the_one_most_like_the_picture_is_kept(tiny):
         alike.append(found)
     gain = np.diff(alike, axis=0)
     assert (gain > -1e-5).all() and (gain.sum(0) > 1e-3).any()
+
+
+def test_a_first_attempt_that_is_like_enough_is_kept(tiny):
+    """It is what one attempt alone draws, and each other drawing is the best of four."""
+
+    def drawn(**settings):
+        build = lambda: StrokeRNN(dataclasses.replace(TINY, **settings), nnx.Rngs(0))
+        graph, _ = nnx.split(nnx.eval_shape(build))
+        strokes, _, score, alike = draw((graph, *tiny[1:]), [0, 1, 2, 3, 0], temperature=1.0)
+        return strokes, score, alike
+
+    alone, best = drawn(attempts=1), drawn(attempts=4, enough=1.0)
+    enough = float(np.unique(alone[2])[1:3].mean())
+    found = drawn(attempts=4, enough=enough)
+    kept = alone[2] >= enough
+    assert 0 < kept.sum() < 5 and (best[2][~kept] > alone[2][~kept] + 1e-4).any()
+    for mixed, one, four in zip(found, alone, best):
+        np.testing.assert_allclose(mixed[kept], one[kept], atol=1e-4)
+        np.testing.assert_allclose(mixed[~kept], four[~kept], atol=1e-4)
 
 
 def test_drawing_scores_are_the_likelihood_that_training_sees(tiny):

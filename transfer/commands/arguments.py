@@ -114,7 +114,8 @@ def jobs(parser) -> None:
         "--jobs",
         type=integer(1, 256),
         metavar="N",
-        help="threads that read and write files [one for each core]",
+        help="threads that read and write files, or processes where they are many [one for each "
+        "core]",
     )
 
 

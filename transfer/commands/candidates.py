@@ -56,7 +56,7 @@ def run(chosen) -> int:
     if chosen.old_hands is not None and not chosen.json:
         return fail("--old-hands are pictures, which a table cannot show; give --json too")
     model, images, errors = None, [], []
-    for pictures in batch.read_all(arguments.sources(chosen.images), chosen.jobs):
+    for pictures in batch.read_all(arguments.sources(chosen.images), chosen.jobs, processes=True):
         if model is None and any(picture.error is None for picture in pictures):
             try:
                 model = loading.load_model(chosen.weights)

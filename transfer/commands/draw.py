@@ -121,7 +121,7 @@ def work(chosen, bar) -> tuple[list[dict], list[dict]]:
     names, counts = Names(), dict.fromkeys(("sure", "not sure", "kana", "not a kanji"), 0)
     with ExitStack() as stack:
         writers = stack.enter_context(ThreadPoolExecutor(chosen.jobs))
-        for pictures in batch.read_all(counted(chosen.images, bar), chosen.jobs):
+        for pictures in batch.read_all(counted(chosen.images, bar), chosen.jobs, processes=True):
             for picture in (p for p in pictures if p.error is not None):
                 bar.write(f"error: {picture.error}", file=sys.stderr)
                 bar.update()
@@ -197,6 +197,7 @@ def ready(chosen):
         model = loading.load_model(chosen.weights)
     except WeightsError as error:
         raise Stopped(str(error)) from None
+    model.prepare()
     if chosen.format and (problem := arguments.make_folder(chosen.out)):
         raise Stopped(problem)
     return model

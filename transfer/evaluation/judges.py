@@ -12,6 +12,7 @@ harm.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -28,6 +29,7 @@ from transfer.models import augment, classifier, distance_raster
 from transfer.models.classifier import ClassifierConfig
 from transfer.stages.encoding import corpus_provenance, new_examples, old_examples
 from transfer.system.batches import in_batches
+from transfer.system.devices import compiler_options
 from transfer.training import weights
 from transfer.training.examples import class_table, draw
 from transfer.training.loop import Task
@@ -294,7 +296,8 @@ class Judge:
         Raises WeightsError where the folder has no such weights.
         """
         self.name = name
-        self.params, arrays, described = weights.load(weights.find(folder, name))
+        params, arrays, described = weights.load(weights.find(folder, name))
+        self.params = jax.device_put(params)
         config = weights.config(ClassifierConfig, described)
         self.classes, self.sample = arrays["classes"], bool(described.get("data", {}).get("sample"))
         graph, _ = nnx.split(
@@ -302,7 +305,7 @@ class Judge:
         )
         norm = arrays["feature_mean"], arrays["feature_variance"]
 
-        @jax.jit
+        @partial(jax.jit, compiler_options=compiler_options())
         def ask(params, images):
             model = nnx.merge(graph, params)
             return jax.nn.log_softmax(model.read(model.features(augment.to_float(images)), *norm))

@@ -322,7 +322,7 @@ def measure(cases: Cases) -> Measures:
         true.append(compare(drawing, cases.truth[len(true)]))
         wrong.append(compare(drawing, cases.truth[i]))
         apart.append(
-            compare(result.strokes[1], result.strokes[0])["chamfer"]
+            chamfer(result.strokes[1], result.strokes[0])
             if cases.samples > 1 and all(result.strokes[:2])
             else np.nan
         )

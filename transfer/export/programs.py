@@ -217,6 +217,7 @@ def stroke_settings(model) -> dict:
         "points": config.stroke_points,
         "most": config.most,
         "attempts": config.attempts,
+        "enough": config.enough,
         "temperature": config.temperature,
         "fit_steps": config.fit_steps,
         "fit_rate": config.fit_rate,

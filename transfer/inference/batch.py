@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import multiprocessing
+import multiprocessing.connection
 import os
+import signal
+import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +29,10 @@ if TYPE_CHECKING:
 
 CHUNK = 32
 """Images that go through the models together."""
+MANY = 160
+"""Files from which on processes read them: to start one takes as long as to read fifty."""
+MOST = 8
+"""Processes that read where nobody says how many: each takes some 100 MB."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,15 +119,21 @@ def read(source: str | tuple[str, bytes] | ImageError) -> Picture:
 
 
 def read_all(
-    sources: Iterable[str | tuple[str, bytes] | ImageError], jobs: int | None = None
+    sources: Iterable[str | tuple[str, bytes] | ImageError],
+    jobs: int | None = None,
+    processes: bool = False,
 ) -> Iterator[list[Picture]]:
     """Read sources in order, CHUNK at a time; while one chunk is used, the next is read.
 
     sources: as `read` takes them.
     jobs: threads that read; None for one a core.
+    processes: whether processes read instead of threads, of which one holds up the others, where
+    there are more than MANY sources. Their parent's main module must be one that can be imported.
     """
-    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        sources, waiting = iter(sources), []
+    sources, waiting, cores = iter(sources), [], os.cpu_count() or 1
+    first = list(islice(sources, MANY + 1)) if processes and (jobs or cores) > 1 else []
+    sources, many = chain(first, sources), len(first) > MANY
+    with readers(jobs or min(cores, MOST)) if many else ThreadPoolExecutor(jobs or cores) as pool:
         try:
             while (
                 ahead := [pool.submit(read, source) for source in islice(sources, CHUNK)]
@@ -129,6 +143,22 @@ def read_all(
                 waiting = ahead
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def readers(jobs: int) -> ProcessPoolExecutor:
+    """Processes that read, and end with this one."""
+    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin_to_read)
+
+
+def _begin_to_read() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends the readers
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def transfer_pictures(

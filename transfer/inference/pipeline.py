@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from transfer.reading_aids import FormChoice
 from transfer.stages.decoders import load_decoder
 from transfer.stages.drawings import write_drawings
 from transfer.stages.encoding import Network, density_network, gallery_of, kana_of, vae_network
+from transfer.stages.stroke_decoder import StrokeDecoder
 from transfer.system.batches import in_batches
 from transfer.system.devices import float32
 from transfer.system.programs import Program
@@ -96,6 +98,21 @@ class KuzushijiTransfer:
         True
         """
         return cls(Path(path) if path is not None else PRETRAINED)
+
+    def prepare(self) -> threading.Thread:
+        """Compile, or take from the cache, what drawing takes beside reading, in a thread that is
+        started and returned: the image is read meanwhile."""
+
+        @float32
+        def prepare() -> None:
+            z = jax.ShapeDtypeStruct((PICTURES[0], self._means.shape[1]), np.float32)
+            self._paint.ready(self.new_params, z)
+            if isinstance(self.decoder, StrokeDecoder):
+                self.decoder.prepare()
+
+        thread = threading.Thread(target=prepare)
+        thread.start()
+        return thread
 
     def _read(self, images, preferred, seed, samples) -> dict[str, np.ndarray]:
         """See `Reader.read`."""
@@ -311,7 +328,9 @@ class KuzushijiTransfer:
                 read["scores"][n, read["target"][n, : len(drawings)]] + 10.0 * alike[n]
             ).astype(np.float32)
             order = np.argsort(-scores, kind="stable")
-            ranked = np.argsort(-read["scores"][n], kind="stable")[:top]
+            ranked = read["best"][n, :top]
+            if top > len(ranked):
+                ranked = np.argsort(-read["scores"][n], kind="stable")[:top]
             ranked = ranked[np.isfinite(read["scores"][n, ranked])]
             kana = read["kana"][n]
             results.append(

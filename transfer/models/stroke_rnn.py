@@ -75,11 +75,13 @@ class StrokeRNNConfig:
     views: Count = 4
     """Number of draws from every glyph's posterior that training uses; the first is its mean."""
     attempts: Count = 4
-    """How often every drawing is written; the one most like the picture is kept."""
-    fit_steps: Natural = 60
+    """How often a drawing is written at most; the one most like the picture is kept."""
+    enough: Part = 0.88
+    """Likeness to the picture from which on the first attempt is kept and no other is made."""
+    fit_steps: Natural = 30
     """Steps that then fit it to the picture's ink (`stroke_fitting.fit`); 0 leaves it as it was
     written."""
-    fit_rate: Positive = 0.05
+    fit_rate: Positive = 0.12
     """Length of the longest of these steps, in standard deviations of all strokes."""
     temperature: Part = 0.3
     """Temperature of drawing: it divides the mixture's logits and scales the variances."""

@@ -1,7 +1,7 @@
 """Samples drawings from `stroke_rnn`, one stroke at a time.
 
-Every drawing is attempted several times. The attempt whose ink is most like the new VAE's picture
-is kept, and fitted to the picture.
+Every drawing is attempted once. If its ink is unlike the picture that the new VAE paints, it is
+attempted several times more. The attempt most like the picture is kept, and fitted to it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from transfer.models.layers.recurrent import gates
 from transfer.models.stroke_fitting import fit
 from transfer.models.stroke_forms import GRID, Axes, ink_of, likeness
 from transfer.models.stroke_rnn import log_prob, mixture
+
+AGAIN = 4
+"""A batch's share, one of so many, that is attempted again at a time."""
 
 
 @partial(jax.jit, static_argnums=0)
@@ -50,8 +53,8 @@ def draw(
 ):
     """Write one drawing for each condition, and stop when the longest is done.
 
-    Every drawing is the best of `attempts` by its likeness to the picture, and is then fitted to
-    the picture (`stroke_fitting.fit`).
+    A drawing is the first attempt if its likeness to the picture is `enough`, or else the best of
+    `attempts`. It is then fitted to the picture (`stroke_fitting.fit`).
 
     graph, params: of a `StrokeRNN`.
     condition: dict of "z" (B, latent) and "picture" (B, 64, 64).
@@ -65,15 +68,61 @@ def draw(
     `likeness` to the pictures, (B,).
     """
     model = nnx.merge(graph, params)
-    config, batch, attempts = model.config, keys.shape[0], model.config.attempts
+    config, batch, picture = model.config, keys.shape[0], condition["picture"]
     most = most or config.most
-    keys = jax.vmap(
-        lambda key: jax.vmap(lambda n: jax.random.fold_in(key, n))(jnp.arange(attempts))
-    )(keys)
+    seen = model.see(condition)
+    looks = seen.pop("looks")
+    wanted = jnp.clip(model.plan(condition).argmax(-1), 1, most).astype(jnp.int32)
+
+    def write(rows, numbers):
+        """The attempts of these numbers at the drawings of some rows, (R, attempts, …) each."""
+        own = jax.tree.map(lambda a: a[rows], seen) | {"looks": looks}
+        each = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(keys[rows], numbers)
+        strokes, score = written(model, axes, own, wanted[rows], each, temperature, most)
+        flat = strokes.reshape(-1, *strokes.shape[2:])
+        alike = likeness(flat, jnp.repeat(picture[rows], len(numbers), 0))
+        return {"strokes": strokes, "score": score, "alike": alike.reshape(score.shape)}
+
+    every = jnp.arange(batch)
+    kept = jax.tree.map(lambda a: a[:, 0], write(every, jnp.arange(1)))
+    if config.attempts > 1:
+        # Those that need more come first, and are taken so many at a time.
+        unlike = kept["alike"] < config.enough
+        together = -(-batch // AGAIN)
+        order = jnp.argsort(~unlike, stable=True)
+        order = jnp.concatenate([order, jnp.repeat(order[-1:], together - 1)])
+
+        def again(carry):
+            at, kept = carry
+            rows = jax.lax.dynamic_slice_in_dim(order, at, together)
+            new = write(rows, jnp.arange(1, config.attempts))
+            best = new["alike"].argmax(-1)
+            new = jax.tree.map(lambda a: a[jnp.arange(together), best], new)
+            better = unlike[rows] & (new["alike"] > kept["alike"][rows])
+            # Rows that stay as they are go nowhere.
+            place = jnp.where(better, rows, batch)
+            change = lambda a, b: a.at[place].set(b, mode="drop")
+            return at + together, jax.tree.map(change, kept, new)
+
+        more = lambda carry: carry[0] < unlike.sum()
+        _, kept = jax.lax.while_loop(more, again, (jnp.int32(0), kept))
+    strokes, alike = kept["strokes"], kept["alike"]
+    if config.fit_steps:
+        strokes = fit(axes, strokes, wanted, picture, config.fit_steps, config.fit_rate)
+        alike = likeness(strokes, picture)
+    return strokes, wanted, kept["score"], alike
+
+
+def written(
+    model, axes: Axes, seen: dict, wanted: jax.Array, keys: jax.Array, temperature: jax.Array, most
+) -> tuple[jax.Array, jax.Array]:
+    """Attempts at drawings, (B, attempts, most, P, 2), and their log-likelihoods, (B, attempts).
+
+    seen: what `StrokeRNN.see` gives. wanted: (B,), strokes of each drawing. keys: (B, attempts).
+    """
+    config, (batch, attempts) = model.config, keys.shape
     # The attempts at a drawing are the steps of one row to the attention: its features are read
     # from memory once for all of them.
-    seen = model.see(condition)
-    wanted = jnp.clip(model.plan(condition).argmax(-1), 1, most).astype(jnp.int32)
     again = lambda a: jnp.repeat(a[:, None], attempts, 1)
     start = {
         "strokes": jnp.zeros((most, batch, attempts, config.stroke_points, 2)),
@@ -112,13 +161,4 @@ def draw(
         }
 
     _, end = jax.lax.while_loop(lambda carry: carry[0] < wanted.max(), step, (jnp.int32(0), start))
-    strokes = end["strokes"].transpose(1, 2, 0, 3, 4)  # (B, attempts, most, P, 2)
-    flat = strokes.reshape(batch * attempts, *strokes.shape[2:])
-    alike = likeness(flat, jnp.repeat(condition["picture"], attempts, 0)).reshape(batch, attempts)
-    best = alike.argmax(-1)[:, None]
-    chosen = jnp.take_along_axis(strokes, best[..., None, None, None], 1)[:, 0]
-    alike = alike.max(-1)
-    if config.fit_steps:
-        chosen = fit(axes, chosen, wanted, condition["picture"], config.fit_steps, config.fit_rate)
-        alike = likeness(chosen, condition["picture"])
-    return chosen, wanted, jnp.take_along_axis(end["score"], best, 1)[:, 0], alike
+    return end["strokes"].transpose(1, 2, 0, 3, 4), end["score"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import jax
@@ -16,7 +16,7 @@ from flax import nnx
 from transfer.data.corpus import Corpus
 from transfer.models import augment, mdn, vae
 from transfer.system.batches import in_batches
-from transfer.system.devices import float32
+from transfer.system.devices import compiler_options, float32
 from transfer.training import weights
 from transfer.training.examples import Pool, pool, set_aside
 
@@ -161,7 +161,7 @@ def _encoder(folder: Path, domain: str, stamp: tuple):
     """
     graph, params, _, config = load_vae(folder, domain)
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=compiler_options())
     def encode(params, batch, key):
         x = (
             augment.to_float(batch)

@@ -111,6 +111,19 @@ class StrokeDecoder:
             for most in (*STROKES, None)
         }
 
+    def prepare(self) -> None:
+        """Compile, or take from the cache, what a few drawings of few strokes need."""
+        given = lambda dtype, *shape: jax.ShapeDtypeStruct((DRAWINGS[0], *shape), dtype)
+        z, pictures = given(np.float32, self.config.latent), given(np.float32, 64, 64)
+        self._plan.ready(self.params, z)
+        self._writers[STROKES[0]].ready(
+            self.params,
+            self.axes,
+            {"z": z, "picture": pictures},
+            given(np.uint32, 2),
+            jax.ShapeDtypeStruct((), np.float32),
+        )
+
     def lengths(self, z: np.ndarray, pictures: np.ndarray) -> np.ndarray:
         """The number of strokes, which is read from z."""
         return in_batches(lambda part: self._plan(self.params, part), z, DRAWINGS)

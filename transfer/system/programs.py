@@ -55,19 +55,23 @@ class Program:
 
     def __call__(self, *given):
         """What the function makes of arrays, or pytrees of them; nothing else may be given."""
+        return self.ready(*given)(*given)
+
+    def ready(self, *given) -> Callable:
+        """The program for arguments of this form: arrays, or anything with a shape and a dtype."""
         leaves, tree = jax.tree.flatten(given)
         form = tree, tuple((a.shape, a.dtype) for a in leaves)
         if form not in self._compiled:
             with self._lock:  # of threads that ask at once, one compiles
                 if form not in self._compiled:
-                    self._compiled[form] = self._ready(given, form)
-        return self._compiled[form](*given)
+                    self._compiled[form] = self._made(given, form)
+        return self._compiled[form]
 
     def __len__(self) -> int:
         """Forms of arguments that it was called with."""
         return len(self._compiled)
 
-    def _ready(self, given: tuple, form: tuple) -> Callable:
+    def _made(self, given: tuple, form: tuple) -> Callable:
         path = self._path(form)
         if path is not None and (compiled := _load(path, given)) is not None:
             return compiled
@@ -83,7 +87,9 @@ class Program:
     def _path(self, form: tuple) -> Path | None:
         """Where it is kept in this form; None where nothing is."""
         folder = jax.config.jax_compilation_cache_dir
-        if not folder or not (jax.config.jax_enable_compilation_cache or _WITHOUT_JAX_CACHE.inside):
+        if not folder or "://" in folder:  # another machine's storage is JAX's business
+            return None
+        if not (jax.config.jax_enable_compilation_cache or _WITHOUT_JAX_CACHE.inside):
             return None
         about = (
             self.name,

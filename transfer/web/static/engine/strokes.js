@@ -75,11 +75,12 @@ function step(state, n, number, out, model, temperature) {
   }
 }
 
-/** The attempt that is most like the picture, fitted to it. */
+/** The first attempt if it is like enough to the picture, else the one that is most like it, fitted to it. */
 function finish(drawings, page, model) {
   const alike = drawings.map((strokes) => likeness(strokes, page, model));
-  let strokes = drawings[alike.indexOf(Math.max(...alike))];
-  if (!model.fit_steps) return {strokes, alike: Math.max(...alike)};
+  const chosen = alike[0] >= model.enough ? 0 : alike.indexOf(Math.max(...alike));
+  let strokes = drawings[chosen];
+  if (!model.fit_steps) return {strokes, alike: alike[chosen]};
   strokes = fit(strokes, page, model);
   return {strokes, alike: likeness(strokes, page, model)};
 }
