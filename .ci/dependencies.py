@@ -140,7 +140,7 @@ def main() -> int:
                 "# Licences of what this project is built on",
                 "",
                 (
-                    "None of these packages is part of this repository; pip installs them. The table"
+                    "None of these packages is in this repository; pip installs them. The table"
                     " shows what each says of its"
                 ),
                 (

@@ -346,7 +346,9 @@ def unchanged(room: str, tree: Path) -> Tests:
         if found["code"] == 5:
             continue  # all its tests are slow or need published data
         if found["code"]:
-            sys.exit(f"error: {name}: fails without a change; fix it first\n{found['said'][-3000:]}")
+            sys.exit(
+                f"error: {name}: fails without a change; fix it first\n{found['said'][-3000:]}"
+            )
         tests.seconds.update(found["seconds"])
         for path, lines in found["lines"].items():
             for line, by in lines.items():

@@ -1,4 +1,4 @@
-"""The report of an evaluation to the letter: every row that it may have, and none without a value."""
+"""The report of an evaluation to the letter: every row that it may have, none without a value."""
 
 from pathlib import Path
 

@@ -410,9 +410,8 @@ def sample(
     temperature; 1 at temperature 1 makes the sample a draw from the density.
     """
     if model.config.density == "anchored":
-        return gallery.mean[
-            jax.random.categorical(key, anchored_logits(model, given, gallery) / temperature)
-        ]
+        logits = anchored_logits(model, given, gallery) / temperature
+        return gallery.mean[jax.random.categorical(key, logits)]
     noise = model.config.noise if noise is None else noise
     return model.draw(model(given), key, temperature, noise)
 
