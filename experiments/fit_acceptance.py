@@ -334,7 +334,8 @@ def report(model, see, val, points, disturbed_val, zero, fonts, hiragana, pictur
         ),
         "",
         *of_kana(model, hiragana, share),
-        '| not a Kuzushiji kanji | pictures | refused: no ink | taken for one | of these "sure" |',
+        "| not a Kuzushiji kanji | pictures | refused: no ink | taken for a kanji"
+        ' | of these "sure" |',
         "|---|---|---|---|---|",
     ]
     groups = {"took no part in the fit": [], "took part": [], "similar to kanji, counted apart": []}

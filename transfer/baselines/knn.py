@@ -45,8 +45,8 @@ def neighbours(
     ascending, and indices (N, k) int64.
 
     train (M, ...) and test (N, ...) are uint8; all images have one shape of at most 33,025 pixels.
-    Of equally near images the one with the lower index comes first. Raises ValueError where shapes
-    do not fit, arrays are not uint8, or k is not in 1..M.
+    Of equally near images the one with the lower index comes first. Raises ValueError if shapes do
+    not fit, arrays are not uint8, or k is not in 1..M.
     """
     train, test = (np.ascontiguousarray(a).reshape(len(a), -1) for a in (train, test))
     pixels = train.shape[1]

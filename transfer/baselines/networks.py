@@ -55,7 +55,7 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 
 
 class MLP(nnx.Module):
-    """Pixels, `hidden` rectified units where there are any, logits."""
+    """Pixels, `hidden` rectified units if there are any, logits."""
 
     def __init__(self, pixels: int, hidden: int, classes: int, rngs: nnx.Rngs):
         self.dense = nnx.Linear(pixels, hidden, rngs=rngs) if hidden else None

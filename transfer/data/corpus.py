@@ -128,7 +128,7 @@ class New:
 class Corpus:
     """Both domains of a data folder, as `load` opens them.
 
-    folder: where the arrays lie.
+    folder: where the arrays are.
     is_sample: whether this is the built-in sample.
     manifest: version, checksums of the sources, and counts.
     old, new: the two domains.

@@ -37,8 +37,8 @@ def measure(cases: Answers) -> Measures:
     """Measures of each image, and of all.
 
     Of each image: accuracy, top-5 and top-10 (1 or 0), and cross-entropy in nats. Of all: balanced
-    accuracy; "accuracy as classes occur", where a class weighs as many as it has training images,
-    as it would in a text; and the expected calibration error.
+    accuracy; "accuracy as classes occur", where a class's weight is its number of training images,
+    as it would be in a text; and the expected calibration error.
     """
     labels, chosen, log = cases.labels, cases.chosen, cases.log_probabilities
     right, own = (chosen == labels).astype(np.float64), log[np.arange(len(labels)), labels]

@@ -293,7 +293,7 @@ class Judge:
     def __init__(self, folder: Path, name: str):
         """Load the classifier `name` ("recogniser" or "baseline") from a weights or runs folder.
 
-        Raises WeightsError where the folder has no such weights.
+        Raises WeightsError if the folder has no such weights.
         """
         self.name = name
         params, arrays, described = weights.load(weights.find(folder, name))

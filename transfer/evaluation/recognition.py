@@ -24,9 +24,9 @@ def measure(cases: Cases) -> Measures:
     recogniser and HOG: the true glyph (their ceiling), the new VAE's reconstruction of it, the
     pixels predicted from the density, a drawing (the first sample), the drawing that the model
     ranks best; recogniser besides: best of k (oracle), majority and mean probability over k
-    drawings (by HOG where no recogniser was trained). candidates: the model's own list, also
-    counting any form of the character as right (國 for 国), as for drawings. look-up: the glyph of
-    the baseline classifier's answer, and of the training image that is nearest in z_old, which is
+    drawings (by HOG if no recogniser was trained). candidates: the model's own list, also counting
+    any form of the character as right (國 for 国), as for drawings. look-up: the glyph of the
+    baseline classifier's answer, and of the training image that is nearest in z_old, which is
     averaged as `transfer` reads it.
     """
     gallery = cases.corpus.new.gallery()

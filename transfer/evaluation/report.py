@@ -30,8 +30,8 @@ AUTHORS = {
 another recogniser (ceiling .998)."""
 
 CROSS_FITTED = (
-    " The weights choose the density's exponents and calibration on this split: here each half of"
-    " it is read with those that are fitted on the other half."
+    " The density's exponents and calibration were fitted on this split, so here each half of it is"
+    " read with those that are fitted on the other half."
 )
 FREQUENCY = ((0, 0), (1, 4), (5, 9), (10, 49), (50, 199), (200, None))
 STROKES = ((1, 4), (5, 8), (9, 12), (13, 16), (17, None))
@@ -174,8 +174,8 @@ def markdown(summary: dict, figures: list[tuple[str, str]]) -> str:
     sections = {
         "Strokes": (
             (
-                "The best-ranked drawing against KanjiVG's strokes of the true kanji, of it where"
-                " it is read right, and of a wrong kanji at random."
+                "The best-ranked drawing against KanjiVG's strokes: of the true kanji, of the true"
+                " kanji for drawings that are read right, and of a random wrong kanji."
             ),
             (
                 "stroke count exact",

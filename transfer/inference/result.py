@@ -29,24 +29,24 @@ class Result:
     pixels: (64, 64) float32 in [0, 1], ink 1, the new VAE's picture of the likeliest z_new.
     candidates: (character, probability), ranked. Forms of one character (国 and 國) are one
     candidate, whose probability is theirs together.
-    other_forms: of each candidate the other forms, (character, probability of that form alone).
+    other_forms: the other forms of each candidate, (character, probability of that form alone).
     old_reconstruction: (64, 64) float32 in [0, 1], the old VAE's picture of z_old.
     new_reconstruction: (64, 64) float32 in [0, 1], the new VAE's of the best candidate's glyph.
-    z_old: (64,) float32, averaged over warped forms of the image where the weights ask for it.
+    z_old: (64,) float32, averaged over warped forms of the image if the weights ask for it.
     z_new: (64,) float32, the likeliest.
     uncertainty: (64, 64) float32 in [0, 0.5], where plausible readings differ: the standard
     deviation over the pictures of the ten likeliest candidates, weighted by their probabilities.
     The drawings, their number and the seed play no part.
-    order: (samples,), which sample each drawing is; 0 is the one of the likeliest z_new, and all
-    there is with `samples=1`.
+    order: (samples,), which sample each drawing is; 0 is the one of the likeliest z_new, and the
+    only one with `samples=1`.
     verdict: "sure", "not sure", "kana" or "not a kanji" (`inference.acceptance`).
-    kana: the likeliest hiragana, and the probability that the image is one of them at all; None
-    where the weights know none.
+    kana: the likeliest hiragana, and the probability that the image is one of them at all; None if
+    the weights know none.
     familiarity: in [0, 1], how much the image is like the Kuzushiji kanji that were trained on; NaN
-    where the weights come without `acceptance.safetensors`.
+    if the weights come without `acceptance.safetensors`.
     note: one line from reading the picture (`inference.images.read_image`), such as that only the
     largest of several characters was used, or "".
-    nearest: finds `old_hands`, from characters and z_old; None where the weights have none.
+    nearest: finds `old_hands`, from characters and z_old; None if the weights have none.
     """
 
     image: np.ndarray
@@ -72,10 +72,10 @@ class Result:
 
     @cached_property
     def old_hands(self) -> list[tuple[OldHand, ...]]:
-        """Of each candidate, forms that old hands wrote, the nearest to the image first.
+        """Forms of each candidate that old hands wrote, the nearest to the image first.
 
-        They are painted by the old VAE from the weights' prototypes when first asked for; empty
-        where the weights have no `prototypes.safetensors`, or none of the kanji.
+        The old VAE paints them from the weights' prototypes on first use. A list is empty if the
+        weights have no `prototypes.safetensors`, or no prototype of the kanji.
         """
         characters = [character for character, _ in self.candidates]
         return self.nearest(characters, self.z_old) if self.nearest else [()] * len(characters)
@@ -105,7 +105,7 @@ class Result:
     def heatmap(self, size: int = 256) -> np.ndarray:
         """The predicted kanji in grey on white, (size, size, 3) uint8.
 
-        Over it lies in colour where plausible readings differ.
+        Colour over it shows where plausible readings differ.
         """
         return doubt.heatmap(self.pixels, self.uncertainty, size)
 
@@ -118,13 +118,10 @@ class Result:
     ) -> Path:
         """Write it in the format of the suffix, whole or not at all; returns the path.
 
-        .svg, .pdf: the best drawing.
-        .png: a sheet of everything.
-        .json: candidates and all drawings.
-        .ndjson: all drawings as QuickDraw has them.
-        .npz: all arrays.
+        .svg, .pdf: the best drawing. .png: a sheet of everything. .json: candidates and all
+        drawings. .ndjson: all drawings in QuickDraw's format. .npz: all arrays.
 
-        animate, uncertainty: as in `svg`. Raises ValueError for another suffix, OSError where it
+        animate, uncertainty: as in `svg`. Raises ValueError for another suffix, and OSError if it
         cannot be written.
         """
         return formats.save(self, path, animate, uncertainty)

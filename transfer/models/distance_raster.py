@@ -112,7 +112,7 @@ def pad(
     drawings: lists of polylines (n, 2), n >= 1.
     length: P [what the longest drawing needs].
 
-    Raises ValueError where a drawing does not fit.
+    Raises ValueError if a drawing does not fit.
     """
     drawings = [
         [np.repeat(s, 2, axis=0) if len(s) == 1 else np.asarray(s) for s in strokes]

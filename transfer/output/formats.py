@@ -33,8 +33,8 @@ def save(
 
     svg and pdf hold the best drawing (animate: svg only; uncertainty: strokes fade where readings
     differ), png holds a sheet of everything, json `describe`, ndjson all drawings, and npz all
-    arrays (see `arrays`). about: more entries for json. Raises ValueError for another suffix,
-    OSError where the file cannot be written.
+    arrays (see `arrays`). about: more entries for json. Raises ValueError for another suffix, and
+    OSError if the file cannot be written.
     """
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")

@@ -14,7 +14,7 @@ type is ignored), or a form (multipart/form-data) with one file in it:
 | `seed` | 0 to 2147483647; same picture and numbers, same strokes | 0 |
 | `temperature` | of the pen, above 0 to 1 | the model's own |
 | `top` | candidates listed, 1 to 100 | 10 |
-| `forms` | which form leads where a character has several (国 and 國): `as-read`, `modern` or \
+| `forms` | which form leads if a character has several (国 and 國): `as-read`, `modern` or \
 `old` | as-read |
 | `pixels` | `1`: the body is no file but 4,096 bytes, \
 the rows of a 64x64 image, ink 255 on paper 0, taken as it is | 0 |
@@ -26,7 +26,7 @@ The answer is JSON, and has the same bytes for the same question:
 | `candidates` | `{character, code_point, probability, forms}`, the likeliest first; `forms` are \
 the same of the character's other forms (國 for 国) |
 | `kana` | `{character, code_point, probability}`, the likeliest hiragana and the probability that \
-the picture is one at all; null where the weights know none |
+the picture is one at all; null if the weights know none |
 | `drawings` | `{character, score, sample, strokes, svg}`, the best first; `strokes` are \
 polylines `[[x, y], …]`, `box` = 109 units a side |
 | `image` | 64 rows of 64 integers, the picture as it was read, ink 255: send it back with \
@@ -36,7 +36,7 @@ polylines `[[x, y], …]`, `box` = 109 units a side |
 plausible readings |
 | `verdict` | `sure`, `not sure`, `kana` or `not a kanji` |
 | `familiarity` | 0 to 1, how much the picture is like Kuzushiji kanji (below 0.5: `not a kanji`); \
-null where the weights cannot tell |
+null if the weights cannot tell |
 | `note` | what was done to the picture that a reader should know, or an empty text |
 | `used` | left, top, right, bottom of the part of the picture that was read, in its pixels |
 | `samples`, `seed`, `temperature`, `forms`, `box` | the numbers and the choice used |

@@ -1,7 +1,7 @@
 """The split "hands": hands that occur in no training image.
 
 It is a sample of the characters of the brush fonts whose role is "unseen", and the characters cut
-out of a letter where the data folder has them, in `pages/letter_1882` with a `labels.csv` (file,
+out of a letter, if the data folder has them, in `pages/letter_1882` with a `labels.csv` (file,
 character, …). They are read like a user's pictures. The built-in sample corpus has neither, so its
 test images stand in for them.
 """
