@@ -115,7 +115,7 @@ def test_the_wheel_installs_and_draws_in_another_environment(built, tmp_path):
     python = python_of(tmp_path / "other")
     run(python, "-m", "pip", "install", "-q", "--no-deps", built[0], cwd=tmp_path)
     where = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
-    [place] = run(python, "-c", where, cwd=tmp_path).split()
+    place = run(python, "-c", where, cwd=tmp_path).strip()
     ours = sysconfig.get_paths()["purelib"]
     (Path(place) / "lent.pth").write_text(f"import site; site.addsitedir({ours!r})\n")
     (tmp_path / "hana.png").write_bytes((ROOT / "examples" / "hana_U+82B1.png").read_bytes())

@@ -133,9 +133,10 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, start: Path | N
     @cache
     def sample():
         """Enough training images for a good mean, drawn and augmented as in training."""
-        shown = jax.jit(lambda data, key: met(data, key)[2][0])
-        keys = map(jax.random.key, range(-(-MEASURED // config.batch)))
-        images = [shown({**data, "images": source.images}, key) for key in keys]
+        images = [
+            met({**data, "images": source.images}, jax.random.key(n))[2][0]
+            for n in range(-(-MEASURED // config.batch))
+        ]
         return jnp.concatenate(images)[:MEASURED]
 
     @jax.jit
