@@ -465,6 +465,47 @@ def test_a_run_folder_with_retired_settings_goes_on_where_they_were_off(tmp_path
         train(quadratic(Config(steps=3)), tmp_path / "run")
 
 
+def test_a_run_folder_that_is_older_than_a_setting_goes_on_with_its_default(tmp_path):
+    train(quadratic(Config(steps=3)), tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    described = json.loads(path.read_text())
+    for name in ("sizes", "ema"):
+        del described["config"][name]
+    path.write_text(json.dumps(described))
+    train(quadratic(Config(steps=3)), tmp_path / "run")
+    with pytest.raises(TrainingError, match=r"config.sizes = \[1, 2\], now it is \[1, 3\]"):
+        train(quadratic(Config(steps=3, sizes=(1, 3))), tmp_path / "run")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rounding(Config):
+    products: str = "float32"
+
+
+def test_products_are_of_bfloat16_if_the_settings_say_so(tmp_path):
+    """A mean over 64 numbers that bfloat16 cannot hold, as a product: where it is learned, and only
+    there, digits are missing."""
+    some = np.float32(1 + np.arange(256).reshape(4, 64) / 2**12)
+
+    def loss(params, data, key, variant):
+        found = data["some"] @ jnp.eye(64) * params["at"]
+        return ((found - data["some"]) ** 2).sum() * 2**20, {}
+
+    learned = {}
+    for products in ("float32", "bfloat16"):
+        task = quadratic(
+            Rounding(steps=1, products=products),
+            init=lambda key: {"at": jnp.float32(1.0)},
+            loss=loss,
+            data={"some": some},
+            evaluate=lambda params: {},
+        )
+        train(task, tmp_path / products)
+        lines = (tmp_path / products / "metrics.jsonl").read_text().splitlines()
+        learned[products] = json.loads(lines[0])["loss"]
+    assert learned["float32"] < 1 < learned["bfloat16"]
+
+
 def two_parameters(name: str, variant) -> Task:
     """A task whose first parameter has a name that sorts before or after the other's."""
 

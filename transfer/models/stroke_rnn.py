@@ -103,7 +103,7 @@ class StrokeRNNConfig:
     @classmethod
     def small(cls) -> StrokeRNNConfig:
         """About 20 minutes on two CPU cores."""
-        return cls(steps=8_000, products="bfloat16")
+        return cls(steps=8_000)
 
     @classmethod
     def long(cls) -> StrokeRNNConfig:
@@ -123,7 +123,6 @@ class StrokeRNNConfig:
             steps=60_000,
             batch=256,
             ema=0.9995,
-            products="bfloat16",
         )
 
     @classmethod

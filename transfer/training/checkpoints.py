@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -69,7 +70,8 @@ def claim(folder: Path, described: dict, kind: type) -> None:
             try:
                 there = json.loads(path.read_text("utf-8"))
                 if isinstance(there, dict) and isinstance(there.get("config"), dict):
-                    there["config"] = weights.current(kind, there["config"])
+                    # A setting that is younger than the folder has had its default there.
+                    there["config"] = _defaults(kind) | weights.current(kind, there["config"])
                 there = _flat(there)
             except (ValueError, RecursionError) as error:
                 raise TrainingError(
@@ -134,6 +136,13 @@ def unwritable(folder: Path, error: OSError) -> TrainingError:
         f"{folder}: cannot write the run folder ({error.strerror or error}); free space, "
         "or choose another with --runs"
     )
+
+
+def _defaults(kind: type) -> dict:
+    """The defaults of a configuration's fields, as JSON has them."""
+    fields = dataclasses.fields(kind)
+    found = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
+    return json.loads(json.dumps(found))
 
 
 def _flat(tree, prefix="") -> dict:
