@@ -67,8 +67,8 @@ def summary(about, metrics=METRICS, bands=BANDS):
 TABLE = """\
 # k49: test
 
-232,365 images learned from, 38,547 asked, 1,049 classes: the published files. In brackets 95 % \
-bootstrap intervals over the images asked. Nothing was chosen by these figures: every row is the \
+232,365 training images, 38,547 test images, 1,049 classes: the published files. In brackets 95 % \
+bootstrap intervals over the test images. Nothing was chosen by these figures: every row is the \
 last step of its run.
 
 | model | right | balanced over classes | as classes occur | in the first five | cross-entropy, \

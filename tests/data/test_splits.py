@@ -87,7 +87,7 @@ def test_a_test_name_outside_the_listing_is_an_error():
     with pytest.raises(DataError) as error:
         splits.split_published(listing(3), ["U+4E00/x.png"], [])
     assert str(error.value) == (
-        "test list: U+4E00/x.png is not in the listing; give both lists of the same publication"
+        "test list: U+4E00/x.png is not in the listing; give both lists from the same publication"
     )
 
 

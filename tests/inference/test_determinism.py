@@ -69,7 +69,7 @@ def test_batch_size_and_number_of_samples_change_no_first_drawing(
     assert len(drawn) == len(wanted)
     for a, b in zip(drawn, wanted):
         assert a.shape == b.shape
-        np.testing.assert_allclose(a, b, atol=0.05)
+        np.testing.assert_allclose(a, b, atol=0.1)  # of 109: rounding goes through the fitting
     assert [c for c, _ in found.candidates] == [c for c, _ in among_four[2].candidates]
     np.testing.assert_allclose(
         [p for _, p in found.candidates], [p for _, p in among_four[2].candidates], atol=1e-4

@@ -61,8 +61,7 @@ def worker(
 
     task = dataclasses.replace(task, variant=variant, picture=None)
     try:
-        # At every step, where the run may have to go on from any.
-        loop.train(task, folder, checkpoint_seconds=-1.0 if stop else 600.0)
+        loop.train(task, folder, checkpoint_seconds=-1.0)
     except errors.Interrupted:
         pass
 

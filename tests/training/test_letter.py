@@ -299,9 +299,9 @@ def test_names_that_do_not_fit_together_are_refused():
     assert list(trees({"params/a/123456789": one})[0]["a"]) == [123456789]
     assert trees({"arrays/x/y": one})[1].keys() == {"x/y"}
     words = said(ValueError, trees, {"params/a": one, "params/a/b": one})
-    assert words == "params/a/b lies inside an array"
+    assert words == "params/a/b is inside an array"
     words = said(ValueError, trees, {"params/a/01": one, "params/a/1": one})
-    assert words == "params/a/1 is there twice"
+    assert words == "params/a/1 appears twice"
     assert trees({"params/" + "/".join("a" * 33): one})
     words = said(ValueError, trees, {"params/" + "/".join("a" * 34): one})
     assert words == "parameters nested deeper than 32"
@@ -408,7 +408,7 @@ def test_one_process_that_cannot_take_part_stops_all(monkeypatch):
     assert done == [1]
     monkeypatch.setattr(checkpoints.devices, "agreed", lambda *flags: (True,))
     words = said(TrainingError, checkpoints.in_all_processes, done.append, 2)
-    assert words == "another of the processes cannot take part, see its message"
+    assert words == "another process cannot take part; see its message"
 
 
 # Losses that went wrong ---------------------------------------------------------------------------

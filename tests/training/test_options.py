@@ -149,7 +149,7 @@ def test_help_has_every_setting_with_what_it_means(script, capsys):
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert code == 0
     assert (
-        "--stroke-points INT Points of a stroke, closer where it turns "
+        "--stroke-points INT Points of a stroke, closer together where it turns "
         "(`transfer.data.strokes.resample`). "
         "(small: 12)" in shown
     )

@@ -566,7 +566,7 @@ def test_a_page_that_browsers_do_not_show_becomes_png(client):
 def test_a_page_that_is_none_is_one_line(client):
     whole = saved(np.zeros((40, 30), np.uint8), "TIFF")
     assert "empty" in one_line(client.post("/api/picture", content=b""), 400)
-    assert "no picture" in one_line(client.post("/api/picture", content=b"text"), 415)
+    assert "not a picture" in one_line(client.post("/api/picture", content=b"text"), 415)
     one_line(client.post("/api/picture", content=whole[:-20]), 400)
     wide = png(100_000, 8)
     assert "100000 by 8" in one_line(client.post("/api/picture", content=wide), 413)

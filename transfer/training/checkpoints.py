@@ -71,7 +71,9 @@ def claim(folder: Path, described: dict, kind: type) -> None:
                 there = json.loads(path.read_text("utf-8"))
                 if isinstance(there, dict) and isinstance(there.get("config"), dict):
                     # A setting that is younger than the folder has had its default there.
-                    there["config"] = _defaults(kind) | weights.current(kind, there["config"])
+                    asked = described.get("config", {})
+                    younger = {k: v for k, v in _defaults(kind).items() if k in asked}
+                    there["config"] = younger | weights.current(kind, there["config"])
                 there = _flat(there)
             except (ValueError, RecursionError) as error:
                 raise TrainingError(
