@@ -137,7 +137,8 @@ READERS = {
 
 @pytest.mark.parametrize("inner", READERS)
 @pytest.mark.parametrize(
-    "kind, size, words", [(12, 1000, "not packed like"), (14, 1000, "not packed like"), (0, 2**31, "MB")]
+    "kind, size, words",
+    [(12, 1000, "not packed like"), (14, 1000, "not packed like"), (0, 2**31, "MB")],
 )
 def test_zip_bombs(tmp_path, inner, kind, size, words):
     name, read = READERS[inner]

@@ -227,7 +227,10 @@ def test_which_images_are_shown_is_chosen_by_seed_and_by_the_models_own_numbers(
     panels = ": input | old reconstruction | predicted pixels | uncertainty | drawings | truth"
     assert found == [
         ("figure.png", "2 images chosen by seed 0" + panels),
-        ("failures.png", "the worst failures: the wrong readings that it is most certain of" + panels),
+        (
+            "failures.png",
+            "the worst failures: the wrong readings that it is most certain of" + panels,
+        ),
         ("most_certain.png", "the most certain cases" + panels),
         ("least_certain.png", "the least certain cases" + panels),
         (

@@ -215,8 +215,15 @@ def test_outputs_of_the_shipped_models_on_the_examples(model, images, golden, wr
         ],
     }
     kept = golden("outputs", found)
-    for name in ("verdict", "written", "order"):
-        assert found[name] == kept[name], name
+    assert found["verdict"] == kept["verdict"]
+    # Sample by sample: on another processor two that are nearly as good may change places.
+    for values in (found, kept):
+        for name in ("written", "scores", "strokes"):
+            pairs = zip(values[name], values["order"], strict=True)
+            values[name] = [[row[n] for n in np.argsort(order)] for row, order in pairs]
+    assert found["written"] == kept["written"]
+    for result in results:
+        assert (np.diff(result.scores) <= 0).all(), "the best comes first"
     for result, before in zip(results, kept["candidates"], strict=True):
         assert [c for c, _ in result.candidates] == [c for c, _ in before]
         np.testing.assert_allclose(
@@ -232,8 +239,8 @@ def test_outputs_of_the_shipped_models_on_the_examples(model, images, golden, wr
         ("scores", 1e-2),
     ):
         np.testing.assert_allclose(found[name], kept[name], atol=tolerance, err_msg=name)
-    for result, drawings in zip(results, kept["strokes"], strict=True):
-        for drawing, before in zip(result.strokes, drawings, strict=True):
+    for now, drawings in zip(found["strokes"], kept["strokes"], strict=True):
+        for drawing, before in zip(now, drawings, strict=True):
             for stroke, its in zip(drawing, before, strict=True):
                 np.testing.assert_allclose(stroke, its, atol=FITTED)
 
