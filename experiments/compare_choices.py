@@ -24,6 +24,7 @@ import numpy as np
 from make_figures import drawing, page, text
 
 from transfer import KuzushijiTransfer
+from transfer.commands.evaluate import SHIPPED
 from transfer.data import corpus as corpora
 from transfer.system.entry import fail, guarded
 from transfer.system.errors import DataError
@@ -44,8 +45,6 @@ COLUMNS = {
 }
 """Column -> split, and the report's name of the measure."""
 IMAGES = 12
-SHIPPED = "the shipped weights"
-"""What a report calls them."""
 
 
 def reports(folder: Path) -> dict[str, dict]:

@@ -1,8 +1,20 @@
+import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from transfer.evaluation import latents
 from transfer.models import vae
 from transfer.stages import encoding
+
+
+class Says(nnx.Module):
+    """A decoder with one logit for all pixels."""
+
+    def __init__(self, logit):
+        self.logit = nnx.Param(jnp.float32(logit))
+
+    def decode(self, z):
+        return jnp.full((len(z), 64, 64), self.logit[...])
 
 
 def test_probe_separates_what_a_line_separates():
@@ -26,8 +38,11 @@ def test_units_kl_and_purity(cases, monkeypatch):
     monkeypatch.setattr(
         encoding, "encode_images", lambda folder, domain, images: (mean, log_variance)
     )
-    said = [np.full((4, 64, 64), 0.25, np.float32), np.full((4, 64, 64), 0.5, np.float32)]
-    monkeypatch.setattr(encoding, "painter", lambda folder, domain: lambda z: said[domain == "new"])
+    # VAEs that say .25 and .5 of every pixel.
+    said = {"old": np.log(0.25 / 0.75), "new": 0.0}
+    monkeypatch.setattr(
+        encoding, "load_vae", lambda _, domain: (*nnx.split(Says(said[domain])), {}, None)
+    )
     cases.__dict__["train_latents"] = mean + 0.01, cases.code_points[[0, 1, 3, 2]]
     found = latents.measure(cases)
     assert found.overall["active units of z_old"] == 40 == found.overall["active units of z_new"]

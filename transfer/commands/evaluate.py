@@ -13,6 +13,8 @@ from transfer.system.entry import fail
 
 EVALUATORS = ("recognition", "stroke_quality", "distribution", "latents")
 """Modules of `transfer.evaluation` with a function `measure`."""
+SHIPPED = "the shipped weights"
+"""What a report calls them; others are called by their folder."""
 EXAMPLES = """\
   kuzushiji-transfer evaluate --data DIR                              # the shipped weights on val
   kuzushiji-transfer evaluate --data DIR --split zero-shot --weights runs/small \
@@ -114,7 +116,7 @@ def run(chosen) -> int:
         ]
         drawn = figures.write(found, out)
         about = {
-            "weights": "the shipped weights" if folder == PRETRAINED else str(folder),
+            "weights": SHIPPED if folder == PRETRAINED else str(folder),
             "split": chosen.split,
             "samples": chosen.samples,
             "seed": chosen.seed,

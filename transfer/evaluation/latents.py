@@ -35,8 +35,9 @@ def measure(cases: Cases) -> Measures:
         ("old", cases.images, old),
         ("new", glyphs, cases.new_posterior),
     ):
-        pictures = encoding.painter(cases.folder, domain)(mean)
-        found[f"reconstruction from z_{domain}, nats"] = cross_entropy(pictures, images)
+        found[f"reconstruction from z_{domain}, nats"] = encoding.reconstruction(
+            cases.folder, domain, mean, images
+        )
         kl = np.asarray(vae.kl_divergence(mean, log_variance))
         found[f"KL of z_{domain}, nats"] = kl.sum(1)
         overall[f"active units of z_{domain}"] = int((mean.var(0) > ACTIVE).sum())
@@ -55,16 +56,6 @@ def measure(cases: Cases) -> Measures:
         probe(latents, points, z_old, cases.seed) == cases.code_points
     ).astype(float)
     return Measures(found, overall)
-
-
-def cross_entropy(pictures: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Binary cross-entropy of each image (N, 64, 64) uint8, in nats summed over its pixels, (N,).
-
-    pictures: (N, 64, 64) float32, what a VAE says of each pixel: the probability of ink.
-    """
-    share = np.asarray(images, np.float64) / 255
-    ink = np.clip(np.asarray(pictures, np.float64), 1e-7, 1 - 1e-7)  # float32 rounds to 0 and 1
-    return -(share * np.log(ink) + (1 - share) * np.log1p(-ink)).sum((1, 2))
 
 
 def probe(

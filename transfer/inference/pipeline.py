@@ -5,7 +5,6 @@ image -> old VAE -> z_old -> P(z_new | z_old) -> z_new -> new VAE's picture; the
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -23,7 +22,7 @@ from transfer.inference.result import Result
 from transfer.reading_aids import FormChoice
 from transfer.stages.decoders import load_decoder
 from transfer.stages.drawings import write_drawings
-from transfer.stages.encoding import Network, density_network, gallery_of, kana_of, vae_network
+from transfer.stages.encoding import density_network, gallery_of, kana_of, vae_network
 from transfer.stages.stroke_decoder import StrokeDecoder
 from transfer.system.batches import in_batches
 from transfer.system.devices import float32
@@ -47,8 +46,8 @@ class KuzushijiTransfer:
     @float32
     def __init__(self, folder: Path):
         self.folder = Path(folder)
-        self.old, self.new = (on_device(vae_network(folder, domain)) for domain in ("old", "new"))
-        density = on_device(density_network(folder))
+        self.old, self.new = (vae_network(folder, d).on_device() for d in ("old", "new"))
+        density = density_network(folder).on_device()
         self.mdn, self.mdn_params, self.gallery = density, density.params, gallery_of(density)
         self.kana, self.kana_params = kana_of(density)
         self.characters = [chr(c) for c in density.arrays["code_points"]]
@@ -390,11 +389,6 @@ class KuzushijiTransfer:
         )
         place = place.reshape(which.shape)
         return [[drawings[i] for i in row] for row in place], alike[place]
-
-
-def on_device(network: Network) -> Network:
-    """The network with its parameters on the device: else each call would copy them anew."""
-    return dataclasses.replace(network, params=jax.device_put(network.params))
 
 
 def weighted_deviation(pictures: np.ndarray, share: np.ndarray) -> np.ndarray:

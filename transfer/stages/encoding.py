@@ -113,6 +113,10 @@ class Network:
         asked for."""
         return nnx.split(nnx.eval_shape(self.build))[0]
 
+    def on_device(self) -> Network:
+        """The same with its parameters on the device: else each call would copy them anew."""
+        return dataclasses.replace(self, params=jax.device_put(self.params))
+
 
 def vae_network(folder: Path, domain: str) -> Network:
     """The VAE in a runs or weights folder. Raises WeightsError."""
@@ -324,10 +328,22 @@ def kana_of(density: Network) -> tuple[list[str], dict[str, np.ndarray]]:
     return [chr(int(c)) for c in found["code_points"]], columns
 
 
-def painter(folder: Path, domain: str = "new"):
-    """A function from latents (n, 64) to the pictures of a trained VAE, (n, 64, 64) float32 in
-    [0, 1]."""
-    graph, params, _, _ = load_vae(folder, domain)
+def painter(folder: Path):
+    """A function from z_new (n, 64) to the new VAE's pictures (n, 64, 64) float32 in [0, 1]."""
+    graph, params, _, _ = load_vae(folder, "new")
     paint = jax.jit(lambda params, z: jax.nn.sigmoid(nnx.merge(graph, params).decode(z)))
 
     return lambda z: in_batches(lambda part: paint(params, part), z, (256,))
+
+
+def reconstruction(folder: Path, domain: str, z: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """`vae.reconstruction_loss` of images (N, 64, 64) uint8 by a trained VAE from latents (N, 64),
+    in nats: (N,) float32."""
+    graph, params, _, _ = load_vae(folder, domain)
+
+    @jax.jit
+    def loss(params, z, images):
+        logits = nnx.merge(graph, params).decode(z)
+        return vae.reconstruction_loss(logits, augment.to_float(images))
+
+    return in_batches(lambda part: loss(params, *part), (z, images), (256,))

@@ -68,7 +68,7 @@ class StrokeDecoder:
         config = weights.config(stroke_rnn.StrokeRNNConfig, described)
         axes = jax.device_put(Axes(*(arrays[f"stroke_{k}"] for k in AXES)))
         build = lambda: stroke_rnn.StrokeRNN(config, nnx.Rngs(0))
-        return cls(Network(config, jax.device_put(params), arrays, build, repr(config)), axes)
+        return cls(Network(config, params, arrays, build, repr(config)).on_device(), axes)
 
     @property
     def config(self) -> stroke_rnn.StrokeRNNConfig:
