@@ -40,13 +40,21 @@ def write(path: Path, program: Program, kind: str = "float32") -> float:
     from jax2onnx import to_onnx
 
     [number] = jax.export.symbolic_shape("n")
-    converted = to_onnx(
-        program.function,
-        [jax.ShapeDtypeStruct((number, *shape), kind) for kind, *shape in program.takes.values()],
-        model_name=program.name,
-        input_names=list(program.takes),
-        output_names=list(program.gives),
-    )
+    cumsum = jnp.cumsum
+    try:
+        converted = to_onnx(
+            program.function,
+            [
+                jax.ShapeDtypeStruct((number, *shape), kind)
+                for kind, *shape in program.takes.values()
+            ],
+            model_name=program.name,
+            input_names=list(program.takes),
+            output_names=list(program.gives),
+        )
+    finally:
+        # jax2onnx leaves a function of its own there, which takes fewer arguments.
+        jnp.cumsum = cumsum
     if kind == "float16":
         halve(converted)
     given = examples(program)
