@@ -89,6 +89,7 @@ def contents(wheel: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_sdist_makes_the_same_wheel(built):
     wheel, _, again = built
     assert contents(wheel) == contents(again)

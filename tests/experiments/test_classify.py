@@ -17,6 +17,9 @@ from transfer.baselines.datasets import load
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("--steps", "6", "--batch", "32", "--watched", "32")
+RESNET = ("--model", "preact_resnet18", "--width", "4")
+# The network with everything is compiled always, the plainer ones not in CI.
+seldom = lambda *words: pytest.param(words, marks=[pytest.mark.slow, pytest.mark.long])
 
 
 @pytest.fixture(scope="module")
@@ -53,20 +56,10 @@ def runs(tmp_path_factory):
         ("--model", "logistic", *QUICK),
         ("--model", "mlp", "--width", "16", *QUICK),
         ("--model", "cnn", "--width", "4", *QUICK),
-        ("--model", "preact_resnet18", "--width", "4", *QUICK),
-        ("--model", "preact_resnet18", "--width", "4", "--regulariser", "input_mixup", *QUICK),
-        ("--model", "preact_resnet18", "--width", "4", "--regulariser", "manifold_mixup", *QUICK),
-        (
-            "--model",
-            "preact_resnet18",
-            "--width",
-            "4",
-            "--regulariser",
-            "manifold_mixup",
-            "--preset",
-            "best",
-            *QUICK,
-        ),
+        seldom(*RESNET, *QUICK),
+        seldom(*RESNET, "--regulariser", "input_mixup", *QUICK),
+        seldom(*RESNET, "--regulariser", "manifold_mixup", *QUICK),
+        (*RESNET, "--regulariser", "manifold_mixup", "--preset", "best", *QUICK),
     ],
     ids=lambda a: "-".join(a[1::2][:4]),
 )

@@ -173,7 +173,7 @@ def test_missing_stage_is_one_clear_line(tmp_path):
             12,
             marks=[pytest.mark.slow, pytest.mark.long],
         ),
-        pytest.param("mdn", ["stage2_mdn.py"], 20, marks=pytest.mark.slow),
+        pytest.param("mdn", ["stage2_mdn.py"], 20, marks=[pytest.mark.slow, pytest.mark.long]),
         ("sketch_rnn", ["stage3_sketch_rnn.py"], 12),
     ],
 )

@@ -113,6 +113,7 @@ def assert_same(folder: Path, one: Path) -> None:
         np.testing.assert_allclose(ours[name], value, rtol=1e-3, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_eight_devices_follow_the_losses_of_one(one, tmp_path):
     run(tmp_path / "run", 8)
     assert_same(tmp_path / "run", one)
@@ -130,6 +131,7 @@ def test_eight_devices_follow_the_losses_of_one(one, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_goes_on_from_one_to_eight_devices_and_back(one, tmp_path):
     folder = tmp_path / "run"
     run(folder, 1, stop=1)
