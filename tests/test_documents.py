@@ -243,6 +243,18 @@ def test_the_same_figures_stand_everywhere():
         assert told == [first[column], ten[column], best[column], count[column]]
 
 
+def test_the_numbers_of_the_splits_stand_with_the_lists_alone():
+    from transfer.data.splits import class_of, read_lists
+
+    page = ROOT / "transfer" / "data" / "splits" / "README.md"
+    for split, names in read_lists().items():
+        images, classes = f"{len(names):,}", f"{len({class_of(n) for n in names}):,}"
+        told = f"`{split}.txt.gz` | {images} | {classes} |"
+        assert told in page.read_text("utf-8")
+        row = re.compile(rf"^\|.*{split}.*\b{images}\b.*\b{classes}\b", re.M)
+        assert [p for p in TOLD if row.search(p.read_text("utf-8"))] == [page], split
+
+
 # The figures' pictures ----------------------------------------------------------------------------
 
 
