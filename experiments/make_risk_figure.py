@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from make_figures import ROOT, page, text
+from scipy.optimize import isotonic_regression
 
 from transfer.data import corpus as corpora
 from transfer.data.splits import HANDS
@@ -33,9 +34,11 @@ SPLITS = {
     "val": "kanji of the training books (val)",
 }
 """Split -> how the figure names it, the hardest first."""
-LEFT, TOP, WIDTH, HEIGHT, MOST = 52, 16, 420, 210, 0.4
+LEFT, TOP, WIDTH, HEIGHT, MOST = 52, 30, 420, 210, 0.4
 """Of the axes, in pixels, and the largest share of wrong readings that they show."""
 POINTS = 140
+APART = 40
+"""Pixels between the labels of two curves, at least."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,14 @@ def curve(confidence: np.ndarray, hit: np.ndarray, sure: np.ndarray) -> Curve:
     return Curve(*risk_coverage(confidence, hit), (float(sure.mean()), wrong))
 
 
+def apart(places: list[float]) -> list[float]:
+    """Heights of labels near those of their curves' ends, none too near to another."""
+    order, steps = np.argsort(places, kind="stable"), APART * np.arange(len(places))
+    found = np.empty(len(places))
+    found[order] = isotonic_regression(np.array(places)[order] - steps).x + steps
+    return np.round(found, 1).tolist()
+
+
 def figure(curves: dict[str, Curve]) -> str:
     """An SVG. curves: by split, of SPLITS."""
     x = lambda share: LEFT + WIDTH * share
@@ -69,28 +80,31 @@ def figure(curves: dict[str, Curve]) -> str:
     ]
     parts += [
         text(x(0.5), TOP + HEIGHT + 38, "share of the images, the most certain readings first"),
-        text(x(0.5), TOP - 2, "share of these that is read wrongly", "small"),
+        text(x(0.5), TOP - 12, "share of these that is read wrongly"),
     ]
+    ends = [y(found.risk[-1]) for found in curves.values()]
+    labels = apart(ends)
     for number, (split, found) in enumerate(curves.items()):
         # The first few readings say little: one wrong among ten is no tenth.
         first = min(len(found.risk) - 1, len(found.risk) // 50)
         at = np.unique(np.linspace(first, len(found.risk) - 1, POINTS).round().astype(int))
         points = " L".join(f"{x(found.coverage[i]):.1f},{y(found.risk[i]):.1f}" for i in at)
         sure, wrong = found.sure
-        end = 100 * found.risk[-1]
+        end, label = 100 * found.risk[-1], labels[number]
         parts += [
             f'<path class="curve c{number}" d="M{points}"/>',
             f'<circle class="dot c{number}" cx="{x(sure):.1f}" cy="{y(wrong):.1f}" r="5"/>',
-            f'<g class="label">{text(x(1) + 10, y(found.risk[-1]) - 2, SPLITS[split])}'
+            f'<path class="curve c{number}" d="M{x(1):g},{ends[number]:.1f} L{x(1) + 14:g},{label:g}'
+            f' h12"/><g class="label">{text(x(1) + 32, label, SPLITS[split])}'
             + text(
-                x(1) + 10,
-                y(found.risk[-1]) + 14,
+                x(1) + 32,
+                label + 16,
                 f"all: {end:.1f} % wrong; the {100 * sure:.0f} % called sure: {100 * wrong:.1f} %",
                 "small",
             )
             + "</g>",
         ]
-    return page(830, TOP + HEIGHT + 48, "Wrong readings by how certain they are", parts)
+    return page(880, TOP + HEIGHT + 48, "Wrong readings by how certain they are", parts)
 
 
 @guarded

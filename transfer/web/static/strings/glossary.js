@@ -30,7 +30,7 @@ export default [
     "ja": {"term": "温度", "meaning": "描画のばらつきの大きさ。低いと慎重に、高いとさまざまに書く。"}
   },
   {
-    "en": {"term": "seed", "meaning": "The number from which all chance is made. The same seed gives the same drawings."},
+    "en": {"term": "seed", "meaning": "The number that decides what is random. The same seed gives the same drawings."},
     "ja": {"term": "シード", "meaning": "乱数のもとになる数。同じシードからは同じ描画ができる。"}
   },
   {
