@@ -288,6 +288,18 @@ def test_figures_are_of_the_shipped_weights(figures, tmp_path):
         etree.fromstring(kept.encode())
 
 
+def test_every_figure_is_shown_and_has_a_caption():
+    shown = set()
+    for name in ("README.md", "README.ja.md", "RESULTS.md"):
+        text = (ROOT / name).read_text("utf-8")
+        found = re.findall(r'^<img src="(docs/figures/.+?)" width="\d+" alt=".+">$', text, re.M)
+        captions = re.findall(r"^<img [^\n]+>\n\n\*[^*\n][^*]+\*$", text, re.M)
+        assert found and len(captions) == len(found) == text.count("<img "), name
+        shown |= set(found)
+    kept = {p.relative_to(ROOT).as_posix() for p in (ROOT / "docs" / "figures").iterdir()}
+    assert shown == kept
+
+
 def test_the_caption_counts_the_right_ones(figures):
     module, results = figures
     right = sum(r["candidates"][0]["character"] == module.truth(s) for s, r in results.items())
