@@ -94,8 +94,9 @@ def figure(curves: dict[str, Curve]) -> str:
         parts += [
             f'<path class="curve c{number}" d="M{points}"/>',
             f'<circle class="dot c{number}" cx="{x(sure):.1f}" cy="{y(wrong):.1f}" r="5"/>',
-            f'<path class="curve c{number}" d="M{x(1):g},{ends[number]:.1f} L{x(1) + 14:g},{label:g}'
-            f' h12"/><g class="label">{text(x(1) + 32, label, SPLITS[split])}'
+            f'<path class="curve c{number}" d="M{x(1):g},{ends[number]:.1f}'
+            f' L{x(1) + 14:g},{label:g} h12"/>'
+            + f'<g class="label">{text(x(1) + 32, label, SPLITS[split])}'
             + text(
                 x(1) + 32,
                 label + 16,

@@ -1,4 +1,4 @@
-"""experiments/make_risk_figure.py: the curve of wrong readings, and the figure that RESULTS shows."""
+"""experiments/make_risk_figure.py: the curve of wrong readings, and the figure in RESULTS."""
 
 import importlib
 import re

@@ -1,5 +1,5 @@
-"""What a reader does with the glossary at the foot of a page, with keys alone, on a server and in an
-export."""
+"""What a reader does with the glossary at the foot of a page, with keys alone, served or
+exported."""
 
 import json
 from pathlib import Path
