@@ -1,14 +1,16 @@
-"""Make the example pictures in examples/ from a cursive brush font, as the kinds of files that
-users have.
+"""Make the example pictures in examples/ from a cursive font that no training sees, as the kinds of
+files that users have.
 
-    python experiments/make_examples.py FONT [--out DIR]
+    npm pack @fontsource/zhi-mang-xing@5.3.0
+    python experiments/make_examples.py fontsource-zhi-mang-xing-5.3.0.tgz [--out DIR]
 
-FONT is KouzanBrushFontSousyo.ttf (Debian: apt-get install fonts-kouzan-mouhitsu, then
-/usr/share/fonts/truetype/kouzan-mouhitsu/KouzanBrushFontSousyo.ttf). The same font gives the same
-pixels.
+Zhi Mang Xing is one of the two families that are kept for measuring (`fonts.UNSEEN`). A font that
+may be trained on is refused. The same package gives the same pixels.
 """
 
 import argparse
+import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from transfer.data.writing import fonts
 from transfer.system.entry import guarded
+from transfer.system.errors import DataError
 
 # name, character, pixels (width, height), kind
 EXAMPLES = [
@@ -30,11 +33,30 @@ EXAMPLES = [
 ]
 
 
-def glyph(font_path: Path, character: str, size: tuple[int, int]) -> np.ndarray:
+def published(path: Path) -> fonts.Source:
+    """The font of a package. Raises DataError as `fonts.read` does, and for a font that may be
+    trained on: examples show what the model makes of a hand that it does not know."""
+    source = fonts.read(path)
+    if source.role != "unseen":
+        raise DataError(
+            f"{path}: {source.name} may be trained on or chosen by; give a font that is kept for"
+            " measuring, as `npm pack @fontsource/zhi-mang-xing` brings it"
+        )
+    return source
+
+
+def glyph(source: fonts.Source, character: str, size: tuple[int, int]) -> np.ndarray:
     """The character's ink, (height, width) uint8, 255 = full ink, centred with a margin of about a
-    tenth."""
-    font = ImageFont.truetype(str(font_path), min(size) * 2)
-    sheet = fonts.ink(font, character)
+    tenth. Raises DataError if the font lacks it."""
+    if not any(fonts.drawn(source, np.array([ord(character)]))):
+        raise DataError(f"{source.name}: lacks {character}; give a Chinese or Japanese font")
+    part = next(
+        content
+        for content, ranges in zip(source.files, source.ranges)
+        if fonts.covers(ranges, ord(character))
+    )
+    sheet = fonts.ink(ImageFont.truetype(io.BytesIO(part), min(size) * 2), character)
+    assert sheet is not None, "it is drawn above"
     scale = 0.8 * min(size[0] / sheet.width, size[1] / sheet.height)
     small = sheet.resize(
         (round(sheet.width * scale), round(sheet.height * scale)), Image.Resampling.LANCZOS
@@ -74,16 +96,18 @@ def picture(ink: np.ndarray, kind: str) -> Image.Image:
 
 @guarded
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("font", type=Path, help="KouzanBrushFontSousyo.ttf")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("package", type=Path, help="fontsource-zhi-mang-xing-5.3.0.tgz")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "examples")
     arguments = parser.parse_args()
+    source = published(arguments.package)
+    inks = [glyph(source, character, size) for _, character, size, _ in EXAMPLES]
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for name, character, size, kind in EXAMPLES:
+    for (name, character, size, kind), ink in zip(EXAMPLES, inks):
         path = arguments.out / f"{name}_U+{ord(character):04X}.png"
-        picture(glyph(arguments.font, character, size), kind).save(path, optimize=True)
+        picture(ink, kind).save(path, optimize=True)
         print(f"{path.name}: {kind}, {size[0]}x{size[1]}, {path.stat().st_size} bytes")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

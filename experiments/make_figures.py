@@ -35,12 +35,17 @@ text { font: 13px system-ui, "Hiragino Sans", "Yu Gothic", "Noto Sans CJK JP", s
 .right { fill: #1a7f37 } .wrong { fill: #d1242f } .ink { fill: #1f2328 }
 .box { fill: #f6f8fa; stroke: #d1d9e0 } .model { fill: #ddf4ff; stroke: #54aeff }
 .arrow { stroke: #59636e; stroke-width: 1.5; fill: none } .head { fill: #59636e }
-.peak { fill: #54aeff }
+.peak { fill: #54aeff } .label text { text-anchor: start }
+.line { stroke: #d1d9e0; fill: none } .curve { stroke-width: 2; fill: none }
+.c0 { stroke: #bc4c00 } .c1 { stroke: #8250df } .c2 { stroke: #0969da }
+.dot.c0 { fill: #bc4c00 } .dot.c1 { fill: #8250df } .dot.c2 { fill: #0969da }
 @media (prefers-color-scheme: dark) {
   text { fill: #f0f6fc } .small { fill: #9198a1 } .right { fill: #3fb950 } .wrong { fill: #f85149 }
   .ink { fill: #f0f6fc } .box { fill: #151b23; stroke: #3d444d }
   .model { fill: #0c2d5e; stroke: #1f6feb } .arrow { stroke: #9198a1 } .head { fill: #9198a1 }
-  .peak { fill: #1f6feb }
+  .peak { fill: #1f6feb } .line { stroke: #3d444d }
+  .c0 { stroke: #f0883e } .c1 { stroke: #ab7df8 } .c2 { stroke: #4493f8 }
+  .dot.c0 { fill: #f0883e } .dot.c1 { fill: #ab7df8 } .dot.c2 { fill: #4493f8 }
 }
 """
 

@@ -1,5 +1,6 @@
-"""Write the reference pages: docs/reference/commands.md from the commands' own help, and
-docs/reference/api.md from signatures and docstrings.
+"""Write the pages that are made of other files: docs/reference/commands.md of the commands' own
+help, docs/reference/api.md of signatures and docstrings, and docs/glossary.md of the words that the
+web page shows.
 
     python experiments/make_reference.py
 
@@ -11,6 +12,7 @@ import argparse
 import ast
 import importlib
 import inspect
+import json
 import os
 import re
 import sys
@@ -22,7 +24,8 @@ from transfer.system.files import atomic_write
 from transfer.system.folders import CACHELESS, cache_folder
 
 ROOT = Path(__file__).resolve().parents[1]
-OUT = ROOT / "docs" / "reference"
+OUT = ROOT / "docs"
+GLOSSARY = ROOT / "transfer" / "web" / "static" / "strings" / "glossary.js"
 MADE = "<!-- Made by `python experiments/make_reference.py`; edit the source, not this page. -->"
 EXAMPLES = {
     "draw": "examples/hana_U+82B1.png --samples 1 --format svg,json --out runs/drawings",
@@ -175,9 +178,30 @@ def markdown(docstring: str | None) -> str:
     return "\n\n".join(blocks)
 
 
+def glossary() -> list[dict[str, dict[str, str]]]:
+    """The words that the web page shows: of each the term and the meaning, in "en" and "ja"."""
+    return json.loads(GLOSSARY.read_text("utf-8").partition("export default ")[2].rstrip(";\n"))
+
+
+def glossary_page() -> str:
+    """Markdown of the glossary: a row a word."""
+    code = lambda text: re.sub(r"\b(z_old|z_new)\b", r"`\1`", text, flags=re.A)
+    cells = [
+        [code(word[tag][name]) for tag in ("en", "ja") for name in ("term", "meaning")]
+        for word in glossary()
+    ]
+    rows = [["English", "meaning", "日本語", "意味"], ["---"] * 4, *cells]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"# Glossary\n\n{MADE}\n\nThe web page shows the same words at its foot.\n\n{table}\n"
+
+
 def pages() -> dict[str, str]:
     """File name -> Markdown of each page."""
-    return {"commands.md": commands_page(), "api.md": api_page()}
+    return {
+        "reference/commands.md": commands_page(),
+        "reference/api.md": api_page(),
+        "glossary.md": glossary_page(),
+    }
 
 
 @guarded
@@ -185,10 +209,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="[docs/reference]")
+    parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="[docs]")
     out = parser.parse_args().out
-    out.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(out / name) as part:
             part.write_text(text, encoding="utf-8")
         print(out / name)

@@ -243,6 +243,18 @@ def test_the_same_figures_stand_everywhere():
         assert told == [first[column], ten[column], best[column], count[column]]
 
 
+def test_the_numbers_of_the_splits_stand_with_the_lists_alone():
+    from transfer.data.splits import class_of, read_lists
+
+    page = ROOT / "transfer" / "data" / "splits" / "README.md"
+    for split, names in read_lists().items():
+        images, classes = f"{len(names):,}", f"{len({class_of(n) for n in names}):,}"
+        told = f"`{split}.txt.gz` | {images} | {classes} |"
+        assert told in page.read_text("utf-8")
+        row = re.compile(rf"^\|.*{split}.*\b{images}\b.*\b{classes}\b", re.M)
+        assert [p for p in TOLD if row.search(p.read_text("utf-8"))] == [page], split
+
+
 # The figures' pictures ----------------------------------------------------------------------------
 
 
@@ -274,6 +286,18 @@ def test_figures_are_of_the_shipped_weights(figures, tmp_path):
         assert "prefers-color-scheme: dark" in kept and len(kept) < 100_000
         assert kept.count("base64,") == (8 if name == "examples.svg" else 1)
         etree.fromstring(kept.encode())
+
+
+def test_every_figure_is_shown_and_has_a_caption():
+    shown = set()
+    for name in ("README.md", "README.ja.md", "RESULTS.md"):
+        text = (ROOT / name).read_text("utf-8")
+        found = re.findall(r'^<img src="(docs/figures/.+?)" width="\d+" alt=".+">$', text, re.M)
+        captions = re.findall(r"^<img [^\n]+>\n\n\*[^*\n][^*]+\*$", text, re.M)
+        assert found and len(captions) == len(found) == text.count("<img "), name
+        shown |= set(found)
+    kept = {p.relative_to(ROOT).as_posix() for p in (ROOT / "docs" / "figures").iterdir()}
+    assert shown == kept
 
 
 def test_the_caption_counts_the_right_ones(figures):

@@ -15,7 +15,7 @@ import pytest
 from transfer.cli import COMMANDS, parser
 
 ROOT = Path(__file__).resolve().parents[1]
-REFERENCE = ROOT / "docs" / "reference"
+DOCS = ROOT / "docs"
 
 _spec = importlib.util.spec_from_file_location(
     "make_reference", ROOT / "experiments" / "make_reference.py"
@@ -31,16 +31,27 @@ def bare(text: str) -> list[str]:
     return text.split()
 
 
-@pytest.mark.parametrize("name", ["commands.md", "api.md"])
+@pytest.mark.parametrize("name", ["reference/commands.md", "reference/api.md", "glossary.md"])
 def test_the_reference_is_current(name, monkeypatch):
     """If it fails: `python experiments/make_reference.py`."""
     monkeypatch.setenv("COLUMNS", "120")
-    made = reference.commands_page() if name == "commands.md" else reference.api_page()
-    assert bare(made) == bare((REFERENCE / name).read_text("utf-8"))
+    assert bare(reference.pages()[name]) == bare((DOCS / name).read_text("utf-8"))
+
+
+def test_the_glossary_has_a_dozen_words_each_told_in_both_languages():
+    words = reference.glossary()
+    assert len(words) >= 12
+    for tag in ("en", "ja"):
+        assert len({word[tag]["term"] for word in words}) == len(words)
+        for word in words:
+            assert word[tag].keys() == {"term", "meaning"} and word.keys() == {"en", "ja"}
+            assert word[tag]["term"].strip() and word[tag]["meaning"][-1] in ".。"
+            japanese = re.search("[ぁ-ヶ]", word[tag]["meaning"])
+            assert bool(japanese) == (tag == "ja"), word[tag]["meaning"]
 
 
 def test_every_command_has_a_page_and_an_example_that_is_taken():
-    text = (REFERENCE / "commands.md").read_text("utf-8")
+    text = (DOCS / "reference" / "commands.md").read_text("utf-8")
     names = [command.__name__.rpartition(".")[2] for command in COMMANDS]
     assert re.findall(r"^## (\w+)$", text, re.M) == names == list(reference.EXAMPLES)
     for name in names:

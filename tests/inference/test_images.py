@@ -259,9 +259,7 @@ def test_examples_are_read():
     for path in EXAMPLES:
         out = load_image(path)
         box = np.ptp(np.argwhere(out > 64), axis=0) + 1
-        assert box.max() >= 62 and 0.05 < (out > 128).mean() < 0.4 and np.median(out) == 0, (
-            path.name
-        )
+        assert box.max() >= 62 and 0.05 < (out > 128).mean() < 0.5 and np.median(out) < 8, path.name
 
 
 def column(*characters, gap):

@@ -20,6 +20,7 @@ pytest.importorskip("jax2onnx", reason="no jax2onnx here; pip install '.[export]
 pytest.importorskip("onnxruntime", reason="no onnxruntime here; pip install '.[export]'")
 pytest.importorskip("playwright.sync_api", reason="no playwright here; pip install '.[test]'")
 
+import glossary_steps
 import page_steps
 
 from transfer import cli
@@ -215,6 +216,11 @@ def test_pictures_are_made_64x64_as_python_does_it(page, examples):
     published = read_image(examples[0]).image
     content = module.encoded(Image.fromarray(published), "PNG")
     assert (np.reshape(page.evaluate(READ, encoded(content)), (64, 64)) == published).all()
+
+
+@pytest.mark.parametrize("path", ["/", "/page.html"])
+def test_the_glossary_is_there_too(visit, address, path):
+    glossary_steps.open_and_read(visit(address, path, service_workers="block"))
 
 
 def test_what_cannot_be_read_is_said(page, examples):

@@ -237,6 +237,11 @@ def _package(path: Path) -> Source:
     )
 
 
+def covers(ranges: list[tuple[int, int]] | None, code_point: int) -> bool:
+    """Whether a part of a `Source` may have a character, by what it says of itself."""
+    return ranges is None or any(first <= code_point <= last for first, last in ranges)
+
+
 def ink(font: ImageFont.FreeTypeFont, character: str) -> Image.Image | None:
     """The character at the font's size, ink 255, cropped to its ink. None for a blank glyph."""
     left, top, right, bottom = font.getbbox(character)
@@ -262,11 +267,7 @@ def drawn(source: Source, code_points: np.ndarray) -> Iterator[tuple[int, np.nda
     code point reveals which.
     """
     for content, ranges in zip(source.files, source.ranges):
-        wanted = [
-            c
-            for c in code_points
-            if ranges is None or any(first <= c <= last for first, last in ranges)
-        ]
+        wanted = [c for c in code_points if covers(ranges, c)]
         if not wanted:
             continue
         font = ImageFont.truetype(io.BytesIO(content), _LARGE)

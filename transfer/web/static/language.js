@@ -1,6 +1,7 @@
 // Which language the page speaks, and every text in it.
 import {place} from './engine.js';
 import en from './strings/en.js';
+import glossary from './strings/glossary.js';
 import ja from './strings/ja.js';
 
 const LANGUAGES = {en, ja};
@@ -30,10 +31,22 @@ export function speak(tag, keep = false) {
   document.title = say(document.body.dataset.title ?? 'title');
   for (const element of document.querySelectorAll('[data-t]')) element.textContent = say(element.dataset.t);
   for (const element of document.querySelectorAll('[data-t-label]')) element.setAttribute('aria-label', say(element.dataset.tLabel));
+  for (const list of document.querySelectorAll('[data-glossary]')) list.replaceChildren(...glossary.map(entry));
   for (const button of document.querySelectorAll('[data-language]')) button.setAttribute('aria-pressed', button.dataset.language === tag);
   try {
     if (keep) localStorage.setItem(KEPT, tag);
   } catch { /* private windows refuse; the choice then lasts as long as the page */ }
+}
+
+/** A word of the glossary: the term, the same in the other language, and its meaning. */
+function entry(word) {
+  const other = current === 'en' ? 'ja' : 'en';
+  const made = (name, text) => Object.assign(document.createElement(name), {textContent: text});
+  const group = document.createElement('div');
+  const term = made('dt', `${word[current].term} `);
+  term.append(Object.assign(made('span', word[other].term), {lang: other}));
+  group.append(term, made('dd', word[current].meaning));
+  return group;
 }
 
 function kept() {

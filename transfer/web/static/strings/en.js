@@ -83,6 +83,7 @@ export default {
   'link': 'Link to this drawing',
   'link-help': 'The link itself holds the picture as read (64 by 64 pixels), the seed and the settings; the server keeps nothing.',
   'link-wrong': 'This link is damaged: it does not hold a picture. Copy it again, whole.',
+  'glossary': 'What the words mean',
   'foot': 'Pictures are read in memory and forgotten. Candidates are guesses, and a drawing shows what the model believes, right or wrong.',
   'error-offline': 'The server does not answer. Is it still running?',
   'error-large': 'The picture is too large.',
