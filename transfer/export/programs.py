@@ -175,10 +175,10 @@ def stroke_plan(model) -> Program:
 
 
 def stroke_step(model) -> Program:
-    """One step of the stroke decoder, of several attempts at each drawing."""
+    """One step of the stroke decoder."""
     decoder = model.decoder
     network, config, axes = nnx.merge(decoder.graph, decoder.params), decoder.config, decoder.axes
-    attempts, codes, cells = config.attempts, 2 * config.stroke_points, stroke_forms.GRID**2
+    codes, cells = 2 * config.stroke_points, stroke_forms.GRID**2
 
     def step(code, end, first, count_left, ink_left, h, c, context, features):
         seen = {
@@ -187,21 +187,26 @@ def stroke_step(model) -> Program:
             "turned": features.transpose(0, 2, 1),
             "looks": [look.folded() for look in network.looks],
         }
-        embedded = network.embedded(code, end, first, count_left, ink_left, seen)
-        i, f, g, o = gates(network.inputs(embedded), h, network.kernel[...])
-        c = f * c + i * g
+        # The network takes several steps of a drawing; here it is one.
+        one = lambda x: x[:, None]
+        ink_left = one(ink_left)
+        embedded = network.embedded(
+            one(code), one(end), one(first), one(count_left), ink_left, seen
+        )
+        i, f, g, o = gates(network.inputs(embedded), one(h), network.kernel[...])
+        c = f * one(c) + i * g
         h = o * jnp.tanh(c)
         out = network.read(h, embedded, ink_left, seen)
-        return (h, c, *stroke_rnn.mixture(config, axes, out))
+        return tuple(x[:, 0] for x in (h, c, *stroke_rnn.mixture(config, axes, out)))
 
     takes = {
-        "code": (jnp.float32, attempts, codes),
-        "end": (jnp.float32, attempts, 2),
-        "first": (jnp.float32, attempts),
-        "count_left": (jnp.int32, attempts),
-        "ink_left": (jnp.float32, attempts, cells),
-        "h": (jnp.float32, attempts, config.units),
-        "c": (jnp.float32, attempts, config.units),
+        "code": (jnp.float32, codes),
+        "end": (jnp.float32, 2),
+        "first": (jnp.float32,),
+        "count_left": (jnp.int32,),
+        "ink_left": (jnp.float32, cells),
+        "h": (jnp.float32, config.units),
+        "c": (jnp.float32, config.units),
         "context": (jnp.float32, 256),
         "features": (jnp.float32, cells, config.channels),
     }
