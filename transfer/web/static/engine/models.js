@@ -21,8 +21,10 @@ export async function load(site) {
   if ([typeof OffscreenCanvas, typeof DecompressionStream].includes('undefined')) throw new Lacking('engine-old');
   const {runtime, models} = site, [wasm, library] = ['.wasm', '.mjs'].map((end) => runtime.find(({path}) => path.endsWith(end)));
   const packed = (found) => bytes(found).then(unpacked), hands = models.find(({path}) => path.endsWith(HANDS));
-  // All is fetched at once. The smallest graph comes first: while the runtime starts with it, the others are unpacked.
-  const graphs = models.filter(({path}) => path.endsWith(`.onnx${PACKED}`)).sort((a, b) => a.size - b.size);
+  // All is fetched at once. The smallest graph comes first: while the runtime starts with it, the others are unpacked. Then come the
+  // largest, since the runtime's memory never shrinks: what they needed while they were prepared is there for the others.
+  const graphs = models.filter(({path}) => path.endsWith(`.onnx${PACKED}`)).sort((a, b) => b.size - a.size);
+  graphs.unshift(graphs.pop());
   const binary = bytes(wasm), contents = graphs.map(packed), tables = Promise.all([json(models, 'kanji.json'), json(models, 'stroke_settings.json'),
     packed(file(models, `z_new.npy${PACKED}`)), hands && packed(hands)]);
   for (const fetched of [tables, ...contents]) fetched.catch(() => {}); // told where it is waited for
