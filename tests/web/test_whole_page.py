@@ -139,6 +139,7 @@ def test_frames_of_the_whole_letter(open_page, letter, aside):
     assert np.mean(values) >= (0.75 if aside else 0.8), np.mean(values)
 
 
+@pytest.mark.long  # two minutes
 def test_clicks_are_read_as_well_as_the_boxes(open_page, letter, labels, model):
     """Of the letter, by its first candidates: any form of the character counts."""
     content, _, boxes = letter
