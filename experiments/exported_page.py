@@ -161,11 +161,7 @@ def compare(found: dict, wanted: dict) -> dict:
         {c["character"]: c["probability"] for c in x["candidates"]} for x in (found, wanted)
     )
     first, best = (x["candidates"][0]["character"] for x in (found, wanted))
-    strokes = [
-        max(np.abs(np.subtract(a, b)).max() for a, b in zip(mine["strokes"], other["strokes"]))
-        for mine, other in zip(by_sample(found), by_sample(wanted))
-        if len(mine["strokes"]) == len(other["strokes"]) and mine["character"] == other["character"]
-    ]
+    strokes = [apart(*pair) for pair in zip(by_sample(found), by_sample(wanted))]
     return {
         "refused": 0.0,
         "pixels": float(pixels.mean()),
@@ -174,6 +170,14 @@ def compare(found: dict, wanted: dict) -> dict:
         "another verdict": float(found["verdict"] != wanted["verdict"]),
         "strokes": strokes,
     }
+
+
+def apart(mine: dict, theirs: dict) -> float:
+    """How many units the points of two drawings are apart at most; infinite if they are of other
+    kanji or have another number of strokes."""
+    if mine["character"] != theirs["character"] or len(mine["strokes"]) != len(theirs["strokes"]):
+        return np.inf
+    return max(np.abs(np.subtract(a, b)).max() for a, b in zip(mine["strokes"], theirs["strokes"]))
 
 
 def by_sample(answered: dict) -> list[dict]:
@@ -201,7 +205,7 @@ def row(kind: str, rows: list[dict]) -> str:
     strokes = np.array([x for r in rows for x in r.get("strokes", ())])
     most = lambda values, digits: f"{values.max():.{digits}f}" if len(values) else ""
     mean = f"{of('pixels').mean():.3f}" if len(of("pixels")) else ""
-    over = f"{100 * (strokes > 1).mean():.1f} % of {len(strokes)}" if len(strokes) else ""
+    over = f"{(strokes > 1).sum()} of {len(strokes)}" if len(strokes) else ""
     return (
         f"| {kind} | {len(rows)} | {percent('refused')} | {mean} | {most(of('pixels'), 2)} |"
         f" {percent('another first candidate')} | {most(of('probability'), 4)} |"

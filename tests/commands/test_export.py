@@ -113,19 +113,17 @@ def test_an_image_goes_the_whole_way_without_jax(run, model, tmp_path):
     assert count.tolist() == planned.tolist()
     settings = json.loads((folder / "stroke_settings.json").read_text("utf-8"))
     assert settings["temperature"] == model.temperature
-    attempts, codes = settings["attempts"], 2 * settings["points"]
-    again = lambda x: np.repeat(x[:, None], attempts, 1)
-    number = len(best)
+    number, codes = len(best), 2 * settings["points"]
     weights, means, scales = start("stroke_step").run(
         ["log_weights", "means", "log_scales"],
         {
-            "code": np.zeros((number, attempts, codes), np.float32),
-            "end": np.zeros((number, attempts, 2), np.float32),
-            "first": np.ones((number, attempts), np.float32),
-            "count_left": again(count),
-            "ink_left": again(coarse),
-            "h": again(h),
-            "c": again(c),
+            "code": np.zeros((number, codes), np.float32),
+            "end": np.zeros((number, 2), np.float32),
+            "first": np.ones(number, np.float32),
+            "count_left": count,
+            "ink_left": coarse,
+            "h": h,
+            "c": c,
             "context": context,
             "features": features,
         },
@@ -133,7 +131,7 @@ def test_an_image_goes_the_whole_way_without_jax(run, model, tmp_path):
     assert means.shape == scales.shape == (*weights.shape, codes)
     assert np.allclose(np.exp(weights).sum(-1), 1, atol=1e-4)
     # The likeliest first stroke lies in the box.
-    mean = means[0, 0, weights[0, 0].argmax()] * settings["deviation"]
+    mean = means[0, weights[0].argmax()] * settings["deviation"]
     first = mean @ np.transpose(settings["axes"]) + settings["mean"]
     assert -5 < first.min() and first.max() < settings["box"] + 5
     # One image alone is what it is among others.

@@ -95,6 +95,13 @@ def letter():
 
 
 @pytest.fixture(scope="session")
+def labels(letter) -> list[str]:
+    """The letter's characters, in the order of its boxes."""
+    with open(PAGES / "letter_1882" / "labels.csv", encoding="utf-8", newline="") as file:
+        return [row["character"] for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="session")
 def browser():
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)

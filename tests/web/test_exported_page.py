@@ -377,7 +377,10 @@ def test_old_hands_stand_beside_the_candidates(page, model, examples, until):
     [
         (("WebAssembly.validate(SIMD)", "false"), "lacks WebAssembly with SIMD"),
         (("typeof OffscreenCanvas", "'undefined'"), "too old to run the models"),
-        (("const session =", "throw new RangeError('no'); const session ="), "enough memory"),
+        (
+            ("ort.InferenceSession.create(", "(async () => { throw new RangeError('no'); })("),
+            "enough memory",
+        ),
     ],
 )
 @pytest.mark.parametrize("locale", ["en-GB", "ja-JP"])

@@ -2,6 +2,7 @@
 examples in columns, within thin blue frames, and a red seal. Where the sample pages are
 ($KUZUSHIJI_PAGES, or ../shared/data/pages), the labelled letter of 1882 as well."""
 
+import base64
 import io
 import json
 import re
@@ -17,6 +18,9 @@ pytest.importorskip("playwright.sync_api", reason="no playwright here; pip insta
 import page_steps
 from page_steps import all_read, click, click_all, framed, middle, on_screen, overlap, put, saved
 
+from transfer.inference.images import read_image
+from transfer.reading_aids import forms_of
+
 pytestmark = pytest.mark.slow  # two minutes on two cores
 FRAMES = """async ([bytes, clicks]) => {
     const {readInk} = await import('/static/ink.js');
@@ -30,6 +34,19 @@ FRAMES = """async ([bytes, clicks]) => {
     return clicks.map(([x, y]) => frame(ink, x, y, size))
         .map((f) => f && [f.left, f.top, f.right, f.bottom]);
 }"""
+
+CUTS = """async ([bytes, frames]) => {
+    const {pageOf, toRead} = await import('/static/page/source.js');
+    const page = await pageOf(new Blob([new Uint8Array(bytes)]), 'letter');
+    const files = [];
+    for (const [left, top, right, bottom] of frames) {
+        const file = await toRead(page, {left, top, right, bottom}, true);
+        const bytes = new Uint8Array(await file.arrayBuffer());
+        files.push(btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), '')));
+    }
+    return files;
+}"""
+"""What the page would send to be read, of these frames."""
 
 
 @pytest.fixture(scope="session")
@@ -120,6 +137,28 @@ def test_frames_of_the_whole_letter(open_page, letter, aside):
     found = open_page("/page.html").evaluate(FRAMES, [list(content), clicks])
     values = [overlap(a, b) if a else 0 for a, b in zip(found, labels)]
     assert np.mean(values) >= (0.75 if aside else 0.8), np.mean(values)
+
+
+@pytest.mark.long  # two minutes
+def test_clicks_are_read_as_well_as_the_boxes(open_page, letter, labels, model):
+    """Of the letter, by its first candidates: any form of the character counts."""
+    content, _, boxes = letter
+    page = open_page("/page.html")
+    frames = page.evaluate(FRAMES, [list(content), [middle(box) for box in boxes]])
+    assert all(frames)
+    right = []
+    for taken in (frames, boxes):
+        files = page.evaluate(CUTS, [list(content), taken])
+        images = np.stack([read_image(base64.b64decode(file)).image for file in files])
+        right.append(
+            np.mean(
+                [
+                    label in forms_of(result.candidates[0][0])
+                    for label, result in zip(labels, model.read(images))
+                ]
+            )
+        )
+    assert right[0] >= right[1] - 0.05 and right[1] > 0.7, right
 
 
 def test_nothing_leaves_but_what_is_framed(start, sheet, until):

@@ -62,11 +62,12 @@ def encoder(model) -> Program:
 
     def encode(images):
         plain = augment.to_float(images)
-        forms = [plain, *(warped(plain, *warp) for warp in warps)]
+        forms = plain[:, None]
+        if warps:
+            forms = jnp.concatenate([forms, warped(plain, warps)], axis=1)
         # All at once, one below the other: else the weights would be in the file each time.
-        stacked = jnp.concatenate(forms, axis=1).reshape(-1, 64, 64)
-        features = old.encoder(stacked)
-        own = lambda x: x.reshape(-1, len(forms), x.shape[-1])
+        features = old.encoder(forms.reshape(-1, 64, 64))
+        own = lambda x: x.reshape(-1, 1 + len(warps), x.shape[-1])
         all_z = own(old.mean(features))
         log_variance = jnp.clip(own(old.log_variance(features))[:, 0], -12.0, 6.0)
         return all_z.mean(1), all_z, log_variance, own(features)[:, 0]
@@ -175,10 +176,10 @@ def stroke_plan(model) -> Program:
 
 
 def stroke_step(model) -> Program:
-    """One step of the stroke decoder, of several attempts at each drawing."""
+    """One step of the stroke decoder."""
     decoder = model.decoder
     network, config, axes = nnx.merge(decoder.graph, decoder.params), decoder.config, decoder.axes
-    attempts, codes, cells = config.attempts, 2 * config.stroke_points, stroke_forms.GRID**2
+    codes, cells = 2 * config.stroke_points, stroke_forms.GRID**2
 
     def step(code, end, first, count_left, ink_left, h, c, context, features):
         seen = {
@@ -187,21 +188,26 @@ def stroke_step(model) -> Program:
             "turned": features.transpose(0, 2, 1),
             "looks": [look.folded() for look in network.looks],
         }
-        embedded = network.embedded(code, end, first, count_left, ink_left, seen)
-        i, f, g, o = gates(network.inputs(embedded), h, network.kernel[...])
-        c = f * c + i * g
+        # The network takes several steps of a drawing; here it is one.
+        one = lambda x: x[:, None]
+        ink_left = one(ink_left)
+        embedded = network.embedded(
+            one(code), one(end), one(first), one(count_left), ink_left, seen
+        )
+        i, f, g, o = gates(network.inputs(embedded), one(h), network.kernel[...])
+        c = f * one(c) + i * g
         h = o * jnp.tanh(c)
         out = network.read(h, embedded, ink_left, seen)
-        return (h, c, *stroke_rnn.mixture(config, axes, out))
+        return tuple(x[:, 0] for x in (h, c, *stroke_rnn.mixture(config, axes, out)))
 
     takes = {
-        "code": (jnp.float32, attempts, codes),
-        "end": (jnp.float32, attempts, 2),
-        "first": (jnp.float32, attempts),
-        "count_left": (jnp.int32, attempts),
-        "ink_left": (jnp.float32, attempts, cells),
-        "h": (jnp.float32, attempts, config.units),
-        "c": (jnp.float32, attempts, config.units),
+        "code": (jnp.float32, codes),
+        "end": (jnp.float32, 2),
+        "first": (jnp.float32,),
+        "count_left": (jnp.int32,),
+        "ink_left": (jnp.float32, cells),
+        "h": (jnp.float32, config.units),
+        "c": (jnp.float32, config.units),
         "context": (jnp.float32, 256),
         "features": (jnp.float32, cells, config.channels),
     }
@@ -234,13 +240,19 @@ def stroke_settings(model) -> dict:
     }
 
 
-def warped(images, y, x, amount):
-    """`transfer.models.augment.warp` of images (n, 64, 64) float32 in [0, 1] by one known warp, in
-    operations that jax2onnx has for any n: no padding, and fixed places to take pixels from."""
-    size = images.shape[1]
+def warped(images, warps):
+    """`transfer.models.augment.warp` of images (n, 64, 64) float32 in [0, 1] by each of V known
+    warps, (n, V, 64, 64), in operations that jax2onnx has for any n: no padding, and fixed places
+    to take pixels from.
+
+    warps: V times what `augment.warping` gives for one image. They go through the graph together,
+    since a browser takes long to prepare a graph of many nodes.
+    """
+    size, number = images.shape[1], len(warps)
     flat, out = images.reshape(-1, size * size), 0.0
+    y, x, amount = (np.concatenate([np.asarray(part) for part in parts]) for parts in zip(*warps))
     # Places and shares are worked out in the graph: the file holds two numbers a pixel, not twelve.
-    y, x = (jnp.asarray(np.clip(np.asarray(v)[0] + 1.0, 0.0, size + 0.999)).ravel() for v in (y, x))
+    y, x = (jnp.asarray(np.clip(v + 1.0, 0.0, size + 0.999)).ravel() for v in (y, x))
     for down in (0, 1):
         for right in (0, 1):
             row, column = jnp.floor(y) + down, jnp.floor(x) + right
@@ -250,14 +262,11 @@ def warped(images, y, x, amount):
             out = out + jnp.take(flat, place.astype(jnp.int32), axis=1) * jnp.where(
                 inside, share, 0.0
             )
-    out = out.reshape(-1, size, size)
-
-    def around(pick):
-        rows = jnp.concatenate([out[:, :1], out, out[:, -1:]], 1)
-        rows = pick(pick(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
-        both = jnp.concatenate([rows[:, :, :1], rows, rows[:, :, -1:]], 2)
-        return pick(pick(both[:, :, :-2], both[:, :, 1:-1]), both[:, :, 2:])
-
-    amount = float(np.asarray(amount)[0, 0, 0])
-    heavy = around(jnp.maximum if amount > 0 else jnp.minimum)
-    return out + abs(amount) * (heavy - out)
+    # Ink becomes heavier (the neighbourhood's maximum) or, turned over, lighter (its minimum).
+    sign = np.sign(amount)
+    out = out.reshape(-1, number, size, size) * sign
+    rows = jnp.concatenate([out[:, :, :1], out, out[:, :, -1:]], 2)
+    rows = jnp.maximum(jnp.maximum(rows[:, :, :-2], rows[:, :, 1:-1]), rows[:, :, 2:])
+    both = jnp.concatenate([rows[..., :1], rows, rows[..., -1:]], 3)
+    heavy = jnp.maximum(jnp.maximum(both[..., :-2], both[..., 1:-1]), both[..., 2:])
+    return (out + abs(amount) * (heavy - out)) * sign

@@ -5,14 +5,14 @@ export const place = 'browser';
 const HOME = new URL('../../', import.meta.url), LIMITS = {bytes: 200e6};
 const DEFAULTS = {samples: 10, seed: 0, temperature: null, top: 10, forms: 'as-read'};
 const waiting = new Map();
-let worker = null, last = 0, ready = false, settle;
+let worker = null, broken = null, last = 0, ready = false, settle;
 const loaded = new Promise((resolve) => (settle = resolve));
 loaded.catch(() => {}); // who waits for it is told
 
 /** Starts the models' loading; resolves to {limits, temperature, examples} before it has ended. failed(error) is told what went wrong then. */
 export async function begin(failed) {
   const site = listed();
-  settle(site.then(load));
+  settle(load(site));
   const {temperature, examples} = await site;
   loaded.catch(failed);
   return {limits: LIMITS, temperature, examples};
@@ -26,6 +26,7 @@ async function listed() {
   return site;
 }
 
+/** site: promised, so that the worker starts meanwhile. */
 async function load(site) {
   try {
     worker = new Worker(new URL('./worker.js', import.meta.url), {type: 'module'});
@@ -41,13 +42,20 @@ async function load(site) {
   worker.onerror = (event) => {
     // A browser that knows no modules in workers, or a file of the engine that is not there.
     event.preventDefault();
-    for (const {reject} of waiting.values()) reject(new Refused('engine-old', event.message ?? ''));
+    broken = new Refused('engine-old', event.message ?? '');
+    for (const {reject} of waiting.values()) reject(broken);
     waiting.clear();
   };
-  await ask('load', {site});
+  await ask('load', {site: await site});
   ready = true;
   document.documentElement.dataset.engine = 'ready';
-  keepOffline();
+  atLeisure((await site).examples).catch(() => {}).finally(keepOffline);
+}
+
+/** What nobody waits for, once nobody waits for anything else: an example is read, since a model's first run takes longest. */
+async function atLeisure([{url}]) {
+  const body = await bytes(url);
+  do await ask('warm', {body, settings: DEFAULTS}); while (waiting.size);
 }
 
 /** The answer for `body` (Blob, or 4,096 bytes with settings.pixels). waits(key, values) is told while the models load. */
@@ -87,6 +95,7 @@ export function read(blob) {
 function ask(ask, values, signal) {
   const id = ++last;
   return new Promise((resolve, reject) => {
+    if (broken) return reject(broken);
     waiting.set(id, {resolve, reject});
     signal?.addEventListener('abort', () => {
       worker.postMessage({id, ask: 'cancel'});

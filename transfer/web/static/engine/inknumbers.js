@@ -23,7 +23,10 @@ export function inkNumbers(image) {
   mask.forEach((v, at) => v && (xs.push(at % N), ys.push(Math.floor(at / N))));
   if (!xs.length) xs.push(0), ys.push(0);
   const depth = distances(mask), ridge = xs.length > 1 || mask.some((v) => v) ? [...depth].filter((d, at) => d > 0 && d >= around(depth, at)) : [0];
-  const deviation = (values) => Math.sqrt(mean(values.map((v) => (v - mean(values)) ** 2)));
+  const deviation = (values) => {
+    const middle = mean(values);
+    return Math.sqrt(mean(values.map((v) => (v - middle) ** 2)));
+  };
   const {share, total, cos, sin} = directions(blurred(ink));
   return Float32Array.from([
     mean(ink), mean(mask), grey / N ** 2, grey / outline, Math.log1p(blobs.length), Math.log1p(holes(mask)),

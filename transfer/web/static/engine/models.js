@@ -20,25 +20,29 @@ export async function load(site) {
   if (typeof WebAssembly !== 'object' || !WebAssembly.validate(SIMD)) throw new Lacking('engine-simd');
   if ([typeof OffscreenCanvas, typeof DecompressionStream].includes('undefined')) throw new Lacking('engine-old');
   const {runtime, models} = site, [wasm, library] = ['.wasm', '.mjs'].map((end) => runtime.find(({path}) => path.endsWith(end)));
-  const names = models.filter(({path}) => path.endsWith(`.onnx${PACKED}`)), hands = models.find(({path}) => path.endsWith(HANDS));
-  const [binary, kanji, strokes, latents, prototypes, ...graphs] = await Promise.all([bytes(wasm), json(models, 'kanji.json'),
-    json(models, 'stroke_settings.json'), bytes(file(models, `z_new.npy${PACKED}`)).then(unpacked), hands && bytes(hands).then(unpacked), ...names.map(bytes)]);
-  const ort = await import(new URL(library.path, HOME)).catch(() => {
+  const packed = (found) => bytes(found).then(unpacked), hands = models.find(({path}) => path.endsWith(HANDS));
+  // All is fetched at once. The smallest graph comes first: while the runtime starts with it, the others are unpacked. Then come the
+  // largest, since the runtime's memory never shrinks: what they needed while they were prepared is there for the others.
+  const graphs = models.filter(({path}) => path.endsWith(`.onnx${PACKED}`)).sort((a, b) => b.size - a.size);
+  graphs.unshift(graphs.pop());
+  const binary = bytes(wasm), contents = graphs.map(packed), tables = Promise.all([json(models, 'kanji.json'), json(models, 'stroke_settings.json'),
+    packed(file(models, `z_new.npy${PACKED}`)), hands && packed(hands)]);
+  for (const fetched of [tables, ...contents]) fetched.catch(() => {}); // told where it is waited for
+  const [ort, wasmBinary] = await Promise.all([import(new URL(library.path, HOME)).catch(() => {
     throw new Lacking('engine-missing', {file: library.path});
-  });
-  Object.assign(ort.env.wasm, {numThreads: 1, proxy: false, wasmBinary: binary.buffer});
-  const sessions = new Map();
-  try {
-    for (const [n, {path}] of names.entries()) {
-      const options = {executionProviders: ['wasm'], graphOptimizationLevel: 'all'};
-      const session = await ort.InferenceSession.create(await unpacked(graphs[n]), options);
-      sessions.set(path.replace(/^.*\/|\.onnx.*$/g, ''), session);
-      graphs[n] = null; // the session has a copy
-    }
-    ort.env.wasm.wasmBinary = undefined;
-  } catch (error) {
-    throw lack(error);
+  }), binary.then(({buffer}) => buffer)]);
+  Object.assign(ort.env.wasm, {numThreads: 1, proxy: false, wasmBinary});
+  const sessions = new Map(), options = {executionProviders: ['wasm'], graphOptimizationLevel: 'all'};
+  for (const [n, {path}] of graphs.entries()) {
+    const content = await contents[n];
+    contents[n] = null; // the session has a copy
+    const session = await ort.InferenceSession.create(content, options).catch((error) => {
+      throw lack(error);
+    });
+    sessions.set(path.replace(/^.*\/|\.onnx.*$/g, ''), session);
   }
+  ort.env.wasm.wasmBinary = undefined;
+  const [kanji, strokes, latents, prototypes] = await tables;
   const {rows, width} = npy(latents);
   return {
     kanji, strokes, prototypes: prototypes && prototypesOf(prototypes), seen: new Map(),

@@ -6,11 +6,12 @@ import {answer} from './reading.js';
 
 const KEYS = {picture: 'error-picture', large: 'error-large', kind: 'error-kind'};
 const gone = new Set();
-let models = null, turn = Promise.resolve();
+let models = null, turn = Promise.resolve(), asked = 0, warm = false;
 
 onmessage = ({data: {id, ask, ...values}}) => {
   if (ask === 'cancel') gone.add(id);
   else {
+    asked++;
     turn = turn.then(() => work(id, ask, values));
   }
 };
@@ -22,6 +23,7 @@ async function work(id, ask, values) {
     if (error !== gone) postMessage({id, error: told(error)});
   }
   gone.delete(id);
+  asked--;
 }
 
 function told(error) {
@@ -54,7 +56,20 @@ const ANSWERS = {
     models = await load(site);
   },
   async transfer({body, settings}, breathe) {
+    warm = true;
     return answer(models, await opened(body), settings, breathe);
+  },
+  /** Reads a picture for practice: a model's first run takes longest. Ends as soon as something is asked. */
+  async warm({body, settings}, breathe) {
+    if (warm) return;
+    const free = async () => {
+      await breathe();
+      if (asked > 1) throw gone;
+    };
+    await answer(models, await opened(body), settings, free).catch((error) => {
+      if (error !== gone) throw error;
+    });
+    warm = asked === 1;
   },
   async oldHands({body, of}, breathe) {
     return oldHands(models, (await opened(body)).image, of, breathe);
