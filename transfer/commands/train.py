@@ -16,7 +16,7 @@ from transfer.system.entry import fail
 PRESETS = ("auto", "paper", "small", "long", "base", "tiny")
 EXAMPLES = """\
   kuzushiji-transfer train                       # the built-in sample corpus, preset tiny, minutes
-  kuzushiji-transfer train --data DIR            # the real data, preset small, 90 minutes on two \
+  kuzushiji-transfer train --data DIR            # the real data, preset small, 75 minutes on two \
 cores
   kuzushiji-transfer train --data DIR --preset base --runs runs/mine --seed 1
 """
