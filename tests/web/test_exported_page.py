@@ -12,6 +12,7 @@ import shutil
 import threading
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -46,6 +47,35 @@ HANDS = """async ([text, of]) => {
     const {oldHands} = await import('/static/engine.js');
     return oldHands(new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]), of);
 }"""
+NORMAL = """async (count) => {
+    const {key, normal} = await import('/static/engine/random.js');
+    return [...normal(key(5), count)];
+}"""
+ATTEMPTS = """async (enough) => {
+    const {draw} = await import('/static/engine/strokes.js');
+    const {key} = await import('/static/engine/random.js');
+    const model = {attempts: 3, enough, points: 2, grid: 16, canvas: 32, box: 109, ink_width: 4,
+        fit_steps: 0, mean: [20, 20, 60, 60], deviation: [9, 9, 9, 9],
+        axes: [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]};
+    const written = [];
+    const tensor = (...dims) => ({dims, data: new Float32Array(dims.reduce((a, b) => a * b))});
+    const run = async (name, {z_new, code}) => {
+        if (name === 'stroke_plan') {
+            const [n] = z_new.dims;
+            return {count: {data: new Int32Array(n).fill(2)}, coarse: tensor(n, 256),
+                context: tensor(n, 1), features: tensor(n, 256, 1), h: tensor(n, 1),
+                c: tensor(n, 1)};
+        }
+        const [n] = code.dims;
+        written.push(n);
+        return {h_next: tensor(n, 1), c_next: tensor(n, 1), log_weights: tensor(n, 1),
+            means: tensor(n, 1, 4), log_scales: tensor(n, 1, 4)};
+    };
+    const picture = new Float32Array(4096).fill(0.5), z = new Float32Array(1);
+    const jobs = [0, 1].map((seed) => ({z, picture, key: key(seed)}));
+    return [written, (await draw({run}, model, jobs, 1, async () => {})).map(({alike}) => alike)];
+}"""
+"""Drawings of two strokes by a decoder that knows nothing: rows of every step, and likenesses."""
 ACTIVE = "navigator.serviceWorker.ready.then((found) => found.active.state === 'activated')"
 
 
@@ -195,6 +225,23 @@ def outline(svg: str) -> list[str]:
     """The lines of an SVG without numbers."""
     digits = str.maketrans("", "", "0123456789.-abcdef")
     return [line.split(" d=")[0].translate(digits) for line in svg.splitlines()]
+
+
+def test_random_numbers_are_those_of_jax(page):
+    found = page.evaluate(NORMAL, 50_000)
+    wanted = jax.random.normal(jax.random.key(5), (50_000,))
+    # Some would be ten times as far if a square in it were not rounded to float32.
+    assert np.abs(np.subtract(found, wanted)).max() < 2e-6
+
+
+def test_attempts_beyond_the_first_are_for_drawings_that_are_unlike(page):
+    written, first = page.evaluate(ATTEMPTS, -1)
+    assert written == [2, 2]
+    written, best = page.evaluate(ATTEMPTS, 2)
+    assert written == [2, 2, 4, 4] and all(a >= b for a, b in zip(best, first)) and best != first
+    # One of them is like enough.
+    written, kept = page.evaluate(ATTEMPTS, max(first))
+    assert written == [2, 2, 2, 2] and max(first) in kept
 
 
 def test_pictures_are_made_64x64_as_python_does_it(page, examples):

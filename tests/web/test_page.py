@@ -123,6 +123,28 @@ def test_the_pictures_show_the_numbers(open_page, model, examples):
     assert "%" in page.get_attribute("#uncertain", "aria-label")
 
 
+def test_on_paper_there_is_what_was_read_and_no_buttons(open_page):
+    """And light, though the screen is dark."""
+    page = open_page(color_scheme="dark")
+    page.click("#examples li:nth-child(4) button")
+    page.wait_for_selector("#answer:not([hidden])")
+    corner = """() => [...document.getElementById('as-read').getContext('2d')
+        .getImageData(0, 0, 1, 1).data].slice(0, 3)"""
+    assert max(page.evaluate(corner)) < 60
+    page.emulate_media(media="print")
+    page.wait_for_timeout(100)
+    assert min(page.evaluate(corner)) > 200
+    for there in ("h1", "#view", "#verdict", "#paper", "#candidates", "#drawings"):
+        assert page.is_visible(there), there
+    for left_out in ("nav", "#read", "#file", "#examples", "#settings", "#play", "#svg", "footer"):
+        assert not page.is_visible(left_out), left_out
+    page.goto("/page.html")
+    page.wait_for_selector("html[data-ready]")
+    assert page.is_visible("#list-heading") and page.is_visible("#text")
+    for left_out in ("nav", "#page-part", "#exports", "footer"):
+        assert not page.is_visible(left_out), left_out
+
+
 def test_a_link_draws_the_same_strokes_again(open_page, examples):
     page = open_page()
     page.click("#settings summary")

@@ -271,7 +271,7 @@ $('share').addEventListener('click', share);
 $('link').addEventListener('focus', ({target}) => target.select());
 addEventListener('hashchange', openLink);
 listen(words);
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => view.fill());
+for (const media of ['(prefers-color-scheme: dark)', 'print']) matchMedia(media).addEventListener('change', () => view.fill());
 
 function words() {
   view.fill();

@@ -56,6 +56,6 @@ const NEAR = [2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0
 const FAR = [-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773, -0.0076224613, 0.00943887047, 1.00167406, 2.83297682];
 
 function inverseErf(x) {
-  const w = -Math.log1p(-x * x), near = w < 5, at = near ? w - 2.5 : Math.sqrt(w) - 3;
+  const w = -Math.log1p(-Math.fround(x * x)), near = w < 5, at = near ? w - 2.5 : Math.sqrt(w) - 3;
   return (near ? NEAR : FAR).reduce((sum, c) => sum * at + c, 0) * x;
 }
