@@ -95,17 +95,21 @@ class Mutant:
         return "".join(difflib.unified_diff(*lines, self.path, self.path, n=2))
 
     def lines(self) -> set[int]:
-        """First lines of the statements that are changed, from 1."""
+        """Lines of the statements that are changed, from 1, without those of statements in them.
+
+        A statement of several lines may run without its first, as `if (` does.
+        """
         both = (text.splitlines() for text in (self.before, self.after))
         blocks = difflib.SequenceMatcher(None, *both, autojunk=False).get_opcodes()
         changed = [
-            n + 1 for tag, a, b, *_ in blocks if tag != "equal" for n in range(a, b or a + 1)
+            n + 1 for tag, a, b, *_ in blocks if tag != "equal" for n in range(a, max(b, a + 1))
         ]
-        statements = [n for n in ast.walk(ast.parse(self.before)) if isinstance(n, ast.stmt)]
-        return {
-            max(s.lineno for s in statements if s.lineno <= n <= (s.end_lineno or s.lineno))
-            for n in changed
-        }
+        owner: dict[int, int] = {}  # line -> first line of the innermost statement
+        for s in ast.walk(ast.parse(self.before)):  # outer ones come first
+            if isinstance(s, ast.stmt):
+                owner |= dict.fromkeys(range(s.lineno, (s.end_lineno or s.lineno) + 1), s.lineno)
+        firsts = {owner[n] for n in changed if n in owner}
+        return {n for n, first in owner.items() if first in firsts}
 
 
 def mutants(path: str) -> dict[str, Callable[[], Mutant]]:
