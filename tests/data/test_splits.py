@@ -223,8 +223,8 @@ def test_a_copy_that_differs_says_by_how_many_names_and_the_first(copy):
 def test_a_package_whose_own_list_differs_says_so(copy, monkeypatch):
     monkeypatch.setitem(splits.DIGESTS, "val", "0")
     assert refused(copy / "val.txt") == (
-        f"{copy / 'val.txt'}: is not the published val list, 0 names differ, the first is none: this"
-        " package's own list differs too; copy the published list again"
+        f"{copy / 'val.txt'}: is not the published val list, 0 names differ, the first is none:"
+        " this package's own list differs too; copy the published list again"
     )
 
 
