@@ -72,6 +72,7 @@ def test_the_published_rule_on_a_made_up_listing(monkeypatch):
     glyphs = range(0x5000, 0x5060)
     lists = splits.split_published(names, test, glyphs)
     assert lists["test"] == set(test) and sorted(set().union(*lists.values())) == sorted(names)
+    assert list(lists) == list(splits.SPLITS) and len(lists["train"]) == 800 + 400 - 80 - 32 - 90
     unseen = {splits.class_of(n) for n in lists["zero-shot"]}
     assert len(unseen) == 10 and all(0x5020 <= int(c[2:], 16) < 0x5060 for c in unseen)
     assert len(lists["zero-shot"]) == 80
@@ -94,6 +95,7 @@ def test_a_test_name_outside_the_listing_is_an_error():
 def test_a_foreign_corpus_is_split_by_its_own_names():
     names = listing(40, 8) + listing(60, 3)[-60:]  # 40 classes of 8, 20 of 3
     split = splits.assign(names, range(0x5000, 0x503C))
+    assert split.dtype == np.uint8
     count = {s: int((split == i).sum()) for i, s in enumerate(splits.SPLITS)}
     unseen = {splits.class_of(n) for n, s in zip(names, split) if splits.SPLITS[s] == "zero-shot"}
     assert len(unseen) == 3
@@ -218,6 +220,14 @@ def test_a_copy_that_differs_says_by_how_many_names_and_the_first(copy):
     )
 
 
+def test_a_package_whose_own_list_differs_says_so(copy, monkeypatch):
+    monkeypatch.setitem(splits.DIGESTS, "val", "0")
+    assert refused(copy / "val.txt") == (
+        f"{copy / 'val.txt'}: is not the published val list, 0 names differ, the first is none:"
+        " this package's own list differs too; copy the published list again"
+    )
+
+
 def test_names_are_read_as_the_bytes_that_they_are(tmp_path):
     path = tmp_path / "list.txt"
     path.write_bytes(b"U+4E00/a.png\nU+4E00/\xff.png\n")
@@ -225,8 +235,8 @@ def test_names_are_read_as_the_bytes_that_they_are(tmp_path):
     assert names == ["U+4E00/a.png", "U+4E00/\udcff.png"]
     path.write_bytes(gzip.compress(path.read_bytes()))
     assert splits.read_names(path) == names
-    splits.write_lists({split: set(names) for split in splits.SPLITS}, tmp_path / "new")
-    assert splits.read_lists(tmp_path / "new")["test"] == set(names)
+    splits.write_lists({split: set(names) for split in splits.SPLITS}, tmp_path / "a" / "new")
+    assert splits.read_lists(tmp_path / "a" / "new")["test"] == set(names)
     digest = hashlib.sha256(b"U+4E00/a.png\nU+4E00/\xff.png\n").hexdigest()
     assert splits.digest(reversed(names)) == digest
 

@@ -95,17 +95,21 @@ class Mutant:
         return "".join(difflib.unified_diff(*lines, self.path, self.path, n=2))
 
     def lines(self) -> set[int]:
-        """First lines of the statements that are changed, from 1."""
+        """Lines of the statements that are changed, from 1, without those of statements in them.
+
+        A statement of several lines may run without its first, as `if (` does.
+        """
         both = (text.splitlines() for text in (self.before, self.after))
         blocks = difflib.SequenceMatcher(None, *both, autojunk=False).get_opcodes()
         changed = [
-            n + 1 for tag, a, b, *_ in blocks if tag != "equal" for n in range(a, b or a + 1)
+            n + 1 for tag, a, b, *_ in blocks if tag != "equal" for n in range(a, max(b, a + 1))
         ]
-        statements = [n for n in ast.walk(ast.parse(self.before)) if isinstance(n, ast.stmt)]
-        return {
-            max(s.lineno for s in statements if s.lineno <= n <= (s.end_lineno or s.lineno))
-            for n in changed
-        }
+        owner: dict[int, int] = {}  # line -> first line of the innermost statement
+        for s in ast.walk(ast.parse(self.before)):  # outer ones come first
+            if isinstance(s, ast.stmt):
+                owner |= dict.fromkeys(range(s.lineno, (s.end_lineno or s.lineno) + 1), s.lineno)
+        firsts = {owner[n] for n in changed if n in owner}
+        return {n for n, first in owner.items() if first in firsts}
 
 
 def mutants(path: str) -> dict[str, Callable[[], Mutant]]:
@@ -335,14 +339,24 @@ def _file(test: str) -> str:
     return test.partition("::")[0]
 
 
-def unchanged(room: str, tree: Path) -> Tests:
-    """The room's tests, run once without a change."""
+def unchanged(room: str, tree: Path, kept: Path | None) -> Tests:
+    """The room's tests, run once without a change.
+
+    kept: a folder that keeps what came of each file of tests, until the code or the file changes.
+    """
     tests = Tests({}, {})
     places = [tree / place for place in ROOMS[room][1]]
     files = [f for p in places for f in (sorted(p.rglob("test_*.py")) if p.is_dir() else [p])]
     for file in tqdm(files, desc=f"{room}, unchanged", unit="file", file=sys.stderr):
         name = file.relative_to(tree).as_posix()
-        found = run_tests(tree, [name], [], lambda test: float("inf"), True)
+        known = kept and kept / f"{_digest(tree, name)}.json"
+        if known and known.is_file():
+            found = json.loads(known.read_text())
+        else:
+            found = run_tests(tree, [name], [], lambda test: float("inf"), True)
+        if known and found["code"] in (0, 5):
+            kept.mkdir(parents=True, exist_ok=True)
+            known.write_text(json.dumps(found))
         if found["code"] == 5:
             continue  # all its tests are slow or need published data
         if found["code"]:
@@ -358,6 +372,14 @@ def unchanged(room: str, tree: Path) -> Tests:
                 names |= set(found["seconds"]) if "" in by else set()  # as it is imported
                 tests.runs.setdefault(path, {}).setdefault(int(line), set()).update(names)
     return tests
+
+
+def _digest(tree: Path, name: str) -> str:
+    """Of a file of tests, and of all code but other files of tests."""
+    files = [f.relative_to(tree).as_posix() for f in sorted(tree.rglob("*.py"))]
+    chosen = [f for f in files if f == name or not Path(f).name.startswith("test_")]
+    text = "\0".join(f"{f}\0{(tree / f).read_text('utf-8')}" for f in [name, *chosen])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def try_out(mutant: Mutant, tests: Tests, tree: Path) -> dict | None:
@@ -395,10 +417,10 @@ class Score:
         )
 
 
-def score(room: str, number: int, seed: int, tree: Path) -> Score:
-    """Try a sample of a room's changes; prints what becomes of each."""
+def score(room: str, number: int, seed: int, tree: Path, kept: Path | None) -> Score:
+    """Try a sample of a room's changes; prints what becomes of each. kept: see `unchanged`."""
     chosen, every = sample(ROOMS[room][0], number, seed)
-    tests, result = unchanged(room, tree), Score(every)
+    tests, result = unchanged(room, tree, kept), Score(every)
     for mutant in tqdm(chosen, desc=room, unit="change", file=sys.stderr):
         start = time.monotonic()
         found = try_out(mutant, tests, tree)
@@ -440,6 +462,11 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
+        "--kept",
+        type=Path,
+        help="folder for what the tests run without a change; another draw need not run them again",
+    )
+    parser.add_argument(
         "--least",
         type=float,
         default=0.85,
@@ -448,6 +475,7 @@ def main() -> int:
     chosen = parser.parse_args()
     if unknown := [room for room in chosen.rooms if room not in ROOMS]:
         parser.error(f"{unknown[0]}: no such room; choose from {', '.join(ROOMS)}")
+    kept = chosen.kept and chosen.kept.absolute()
     os.chdir(ROOT)  # where mutmut looks for its settings
     scores = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -455,7 +483,7 @@ def main() -> int:
         copy_tree(tree)
         prepare(Path(folder))
         for room in chosen.rooms or ROOMS:
-            scores[room] = score(room, chosen.mutants, chosen.seed, tree)
+            scores[room] = score(room, chosen.mutants, chosen.seed, tree, kept)
     print("| room | changes | tried | killed | of these hung | killed (95 % interval) |")
     print(
         "|---|---|---|---|---|---|",

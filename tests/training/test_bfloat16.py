@@ -77,11 +77,13 @@ def test_gradients_and_loops_have_such_products_too():
         assert 0 < jnp.linalg.norm(gradient - other) < 0.02 * jnp.linalg.norm(gradient)
 
 
-def test_weights_are_rounded_before_a_loop_and_not_in_each_of_its_steps():
+@pytest.mark.parametrize("product", [jax.lax.dot, jax.jit(jax.lax.dot)])
+def test_weights_are_rounded_before_a_loop_and_not_in_each_of_its_steps(product):
     kernel, state = normal(64, 64), normal(5, 64)
 
     def steps(kernel, state):
-        return jax.lax.scan(lambda h, _: (jnp.tanh(h @ kernel), None), state, None, length=9)[0]
+        step = lambda h, _: (jnp.tanh(product(h, kernel)), None)
+        return jax.lax.scan(step, state, None, length=9)[0]
 
     jaxpr = jax.make_jaxpr(with_bfloat16_products(steps))(kernel, state).jaxpr
     loop = next(e for e in jaxpr.eqns if e.primitive.name == "scan")

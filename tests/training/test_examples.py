@@ -116,6 +116,11 @@ def test_without_fonts_and_hands_or_with_shares_of_0_books_alone(corpus, fonts, 
     assert int(index.max()) < 4
 
 
+def test_books_alone_unless_other_shares_are_given():
+    pool = examples.pool(given(), np.array([0, 1, 2, 4]), POINTS, 0.0)
+    assert list(pool.tables) == ["real"] and pool.real == len(pool.images) == 4
+
+
 def test_kana_join_the_images_of_books_where_they_are_asked_for(monkeypatch):
     learned = Hiragana(grey(30, 31), np.array([KANA, ord("の")], np.int32))
     monkeypatch.setattr(examples.kana, "learned", lambda folder: learned)
@@ -179,3 +184,10 @@ def test_attributes_are_components_and_stroke_counts(monkeypatch):
     glyph = {int(new.code_points[i]): int(i) for i in new.gallery()}
     for point, count in zip(classes, strokes):
         assert count == max(len(new.strokes(glyph[int(point)])), 1)
+
+
+def test_a_character_that_kanjivg_lacks_has_no_attribute(monkeypatch):
+    monkeypatch.delenv("KUZUSHIJI_DATA", raising=False)
+    found = examples.attributes(corpora.load(quiet=True).new, np.array([0x4E00, 0x2A6D6]))
+    # Two characters share no component either: stroke counts alone are left, 一 has fewer than 2.
+    assert found.dtype == np.uint8 and found.tolist() == [[0] * len(examples.STROKES)] * 2

@@ -60,7 +60,7 @@ def script(monkeypatch):
             "stage1_vae": {"domain": (str, "both"), "start": (Path | None, None)},
             "train_judges": {"which": (str, "both")},
         }.get(name, {})
-        return options.run(module.main, "", SCRIPTS[name], **choices), dict(trained)
+        return options.run(module.main, "What it trains.", SCRIPTS[name], **choices), dict(trained)
 
     return call
 
@@ -147,7 +147,7 @@ def test_the_density_s_settings_play_a_part_by_its_form():
 def test_help_has_every_setting_with_what_it_means(script, capsys):
     code, _ = script("stage3_sketch_rnn", "--help")
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert code == 0
+    assert code == 0 and "What it trains." in shown
     assert (
         "--stroke-points INT Points of a stroke, closer together where it turns "
         "(`transfer.data.strokes.resample`). "
