@@ -59,6 +59,7 @@ def test_the_published_split_is_used_where_it_is(tmp_path, name, form, classes):
         and data.about == "the published split"
         and data.train_count.sum() == 120
     )
+    assert data.provenance["data"]["dataset"] == name
     assert (
         data.provenance["data"]["sha256 of the arrays"]["train"]
         != data.provenance["data"]["sha256 of the arrays"]["test"]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from scipy import special, stats
 
 from transfer.baselines import networks, task
@@ -54,6 +55,15 @@ def test_every_epoch_holds_every_example_once_in_another_order(count):
         ):  # neighbours in the order are no neighbours in the data, and both halves are mixed
             assert abs(np.corrcoef(epoch[:-1], epoch[1:])[0, 1]) < 0.1
             assert abs((epoch[: count // 2] < count // 2).mean() - 0.5) < 0.06
+
+
+def test_convolutions_before_a_normalisation_have_no_bias():
+    """It would be taken away again, and the published network has none."""
+    shape = jax.eval_shape(lambda: networks.PreActResNet((1, 1, 1, 1), 4, 1, 10, nnx.Rngs(0)))
+    state = nnx.to_flat_state(nnx.state(shape, nnx.Param))
+    kernels = {path[:-1] for path, leaf in state if path[-1] == "kernel" and leaf.ndim == 4}
+    biased = {path[:-1] for path, _ in state if path[-1] == "bias"}
+    assert len(kernels) > 8 and not kernels & biased
 
 
 @pytest.mark.parametrize("size", [28, 14, 7, 4, 1])

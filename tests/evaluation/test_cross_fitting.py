@@ -93,3 +93,23 @@ def test_a_refitted_model_says_what_is_right_of_its_images_and_the_shipped_one_s
         return float((scores[np.arange(len(label)), label] - np.logaddexp.reduce(scores, 1)).mean())
 
     assert likelihood(new) > likelihood(model)
+
+
+def test_confidence_is_fitted_to_every_form_of_what_the_gallery_has(monkeypatch):
+    """Two sources that weigh alike; a character that is not in the gallery teaches nothing."""
+    seen, asked = np.array([True, False, True]), []
+    model = SimpleNamespace(
+        characters=list("国山國"),
+        mates=np.array([[2], [-1], [0]]),
+        gallery=SimpleNamespace(seen=seen),
+        evidence=lambda images: {"plain": images[:, 0] / 2, "given": images[:, 0] / 4},
+    )
+    monkeypatch.setattr(cross_fitting.confidence, "fit", lambda *given: asked.extend(given))
+    one, other = np.arange(3 * 4).reshape(3, 4, 1), np.full((1, 4, 1), 40)
+    parts = [(one, np.array([ord(c) for c in "山人國"])), (other, np.array([ord("国")]))]
+    cross_fitting.fit_confidence(model, parts)
+    plain, given, right, known, weight = asked
+    assert plain.ravel().tolist() == [0, 4, 20] and given.ravel().tolist() == [0, 2, 10]
+    assert [set(row) for row in right] == [{1, -1}, {0, 2}, {0, 2}] and right.dtype == np.int32
+    assert known is seen or known.tolist() == seen.tolist()
+    assert weight.tolist() == [0.5, 0.5, 1]

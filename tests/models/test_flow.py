@@ -181,4 +181,5 @@ def test_settings_that_suit_a_density():
     paper = mdn.MDNConfig.paper()
     assert mdn.suited(paper, "joint", None) == dataclasses.replace(paper, density="joint")
     assert mdn.unused(flow) == {"key", "key_dropout", "unseen", "direct", "label_smoothing"}
+    assert {"views", "key"} < mdn.unused(paper)  # which draws its latents anew at each step
     assert {"couplings", "width"} < mdn.unused(joint) and "noise" in mdn.unused(small)

@@ -171,6 +171,22 @@ def test_padding_changes_no_likelihood(config, models):
     np.testing.assert_allclose(parts["movement"] + parts["pen"], value, rtol=1e-5)
 
 
+def test_dropout_keeps_the_size_of_an_update_on_average(monkeypatch):
+    masks = []
+    monkeypatch.setattr(
+        sketch_rnn, "lstm", lambda x, mask, *rest: masks.append(mask) or lstm(x, mask, *rest)
+    )
+    config = dataclasses.replace(PAPER, keep=0.3)
+    graph, params = build(config)
+    movement = jnp.zeros((64, 14, 5))
+    nnx.merge(graph, params)(movement, jnp.zeros((64, config.latent)), jax.random.key(0))
+    assert len(masks) == config.layers
+    for mask in masks:
+        assert mask.shape == (14, 64, config.units)
+        np.testing.assert_allclose(np.unique(mask), [0, 1 / 0.3], rtol=1e-6)
+        assert abs(mask.mean() - 1) < 5 * (0.7 / 0.3 / mask.size) ** 0.5
+
+
 def test_dropout_needs_a_key_and_is_decided_by_it():
     config = dataclasses.replace(PAPER, keep=0.3)
     graph, params = build(config)
