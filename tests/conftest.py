@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,10 @@ os.environ.setdefault(
 )
 # Small ones too: a stage's script has two hundred of them, and they take it twelve seconds.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# A shell that starts the tests in the background has Ctrl-C ignored, and so would have the programs
+# that they start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # A worker takes one file after the other: the longest come first, that both workers end together.
 LONGEST = """
 experiments/test_stages.py models/test_stroke_rnn.py golden/test_golden.py test_entry.py
