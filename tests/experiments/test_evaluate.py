@@ -123,6 +123,7 @@ def test_choices_stand_beside_each_other(report, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_judges_train_from_nothing(tmp_path):
     for which in ("recogniser", "baseline"):
         done = python(

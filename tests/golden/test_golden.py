@@ -351,7 +351,7 @@ VAES = [
     ("tiny", "new"),
     slowly("paper", "new"),
     seldom("paper", "old"),
-    slowly("small", "old"),
+    seldom("small", "old"),
     seldom("small", "new"),
     seldom("base", "old"),
     seldom("base", "new"),

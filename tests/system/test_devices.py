@@ -143,6 +143,7 @@ def test_a_run_goes_on_from_one_to_eight_devices_and_back(one, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_follow_the_losses_of_one_device(one, tmp_path):
     folder = tmp_path / "run"
     run(folder, 1, stop=10, processes=2)
