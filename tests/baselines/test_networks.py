@@ -12,33 +12,12 @@ from flax import nnx
 from scipy import special, stats
 
 from transfer.baselines import networks, task
-from transfer.baselines.datasets import Labelled
 from transfer.baselines.networks import Mix, mixed
 from transfer.baselines.order import shuffled
 from transfer.baselines.task import BaselineConfig
 from transfer.models import augment
 from transfer.models.layers import convolution
 from transfer.training import loop, weights
-
-
-def blobs(train=400, test=150, classes=5, size=28, noise=0.6, seed=0) -> Labelled:
-    """Classes that overlap: a coarse pattern each, and noise."""
-    random = np.random.default_rng(seed)
-    patterns = np.kron(random.random((classes, 7, 7)), np.ones((size // 7, size // 7)))
-    labels = random.integers(0, classes, train + test).astype(np.int32)
-    images = np.uint8(
-        255 * (patterns[labels] + random.normal(0, noise, (train + test, size, size))).clip(0, 1)
-    )
-    return Labelled(
-        "kmnist",
-        images[:train],
-        labels[:train],
-        images[train:],
-        labels[train:],
-        list("abcdefghij"[:classes]),
-        "synthetic",
-        {"data": {"sample": True}},
-    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 64, 1000, 4097])
@@ -117,7 +96,7 @@ def test_mixups_draw_what_they_say():
     assert task.draw_mix(BaselineConfig.published("cnn"), 16, jax.random.key(0)) is None
 
 
-def test_a_batch_is_trained_on_mixed():
+def test_a_batch_is_trained_on_mixed(blobs):
     """Images of one grey each: what the network is shown lies between two of them."""
     data = blobs(train=40)
     data = dataclasses.replace(
@@ -189,7 +168,7 @@ def test_running_statistics_follow_by_a_tenth_and_asking_uses_them(monkeypatch):
     )  # whatever stands beside
 
 
-def test_cutout_hides_one_square_and_augmented_images_stay_in_range():
+def test_cutout_hides_one_square_and_augmented_images_stay_in_range(blobs):
     images = jnp.ones((200, 28, 28))
     cut = np.asarray(jax.jit(lambda x, key: augment.cutout(x, key, 14))(images, jax.random.key(0)))
     hidden = (cut == 0).sum((1, 2))
@@ -209,7 +188,7 @@ def test_cutout_hides_one_square_and_augmented_images_stay_in_range():
     assert shown.shape == (20, 28, 28) and float(shown.min()) >= 0 and float(shown.max()) <= 1
 
 
-def test_views_are_the_mean_of_shifted_images():
+def test_views_are_the_mean_of_shifted_images(blobs):
     data = blobs(train=20, test=9)
     config = dataclasses.replace(BaselineConfig.published("mlp"), width=8, views=5)
     network = task.Network(config, 28, 5)
@@ -252,7 +231,7 @@ def test_flop_are_those_of_the_layers(model):
     assert networks.flop(config, 28, 10) == total
 
 
-def test_logistic_regression_is_scikit_learns(tmp_path):
+def test_logistic_regression_is_scikit_learns(blobs, tmp_path):
     linear = pytest.importorskip("sklearn.linear_model")
     data = blobs()
     config = task.fitted(dataclasses.replace(BaselineConfig.published("logistic"), steps=150), data)
@@ -292,7 +271,7 @@ def test_logistic_regression_is_scikit_learns(tmp_path):
         ),
     ],
 )
-def test_a_network_learns(tmp_path, monkeypatch, model, regulariser, given):
+def test_a_network_learns(blobs, tmp_path, monkeypatch, model, regulariser, given):
     monkeypatch.setitem(networks.BLOCKS, "preact_resnet18", (1, 1))
     data = blobs(noise=0.3)
     config = dataclasses.replace(
