@@ -195,13 +195,12 @@ def glossary_page() -> str:
     return f"# Glossary\n\n{MADE}\n\nThe web page shows the same words at its foot.\n\n{table}\n"
 
 
-def pages() -> dict[str, str]:
-    """File name -> Markdown of each page."""
-    return {
-        "reference/commands.md": commands_page(),
-        "reference/api.md": api_page(),
-        "glossary.md": glossary_page(),
-    }
+PAGES = {
+    "reference/commands.md": commands_page,
+    "reference/api.md": api_page,
+    "glossary.md": glossary_page,
+}
+"""File name -> what makes its Markdown."""
 
 
 @guarded
@@ -211,7 +210,7 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="[docs]")
     out = parser.parse_args().out
-    for name, text in pages().items():
+    for name, text in {name: made() for name, made in PAGES.items()}.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(out / name) as part:
             part.write_text(text, encoding="utf-8")

@@ -1,11 +1,9 @@
 """What a reader does with the glossary at the foot of a page, with keys alone, served or
 exported."""
 
-import json
-from pathlib import Path
+from experiments.make_reference import glossary
 
-FILE = Path(__file__).parents[2] / "transfer" / "web" / "static" / "strings" / "glossary.js"
-WORDS = json.loads(FILE.read_text("utf-8").partition("export default ")[2].rstrip(";\n"))
+WORDS = glossary()
 SHOWN = """[...document.querySelectorAll('#glossary dl > div')].filter((e) => e.checkVisibility())
     .map((e) => ({term: e.querySelector('dt').firstChild.data.trim(),
         other: e.querySelector('dt [lang]').textContent,
