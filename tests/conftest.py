@@ -37,6 +37,9 @@ test_reference.py models/test_sketch_rnn.py models/test_distance_raster.py
 
 
 def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker("slow")
     place = {ROOT / "tests" / name: n for n, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
 

@@ -88,7 +88,6 @@ def contents(wheel: Path) -> dict[str, str]:
         }
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_the_sdist_makes_the_same_wheel(built):
     wheel, _, again = built

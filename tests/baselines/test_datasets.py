@@ -138,7 +138,6 @@ def test_kanji_of_the_sample(monkeypatch):
     assert len(datasets.load("kkanji", split="test").test_images) > 0
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_files_of_kuzushiji_49s_published_size(tmp_path):
     """All 270,912 images through the loader and the exact neighbours' blocks, for a few of the test

@@ -86,9 +86,7 @@ WHOLE, SHORT = BLOCKS["preact_resnet18"], (1, 1, 1, 1)
     "blocks, size, stride, mix, objective",
     [
         (SHORT, 33, 2, None, "cross_entropy"),
-        pytest.param(
-            WHOLE, 28, 1, (0, 0.7), "cross_entropy", marks=[pytest.mark.slow, pytest.mark.long]
-        ),
+        pytest.param(WHOLE, 28, 1, (0, 0.7), "cross_entropy", marks=pytest.mark.long),
         (SHORT, 28, 1, (0, 0.7), "binary"),
         (SHORT, 28, 1, (1, 0.3), "binary"),
         (SHORT, 28, 1, (2, 0.55), "binary"),

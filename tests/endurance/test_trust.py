@@ -61,7 +61,6 @@ def test_guided_fuzzing_counts_what_it_did_and_finds_a_fault(tmp_path):
     assert crash.read_bytes()[:1] == b"7"
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_killed_jobs_lose_nothing(tmp_path):
     done = script(
@@ -119,7 +118,6 @@ def test_a_lost_file_is_noticed(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_soak_reports_memory_and_answers(tmp_path):
     done = script("soak.py", "--drawings", 40, "--out", "a.json", cwd=tmp_path)

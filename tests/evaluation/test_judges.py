@@ -71,9 +71,7 @@ def test_loss_is_the_smoothed_cross_entropy_of_features_standardised_over_the_ba
     assert float(parts["accuracy"]) == np.mean(logits.argmax(1) == labels)
 
 
-@pytest.mark.parametrize(
-    "name", ["recogniser", pytest.param("baseline", marks=[pytest.mark.slow, pytest.mark.long])]
-)
+@pytest.mark.parametrize("name", ["recogniser", pytest.param("baseline", marks=pytest.mark.long)])
 def test_a_few_steps_learn_and_the_weights_answer(sample_corpus, tmp_path, name):
     config = dataclasses.replace(
         ClassifierConfig.tiny(),

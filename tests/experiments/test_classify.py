@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 QUICK = ("--steps", "6", "--batch", "32", "--watched", "32")
 RESNET = ("--model", "preact_resnet18", "--width", "4")
 # The network with everything is compiled always, the plainer ones not in CI.
-seldom = lambda *words: pytest.param(words, marks=[pytest.mark.slow, pytest.mark.long])
+seldom = lambda *words: pytest.param(words, marks=pytest.mark.long)
 
 
 @pytest.fixture(scope="module")

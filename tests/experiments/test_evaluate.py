@@ -122,7 +122,6 @@ def test_choices_stand_beside_each_other(report, tmp_path):
     assert done.returncode == 2 and "kuzushiji-transfer evaluate --out" in done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_judges_train_from_nothing(tmp_path):
     for which in ("recogniser", "baseline"):

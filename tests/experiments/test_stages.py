@@ -171,9 +171,9 @@ def test_missing_stage_is_one_clear_line(tmp_path):
             "vae_new",
             ["stage1_vae.py", "--domain", "new"],
             12,
-            marks=[pytest.mark.slow, pytest.mark.long],
+            marks=pytest.mark.long,
         ),
-        pytest.param("mdn", ["stage2_mdn.py"], 20, marks=[pytest.mark.slow, pytest.mark.long]),
+        pytest.param("mdn", ["stage2_mdn.py"], 20, marks=pytest.mark.long),
         ("sketch_rnn", ["stage3_sketch_rnn.py"], 12),
     ],
 )

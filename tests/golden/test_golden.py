@@ -345,7 +345,7 @@ def one_step(task, name: str, golden) -> None:
 # the long ones.
 BATCH = {"paper": 8, "small": 16, "base": 4, "tiny": 16}
 slowly = lambda *values: pytest.param(*values, marks=pytest.mark.slow)
-seldom = lambda *values: pytest.param(*values, marks=[pytest.mark.slow, pytest.mark.long])
+seldom = lambda *values: pytest.param(*values, marks=pytest.mark.long)
 VAES = [
     ("tiny", "old"),
     ("tiny", "new"),

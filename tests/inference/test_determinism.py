@@ -91,7 +91,6 @@ print(jax.device_count(), digest.hexdigest())
 """
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_one_device_and_eight_draw_the_same_bits():
     said = [

@@ -144,7 +144,6 @@ def needed() -> None:
         pytest.importorskip(package)
 
 
-@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook_runs_and_shows_what_is_stored(path):

@@ -130,7 +130,6 @@ def test_eight_devices_follow_the_losses_of_one(one, tmp_path):
     )
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_a_run_goes_on_from_one_to_eight_devices_and_back(one, tmp_path):
     folder = tmp_path / "run"
@@ -142,7 +141,6 @@ def test_a_run_goes_on_from_one_to_eight_devices_and_back(one, tmp_path):
     assert_same(folder, one)
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_two_processes_follow_the_losses_of_one_device(one, tmp_path):
     folder = tmp_path / "run"
