@@ -16,14 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from workers import HERE, Worker, alternate
+from workers import HERE, Worker, alternate, ratio
 
 IMAGES, SAMPLES = 1828, 10
 """The authors' test images, and drawings of each."""
 EXAMPLE = HERE.parent / "examples" / "hana_U+82B1.png"
 HEAD = """\
-| drawing | seconds (range) | drawings/s | PyTorch, seconds | PyTorch / ours (range) | peak MB |
-|---|---|---|---|---|---|"""
+| drawing | seconds (range) | drawings/s | PyTorch, seconds | PyTorch / ours (range) | peak MB \
+| earlier checkout / ours (range); its peak |
+|---|---|---|---|---|---|---|"""
 
 
 def _example() -> np.ndarray:
@@ -231,9 +232,9 @@ def read_files(jobs: str, count: str) -> Callable:
 # The command --------------------------------------------------------------------------------------
 
 
-def command(weights: str, cache: Path) -> tuple[float, float]:
-    """Seconds and peak MB of one `kuzushiji-transfer draw` of one image, with whatever is in the
-    folder `cache`."""
+def command(weights: str, cache: Path, checkout: Path) -> tuple[float, float]:
+    """Seconds and peak MB of one `kuzushiji-transfer draw` of one image by a checkout's code, with
+    whatever is in the folder `cache`."""
     with tempfile.TemporaryDirectory() as out:
         given = ["--weights", weights] if weights else []
         begin = time.perf_counter()
@@ -249,7 +250,7 @@ def command(weights: str, cache: Path) -> tuple[float, float]:
                 out,
                 *given,
             ],
-            cwd=HERE.parent,
+            cwd=checkout,
             env=os.environ | {"XDG_CACHE_HOME": str(cache)},
         )
         _, status, used = os.wait4(process.pid, 0)
@@ -294,91 +295,105 @@ def _spread(values: list[float], digits: int = 2) -> str:
     )
 
 
+def _earlier(chosen, seconds: float, function: str, *given: str) -> dict[str, Worker]:
+    """The worker of the checkout that ours is measured beside, if there is one that can do this."""
+    here = chosen.beside
+    if not here or f"def {function}(" not in (here / "drawing.py").read_text("utf-8"):
+        return {}
+    return {"earlier": Worker(seconds, "drawing", function, *given, here=here)}
+
+
+def _line(said: str, rates: dict, memory: dict, amount: str, digits: int, torch: str) -> str:
+    """A row of the table: ours of `rates`, and beside the earlier checkout where it was measured."""
+    earlier = "–"
+    if "earlier" in rates:
+        earlier = f"{ratio(rates['ours'], rates['earlier'])}; {memory['earlier']:,.0f} MB"
+    seconds = [1 / rate for rate in rates["ours"]]
+    return (
+        f"| {said} | {_spread(seconds, digits)} | {amount} | {torch} | {memory['ours']:,.0f} |"
+        f" {earlier} |"
+    )
+
+
 def warm(chosen) -> list[str]:
     """Ten drawings of an image, ours and in PyTorch ten at once and one by one."""
     workers = {"ours": Worker(chosen.seconds, "drawing", "ours", chosen.weights)}
+    workers |= _earlier(chosen, chosen.seconds, "ours", "")
     if chosen.twin:
         workers |= {
             how: Worker(chosen.seconds, "drawing", "theirs", chosen.weights, how)
             for how in ("all", "one")
         }
     rates, memory = alternate(workers, chosen.repeats)
-    seconds = {name: [1 / rate for rate in values] for name, values in rates.items()}
-    begin = (
-        f"| ten drawings of one image, whole pipeline, warm | {_spread(seconds['ours'], 3)} |"
-        f" {SAMPLES / statistics.median(seconds['ours']):,.0f} |"
-    )
+    said = "ten drawings of one image, whole pipeline, warm"
+    amount = f"{SAMPLES * statistics.median(rates['ours']):,.0f}"
     if not chosen.twin:
-        return [f"{begin} – | – | {memory['ours']:,.0f} |"]
+        return [_line(said, rates, memory, amount, 3, "– | –")]
     lines = []
-    for how, said in (("all", "ten at once"), ("one", "one after another")):
-        ratios = [b / a for a, b in zip(seconds["ours"], seconds[how])]
-        lines.append(
-            f"{begin} {statistics.median(seconds[how]):.3f} ({said}, step by step) |"
-            f" **{statistics.median(ratios):.2f}** ({min(ratios):.2f}–{max(ratios):.2f}) |"
-            f" {memory['ours']:,.0f} |"
+    for how, words in (("all", "ten at once"), ("one", "one after another")):
+        torch = (
+            f"{1 / statistics.median(rates[how]):.3f} ({words}, step by step) |"
+            f" {ratio(rates['ours'], rates[how])}"
         )
+        lines.append(_line(said, rates, memory, amount, 3, torch))
     return lines
 
 
 def throughput(chosen) -> list[str]:
-    """1,828 images of ten drawings, or as many as asked for and the rest by proportion."""
+    """1,828 images of ten drawings, or as many as asked for."""
     count = min(chosen.images, IMAGES)
-    worker = Worker(0.0, "drawing", "many", chosen.weights, chosen.data, str(count))
-    rates, memory = alternate({"ours": worker}, chosen.repeats)
-    seconds = [1 / rate for rate in rates["ours"]]
-    said = (
-        ""
-        if count == IMAGES
-        else (
-            f", from {count} images by proportion: {IMAGES} would take"
-            f" {statistics.median(seconds) * IMAGES / count:.0f} s"
-        )
-    )
-    return [
-        f"| {count:,} images, {SAMPLES} drawings each{said} | {_spread(seconds)} |"
-        f" **{count * SAMPLES / statistics.median(seconds):,.0f}** | – | – |"
-        f" {memory['ours']:,.0f} |"
-    ]
+    given = (chosen.data, str(count))
+    workers = {"ours": Worker(0.0, "drawing", "many", chosen.weights, *given)}
+    rates, memory = alternate(workers | _earlier(chosen, 0.0, "many", "", *given), chosen.repeats)
+    amount = f"**{count * SAMPLES * statistics.median(rates['ours']):,.0f}**"
+    return [_line(f"{count:,} images, {SAMPLES} drawings each", rates, memory, amount, 2, "– | –")]
 
 
 def cold(chosen) -> list[str]:
     """The command from its start to its files, with an empty cache and with what that run left in
     it."""
-    found = {"without": [], "with": []}
+    checkouts = {"ours": HERE.parent}
+    if chosen.beside:
+        checkouts["earlier"] = chosen.beside.parent
+    lines = []
+    found = {state: {name: [] for name in checkouts} for state in ("without", "with")}
     for _ in range(chosen.repeats):
-        with tempfile.TemporaryDirectory() as cache:
-            for name in found:
-                found[name].append(command(chosen.weights, Path(cache)))
-    said = {"without": "nothing compiled yet", "with": "compiled before (persistent cache)"}
-    return [
-        f"| `kuzushiji-transfer draw` of one image, process to files, {said[name]} |"
-        f" {_spread([s for s, _ in values])} | – | – | – |"
-        f" {math.ceil(max(m for _, m in values)):,} |"
-        for name, values in found.items()
-    ]
+        for name, checkout in checkouts.items():
+            weights = chosen.weights if name == "ours" else ""
+            with tempfile.TemporaryDirectory() as cache:
+                for state in found:
+                    found[state][name].append(command(weights, Path(cache), checkout))
+    for state, words in (
+        ("without", "nothing compiled yet"),
+        ("with", "compiled before (persistent cache)"),
+    ):
+        rates = {name: [1 / s for s, _ in values] for name, values in found[state].items()}
+        memory = {
+            name: math.ceil(max(m for _, m in values)) for name, values in found[state].items()
+        }
+        said = f"`kuzushiji-transfer draw` of one image, process to files, {words}"
+        lines.append(_line(said, rates, memory, "–", 2, "– | –"))
+    return lines
 
 
 def reading(chosen) -> list[str]:
     """One image, and many, read without being drawn."""
     count, lines = min(chosen.images, IMAGES), []
-    for said, number, function, given in (
-        ("one image read, not drawn, warm", 1, "read_one", (chosen.weights,)),
+    for said, number, seconds, function, given in (
+        ("one image read, not drawn, warm", 1, chosen.seconds, "read_one", ()),
         (
             f"{count:,} images read, not drawn",
             count,
+            0.0,
             "read_many",
-            (chosen.weights, chosen.data, str(count)),
+            (chosen.data, str(count)),
         ),
     ):
-        seconds = 0.0 if number > 1 else chosen.seconds
-        worker = Worker(seconds, "drawing", function, *given)
-        rates, memory = alternate({"ours": worker}, chosen.repeats)
-        taken = [1 / rate for rate in rates["ours"]]
-        lines.append(
-            f"| {said} | {_spread(taken, 3)} |"
-            f" {number / statistics.median(taken):,.0f} images | – | – | {memory['ours']:,.0f} |"
-        )
+        workers = {"ours": Worker(seconds, "drawing", function, chosen.weights, *given)}
+        workers |= _earlier(chosen, seconds, function, "", *given)
+        rates, memory = alternate(workers, chosen.repeats)
+        amount = f"{number * statistics.median(rates['ours']):,.0f} images"
+        lines.append(_line(said, rates, memory, amount, 3, "– | –"))
     return lines
 
 
@@ -392,13 +407,10 @@ def files(chosen) -> list[str]:
     rates, memory = alternate(workers, chosen.repeats)
     lines = []
     for jobs, found in rates.items():
-        taken = [1 / rate for rate in found]
-        gain = statistics.median(b / a for a, b in zip(rates[1], found))
-        lines.append(
-            f"| {count:,} picture files read, `--jobs {jobs}`: {gain:.2f} times one job |"
-            f" {_spread(taken)} | {count / statistics.median(taken):,.0f} files | – | – |"
-            f" {memory[jobs]:,.0f} |"
-        )
+        gain = statistics.median(a / b for a, b in zip(found, rates[1]))
+        said = f"{count:,} picture files read, `--jobs {jobs}`: {gain:.2f} times one job"
+        amount = f"{count * statistics.median(found):,.0f} files"
+        lines.append(_line(said, {"ours": found}, {"ours": memory[jobs]}, amount, 2, "– | –"))
     return lines
 
 

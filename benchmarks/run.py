@@ -5,6 +5,7 @@ side.
     python benchmarks/run.py  # all rows, half an hour on two cores
     python benchmarks/run.py --rows paper_vae draw --repeats 9
     python benchmarks/run.py --rows throughput --images 1828 --data DIR
+    git worktree add ../earlier COMMIT && python benchmarks/run.py --beside ../earlier
 
 Each framework runs a row in a process of its own, which waits while the other works; repeats
 alternate, and the ratio is the median of the pairs' ratios. Nothing else should run on the machine.
@@ -19,6 +20,7 @@ import datetime
 import os
 import platform
 import sys
+from pathlib import Path
 
 import drawing
 import training
@@ -68,12 +70,24 @@ def main() -> int:
         help="how many picture files to read for --jobs [%(default)s]",
     )
     parser.add_argument(
+        "--beside",
+        type=Path,
+        metavar="CHECKOUT",
+        help="another checkout of this repository, whose code and shipped weights take turns too",
+    )
+    parser.add_argument(
         "--no-twin",
         dest="twin",
         action="store_false",
         help="draw without PyTorch, as for weights of the other decoder",
     )
     chosen = parser.parse_args()
+    if chosen.beside:
+        chosen.beside = chosen.beside.resolve() / "benchmarks"
+        if not (chosen.beside / "workers.py").is_file():
+            parser.error(
+                f"{chosen.beside}: no benchmarks there; give a checkout of this repository"
+            )
     chosen.weights = os.path.abspath(chosen.weights) if chosen.weights else ""
     print(
         f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores, load"
@@ -86,7 +100,7 @@ def main() -> int:
         peak = peak_flops()
         print(f"; matrix product {peak / 1e9:.0f} GFLOP/s\n\n{training.HEAD}", flush=True)
         for row in rows:
-            print(training.line(row, peak, chosen.repeats, chosen.seconds, chosen.xla), flush=True)
+            print(training.line(row, peak, chosen), flush=True)
     rows = [row for row in chosen.rows if row in drawing.ROWS]
     if rows:
         print(f"\n\n{drawing.HEAD}", flush=True)

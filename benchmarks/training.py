@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from workers import Worker, alternate, ask
+from workers import Worker, alternate, ask, ratio
 
 CLASSES = 6432
 """Kanji of the gallery."""
@@ -360,24 +360,26 @@ def count_flop(row: str) -> int:
 
 HEAD = """\
 | training | ours | PyTorch | ours / PyTorch (range) | ours of the matrix product \
-| augmentation, of a step | peak MB ours / PyTorch |
-|---|---|---|---|---|---|---|"""
+| augmentation, of a step | peak MB ours / PyTorch | ours / the earlier checkout (range) |
+|---|---|---|---|---|---|---|---|"""
 
 
-def line(row: str, peak: float, repeats: int, seconds: float, xla: bool) -> str:
+def line(row: str, peak: float, chosen) -> str:
     """Measure a row; its line of the table, or three for a row of `PRODUCTS`: float32 in both,
-    bfloat16 in both, and ours against their float32. xla: measure XLA's own convolutions too."""
+    bfloat16 in both, and ours against their float32. chosen: arguments of `run`."""
     _, batch, title = ROWS[row]
     flop = ask("training", "count_flop", row)
     frameworks = (
         ["jax", "torch"]
         + (["augmented"] if row in AUGMENTED else [])
         + (["jax_bfloat16", "torch_bfloat16"] if row in PRODUCTS else [])
-        + (["xla"] if xla and row == "paper_vae" else [])
+        + (["xla"] if chosen.xla and row == "paper_vae" else [])
     )
-    rates, memory = alternate(
-        {f: Worker(seconds, "training", "step", row, f) for f in frameworks}, repeats
-    )
+    workers = {f: Worker(chosen.seconds, "training", "step", row, f) for f in frameworks}
+    if chosen.beside:
+        given = ("training", "step", row, "jax")
+        workers["earlier"] = Worker(chosen.seconds, *given, here=chosen.beside)
+    rates, memory = alternate(workers, chosen.repeats)
     middle = {f: batch * statistics.median(r) for f, r in rates.items()}
     augmentation = "–"
     if "augmented" in rates:
@@ -385,12 +387,12 @@ def line(row: str, peak: float, repeats: int, seconds: float, xla: bool) -> str:
         augmentation = f"{100 * (1 - left):.0f} %"
 
     def compared(title: str, ours: str, theirs: str) -> str:
-        ratios = [a / b for a, b in zip(rates[ours], rates[theirs])]
+        earlier = ratio(rates[ours], rates["earlier"]) if chosen.beside else "–"
         return (
             f"| {title} | {middle[ours]:,.0f} | {middle[theirs]:,.0f} |"
-            f" **{statistics.median(ratios):.2f}** ({min(ratios):.2f}–{max(ratios):.2f}) |"
+            f" {ratio(rates[ours], rates[theirs])} |"
             f" {100 * middle[ours] / batch * flop / peak:.0f} % | {augmentation} |"
-            f" {memory[ours]:,.0f} / {memory[theirs]:,.0f} |"
+            f" {memory[ours]:,.0f} / {memory[theirs]:,.0f} | {earlier} |"
         )
 
     title += f" (XLA's own convolutions: {middle['xla']:,.0f})" if "xla" in middle else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -12,14 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).parent
-START = [
-    sys.executable,
-    "-W",
-    "ignore",
-    "-c",
-    f"import sys; sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]; import workers; "
-    "getattr(workers, sys.argv[1])(*sys.argv[2:])",
-]
+
+
+def start(here: Path) -> list[str]:
+    """The command line that begins a worker in the benchmarks folder `here`, which may be another
+    checkout's; the worker imports that checkout's own package."""
+    return [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        f"import sys; sys.path[:0] = [{str(here)!r}, {str(here.parent)!r}]; import workers; "
+        "getattr(workers, sys.argv[1])(*sys.argv[2:])",
+    ]
 
 
 def serve(module: str, function: str, *arguments: str) -> None:
@@ -42,7 +48,7 @@ def answer(module: str, function: str, *arguments: str) -> None:
 def ask(module: str, function: str, *arguments: str) -> float:
     """The number that module.function(*arguments) returns in a process of its own."""
     done = subprocess.run(
-        [*START, "answer", module, function, *arguments],
+        [*start(HERE), "answer", module, function, *arguments],
         stdout=subprocess.PIPE,
         text=True,
         encoding="utf-8",
@@ -53,11 +59,14 @@ def ask(module: str, function: str, *arguments: str) -> float:
 
 
 class Worker:
-    """A process that does steps; seconds: about so long is a repeat."""
+    """A process that does steps; seconds: about so long is a repeat; here: the benchmarks folder
+    that it works in."""
 
-    def __init__(self, seconds: float, module: str, function: str, *arguments: str):
+    def __init__(
+        self, seconds: float, module: str, function: str, *arguments: str, here: Path = HERE
+    ):
         self.process = subprocess.Popen(
-            [*START, "serve", module, function, *arguments],
+            [*start(here), "serve", module, function, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -93,6 +102,12 @@ def alternate(
         for name, worker in workers.items():
             rates[name].append(worker.rate())
     return rates, {name: worker.close() for name, worker in workers.items()}
+
+
+def ratio(ours: list[float], others: list[float]) -> str:
+    """Median and range of the quotients of each repeat's steps a second, as Markdown."""
+    found = [a / b for a, b in zip(ours, others)]
+    return f"**{statistics.median(found):.2f}** ({min(found):.2f}–{max(found):.2f})"
 
 
 def matrix_product() -> Callable:
