@@ -4,6 +4,6 @@ if (location.protocol === 'file:') {
     const line = (lang, text) => Object.assign(document.createElement('p'), {lang, textContent: text, className: 'problem'});
     document.querySelector('header').after(
       line('en', 'Browsers run this page from a web server only. In the folder that holds it: python -m http.server'),
-      line('ja', 'このページはウェブサーバーから開いてください。フォルダーの中で: python -m http.server'));
+      line('ja', 'このページはウェブサーバーから開いてください。フォルダーの中で：python -m http.server'));
   });
 }
