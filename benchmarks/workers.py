@@ -72,7 +72,8 @@ class Worker:
             text=True,
             encoding="utf-8",
         )
-        self.time(1)  # compiles
+        # Compiles. What not every step needs, as a drawing's further attempts, has its turn too.
+        self.time(3 if seconds else 1)
         self.steps = max(1, round(seconds / self.time(1)))
 
     def time(self, steps: int) -> float:

@@ -416,6 +416,29 @@ def test_real_images_do_not_push_down_a_class_of_the_vae_that_only_fonts_have(sh
     assert (slope[classes == 0x4E00] != 0).all()
 
 
+@pytest.mark.parametrize("share, known", [(0.0, 2), (ALL, 3)])
+def test_a_hand_that_is_kept_for_choosing_is_measured_whatever_is_learned_from(share, known):
+    """The classifier says 4E00 of everything; books alone do not know 4E8C."""
+    given = with_brush_fonts()
+    kept = Fonts(
+        np.concatenate([given.fonts.images, grey(40, 80, 160)]),
+        np.append(given.fonts.code_points, [0x4E8C, 0x4E00, 0x4E09]),
+        np.append(given.fonts.font, [1, 1, 1]).astype(np.uint8),
+        ["a.ttf", "b.ttf"],
+        [*given.fonts.records, {"name": "b.ttf", "sha256": "ef", "bytes": 1, "role": "choose"}],
+    )
+    task = autoencoders.vae_task(
+        dataclasses.replace(SMALLEST, fonts=share), dataclasses.replace(given, fonts=kept), "old"
+    )
+    params = jax.jit(task.init)(jax.random.key(2))
+    says = task.export({})["classes"] == 0x4E00
+    params["classifier"] = {
+        "kernel": 0 * params["classifier"]["kernel"],
+        "bias": says.astype(np.float32),
+    }
+    assert task.evaluate(params)["hands_accuracy"] == pytest.approx(1 / known)
+
+
 @pytest.fixture(scope="module")
 def smallest_vaes(tmp_path_factory):
     """Both VAEs, not trained; the old one's classifier is sure that val's images show what they

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from transfer.inference import acceptance, confidence
-from transfer.inference.networks.reading import kana_probabilities
+from transfer.inference import acceptance
+from transfer.inference.networks.reading import weighed
 from transfer.models import augment, mdn, stroke_fitting, stroke_forms, stroke_rnn, vae
 from transfer.models.layers.recurrent import gates
 from transfer.stages.stroke_decoder import StrokeDecoder
@@ -97,19 +97,10 @@ def reader(model) -> Program:
         density.keys = lambda mean: keys
 
     def read(images, picture, views, log_variance):
-        z_old = views.mean(1)
-        scores = mdn.candidate_scores(density, z_old, gallery)
-        if model.kana:
-            kana = kana_probabilities(density, model.kana_params, z_old)
-            hiragana = kana.sum(-1)
-        else:
-            hiragana = 0.0 * z_old[:, 0]
         seen = {"old": picture, "z_old": views[:, 0], "log_variance": log_variance}
-        plain, views = augment.to_float(images), views.transpose(1, 0, 2)
-        given = confidence.numbers(plain, seen, views, scores, gallery.seen, hiragana)
-        scores = confidence.confident(model.confidence, scores, given, gallery.seen)
-        scores += jnp.log1p(-jnp.minimum(hiragana, 1 - 1e-6))[:, None]
-        return (scores, *([kana] if model.kana else []))
+        given = (seen, views.transpose(1, 0, 2), model.kana_params, model.confidence)
+        said = weighed(density, gallery, augment.to_float(images), *given)
+        return (said["forms"], *([said["kana"]] if model.kana else []))
 
     takes = {
         "images": (jnp.uint8, 64, 64),

@@ -210,18 +210,7 @@ def known(arrays: dict, images, seen: dict, numpy=np) -> tuple:
     arrays, seen: see `Acceptance.describe`. numpy: numpy, or jax.numpy for a graph.
     """
     painted = numpy.clip(seen["old"], 1e-6, 1 - 1e-6)
-    known = numpy.clip(images, 1e-6, 1 - 1e-6)
-    # Cross-entropy less the image's own entropy: 0 for a perfect picture, however grey.
-    lost = images * numpy.log(known / painted)
-    lost = (lost + (1 - images) * numpy.log((1 - known) / (1 - painted))).sum((1, 2))
-    lost = numpy.maximum(lost, 0.0)
-    edges = sum(
-        numpy.abs(after - before).sum((1, 2))
-        for before, after in (
-            (images[:, :-1], images[:, 1:]),
-            (images[:, :, :-1], images[:, :, 1:]),
-        )
-    )
+    lost, edges = confidence.lost_and_edges(images, painted, numpy)
     alike = (images * painted).sum((1, 2)) / numpy.sqrt(
         (images**2).sum((1, 2)) * (painted**2).sum((1, 2)) + 1e-9
     )
@@ -234,7 +223,7 @@ def known(arrays: dict, images, seen: dict, numpy=np) -> tuple:
     kl = 0.5 * (numpy.exp(log_variance) + z**2 - 1 - log_variance).sum(1)
     knows = [
         numpy.log1p(lost),
-        lost / numpy.maximum(edges, 20.0),
+        lost / edges,
         alike,
         numpy.log1p(from_z),
         numpy.log1p(from_features),

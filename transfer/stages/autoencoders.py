@@ -77,11 +77,7 @@ def vae_task(config: vae.VAEConfig, corpus: Corpus, domain: str, start: Path | N
     data, held_labels = source.data(), labels_of(held_points, classes)
     if config.components:
         data["attributes"] = attributes(corpus.new, classes)
-    others = (
-        hard_examples(corpus, config.aside, classes)
-        if domain == "old" and len(source.tables) > 1
-        else {}
-    )
+    others = hard_examples(corpus, config.aside, classes) if domain == "old" else {}
 
     def build(key):
         return vae.VAE(

@@ -94,12 +94,8 @@ class Reader:
         x = images.astype(jnp.float32) / 255.0
         seen = acceptance.signals(old, x)
         views = vae.viewed_z(old, images, density.config.averaged, seen["z_old"])
-        z_old = views.mean(0)
-        plain = mdn.candidate_scores(density, z_old, gallery)
-        kana = kana_probabilities(density, params["kana"], z_old)
-        given = confidence.numbers(x, seen, views, plain, gallery.seen, kana.sum(-1))
-        forms = confidence.confident(params["confidence"], plain, given, gallery.seen)
-        forms += jnp.log1p(-jnp.minimum(kana.sum(-1, keepdims=True), 1 - 1e-6))
+        said = weighed(density, gallery, x, seen, views, params["kana"], params["confidence"])
+        z_old, forms = said["query"], said["forms"]
         scores = grouping.leading(forms, self._mates, params["preferred"])
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.wrap_key_data(seed), numbers)
         # Every image sees the same random numbers: what is drawn of it does not depend on its
@@ -123,17 +119,39 @@ class Reader:
             target = mdn.gallery_log_density(flat, gallery).argmax(-1).reshape(z_new.shape[:2])
         first, best = jax.lax.top_k(scores, min(LIKELY, scores.shape[-1]))
         return seen | {
-            "query": z_old,
-            "plain": plain,
-            "given": given,
-            "kana": kana,
-            "forms": forms,
+            **said,
             "scores": scores,
             "z_new": z_new,
             "target": target,
             "best": best,
             "share": jax.nn.softmax(first),
         }
+
+
+def weighed(
+    density,
+    gallery: mdn.Gallery,
+    images: jax.Array,
+    seen: dict[str, jax.Array],
+    views: jax.Array,
+    kana: dict[str, jax.Array],
+    confident: dict[str, jax.Array],
+) -> dict[str, jax.Array]:
+    """What the density says of images, with probabilities that hold: "query", "plain", "kana",
+    "given" and "forms" of `Reader.read`.
+
+    images: (B, 64, 64) float32 in [0, 1]. seen: see `acceptance.signals`. views: (V, B, 64), see
+    `vae.viewed_z`. kana, confident: parameters, see `kana_probabilities` and
+    `confidence.confident`.
+    """
+    z_old = views.mean(0)
+    plain = mdn.candidate_scores(density, z_old, gallery)
+    kana = kana_probabilities(density, kana, z_old)
+    hiragana = kana.sum(-1)
+    given = confidence.numbers(images, seen, views, plain, gallery.seen, hiragana)
+    forms = confidence.confident(confident, plain, given, gallery.seen)
+    forms += jnp.log1p(-jnp.minimum(hiragana, 1 - 1e-6))[:, None]
+    return {"query": z_old, "plain": plain, "kana": kana, "given": given, "forms": forms}
 
 
 def kana_probabilities(density, kana: dict[str, jax.Array], z_old: jax.Array) -> jax.Array:
@@ -144,7 +162,7 @@ def kana_probabilities(density, kana: dict[str, jax.Array], z_old: jax.Array) ->
     """
     count = kana["bias"].shape[0]
     if not count:
-        return jnp.zeros((len(z_old), 0))
+        return z_old[:, :0]
     kanji = density.direct(z_old)
     logits = jnp.concatenate([kanji, z_old @ kana["kernel"] + kana["bias"]], 1)
     return jax.nn.softmax(logits)[:, -count:]
