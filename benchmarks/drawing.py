@@ -304,7 +304,7 @@ def _earlier(chosen, seconds: float, function: str, *given: str) -> dict[str, Wo
 
 
 def _line(said: str, rates: dict, memory: dict, amount: str, digits: int, torch: str) -> str:
-    """A row of the table: ours of `rates`, and beside the earlier checkout where it was measured."""
+    """A row of the table: ours of `rates`, and beside the earlier checkout where there is one."""
     earlier = "–"
     if "earlier" in rates:
         earlier = f"{ratio(rates['ours'], rates['earlier'])}; {memory['earlier']:,.0f} MB"

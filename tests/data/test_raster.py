@@ -72,3 +72,21 @@ def test_empty_outside_and_huge():
 def test_bad_strokes(bad):
     with pytest.raises(DataError, match="stroke 1"):
         rasterise(bad)
+
+
+def test_every_pixel_is_as_grey_as_its_distance_from_the_nearest_line_says():
+    """Also of long polylines, and of those that leave the page, measured pixel by pixel."""
+    random = np.random.default_rng(0)
+    strokes = [random.normal(50, 45, (n, 2)).astype(np.float32) for n in (1, 2, 17, 40)]
+    at = np.stack(np.meshgrid(np.arange(64) + 0.5, np.arange(64) + 0.5), -1)[:, :, None]
+    nearest = np.full((64, 64), np.inf)
+    for points in strokes:
+        points = points / PX
+        start, end = (points[:-1], points[1:]) if len(points) > 1 else (points, points)
+        line = end - start
+        along = ((at - start) * line).sum(-1) / np.maximum((line**2).sum(-1), 1e-12)
+        foot = start + along.clip(0, 1)[..., None] * line
+        nearest = np.minimum(nearest, np.hypot(*np.moveaxis(at - foot, -1, 0)).min(-1))
+    radius = 1.5 / PX
+    grey = np.clip(np.minimum(nearest + 0.5, radius) - np.maximum(nearest - 0.5, -radius), 0, 1)
+    assert abs(rasterise(strokes).astype(int) - 255 * grey).max() <= 1

@@ -6,7 +6,7 @@ from transfer.data.strokes import BOX
 from transfer.system.errors import DataError
 
 _FAR = 1e4  # pixels
-_SEGMENTS = 256  # at once: each costs several images of memory
+_SEGMENTS = 16  # at once: few lie close together, and each costs several images of memory
 
 
 def rasterise(polylines, size: int = 64, width: float = 3.0) -> np.ndarray:
@@ -19,6 +19,7 @@ def rasterise(polylines, size: int = 64, width: float = 3.0) -> np.ndarray:
     off. Raises DataError for wrong shapes and non-finite numbers.
     """
     scale = size / BOX
+    radius = width * scale / 2
     centre = np.arange(size, dtype=np.float32) + 0.5
     nearest2 = np.full((size, size), np.inf, np.float32)
     for number, polyline in enumerate(polylines):
@@ -38,9 +39,10 @@ def rasterise(polylines, size: int = 64, width: float = 3.0) -> np.ndarray:
         starts, ends = (points[:-1], points[1:]) if len(points) > 1 else (points, points)
         for first in range(0, len(starts), _SEGMENTS):
             start, end = starts[first : first + _SEGMENTS], ends[first : first + _SEGMENTS]
+            columns, rows = _near(np.concatenate([start, end]), radius + 0.5, size)
             ux, uy = (end - start).T[:, :, None, None]
-            dx = centre[None, None, :] - start[:, 0, None, None]
-            dy = centre[None, :, None] - start[:, 1, None, None]
+            dx = centre[None, None, columns] - start[:, 0, None, None]
+            dy = centre[None, rows, None] - start[:, 1, None, None]
             length2 = ux * ux + uy * uy
             along = dx * (ux / np.maximum(length2, 1e-12)) + dy * (uy / np.maximum(length2, 1e-12))
             np.clip(along, 0, 1, out=along)
@@ -49,8 +51,16 @@ def rasterise(polylines, size: int = 64, width: float = 3.0) -> np.ndarray:
             across_x *= across_x
             across_y *= across_y
             across_x += across_y
-            np.minimum(nearest2, across_x.min(axis=0), out=nearest2)
+            near = nearest2[rows, columns]
+            np.minimum(near, across_x.min(axis=0), out=near)
     distance = np.sqrt(nearest2)
-    radius = width * scale / 2
     cover = np.minimum(distance + 0.5, radius) - np.maximum(distance - 0.5, -radius)
     return (255 * np.clip(cover, 0, 1) + 0.5).astype(np.uint8)
+
+
+def _near(points: np.ndarray, reach: float, size: int) -> tuple[slice, slice]:
+    """The columns and rows of a page of `size` pixels whose centres may lie within `reach` of
+    lines between points (n, 2), all in pixels."""
+    low = np.floor(points.min(0) - reach - 1).clip(0, size).astype(int)
+    high = np.ceil(points.max(0) + reach + 1).clip(0, size).astype(int)
+    return slice(low[0], high[0]), slice(low[1], high[1])

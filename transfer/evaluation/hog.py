@@ -5,10 +5,15 @@ Images are compared by histograms of oriented gradients (Dalal and Triggs 2005).
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+
+from transfer.system.batches import in_batches
 
 CELLS, BINS = 8, 9
 """8x8 cells of 8 pixels, nine directions without sign."""
+_AT_ONCE = (256,)
 
 
 def features(images: np.ndarray) -> np.ndarray:
@@ -19,22 +24,29 @@ def features(images: np.ndarray) -> np.ndarray:
 
     images: (n, 64, 64) uint8.
     """
-    pixels = np.asarray(images, np.float32) / 255.0
+    return in_batches(_features, images, _AT_ONCE)
+
+
+@jax.jit
+def _features(images: jax.Array) -> jax.Array:
+    pixels = images.astype(jnp.float32) / 255.0
     kernel = np.array([1, 4, 6, 4, 1], np.float32) / 16
     for axis in (1, 2):
-        padded = np.pad(pixels, [(0, 0)] + [(2, 2) if a == axis else (0, 0) for a in (1, 2)])
-        pixels = sum(k * np.take(padded, np.arange(64) + i, axis) for i, k in enumerate(kernel))
-    down, right = np.gradient(pixels, axis=(1, 2))
-    size, turn = np.hypot(right, down), (np.arctan2(down, right) % np.pi) / np.pi * BINS
-    lower, share = np.floor(turn), turn - np.floor(turn)
-    cells = np.zeros((len(images), CELLS, CELLS, BINS), np.float32)
+        padded = jnp.pad(pixels, [(0, 0)] + [(2, 2) if a == axis else (0, 0) for a in (1, 2)])
+        pixels = sum(
+            k * jax.lax.slice_in_dim(padded, i, i + 64, axis=axis) for i, k in enumerate(kernel)
+        )
+    down, right = jnp.gradient(pixels, axis=(1, 2))
+    size, turn = jnp.hypot(right, down), (jnp.arctan2(down, right) % jnp.pi) / jnp.pi * BINS
+    lower, share = jnp.floor(turn), turn - jnp.floor(turn)
+    cells = []
     for direction in range(BINS):
         own = size * (
             (1 - share) * (lower % BINS == direction) + share * ((lower + 1) % BINS == direction)
         )
-        cells[..., direction] = own.reshape(-1, CELLS, 64 // CELLS, CELLS, 64 // CELLS).sum((2, 4))
-    flat = np.sqrt(cells.reshape(len(images), -1))
-    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+        cells.append(own.reshape(-1, CELLS, 64 // CELLS, CELLS, 64 // CELLS).sum((2, 4)))
+    flat = jnp.sqrt(jnp.stack(cells, -1).reshape(len(images), -1))
+    return flat / jnp.maximum(jnp.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
 
 
 class HogJudge:
