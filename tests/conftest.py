@@ -19,8 +19,8 @@ os.environ.setdefault(
 )
 # Small ones too: a stage's script has two hundred of them, and they take it twelve seconds.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-# Most of the time goes into compiling, and JAX's own tests have it compile quickly too. Programs that
-# draw are compiled as ever (`system.programs`).
+# Most of the time goes into compiling, and JAX's own tests have it compile quickly too. Programs
+# that draw are compiled as ever (`system.programs`).
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # A shell that starts the tests in the background has Ctrl-C ignored, and so would have the programs
 # that they start and interrupt.
