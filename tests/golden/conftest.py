@@ -3,9 +3,20 @@
 import json
 from pathlib import Path
 
+import jax
 import pytest
 
 FILES = Path(__file__).parent / "files"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def as_users_compile():
+    """Programs that round as they do outside of tests."""
+    name = "jax_disable_most_optimizations"
+    kept = jax.config.values[name]
+    jax.config.update(name, False)
+    yield
+    jax.config.update(name, kept)
 
 
 @pytest.fixture(scope="session")

@@ -335,7 +335,7 @@ def test_text_from_a_saved_file_is_text(start, sheet, until):
     # Forms stand beside their candidate, and can be chosen.
     assert page.locator(".choice:first-child label").all_inner_texts() == ["<b>x</b>", "國", "<i>"]
     page.check('#choices input[value="國"]', force=True)
-    assert page.inner_text("#text").strip() == "國"
+    until(page, "document.querySelector('#text').innerText.trim() === '國'")
 
 
 def test_ten_clicks_a_second_and_two_tabs(start, sheet, until, open_page, browser, address):
