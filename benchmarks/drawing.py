@@ -303,6 +303,12 @@ def _earlier(chosen, seconds: float, function: str, *given: str) -> dict[str, Wo
     return {"earlier": Worker(seconds, "drawing", function, *given, here=here)}
 
 
+def _both(chosen, seconds: float, function: str, *given: str) -> dict[str, Worker]:
+    """Our worker, and the earlier checkout's where there is one; each loads its own weights."""
+    ours = Worker(seconds, "drawing", function, chosen.weights, *given)
+    return {"ours": ours} | _earlier(chosen, seconds, function, "", *given)
+
+
 def _line(said: str, rates: dict, memory: dict, amount: str, digits: int, torch: str) -> str:
     """A row of the table: ours of `rates`, and beside the earlier checkout where there is one."""
     earlier = "–"
@@ -317,8 +323,7 @@ def _line(said: str, rates: dict, memory: dict, amount: str, digits: int, torch:
 
 def warm(chosen) -> list[str]:
     """Ten drawings of an image, ours and in PyTorch ten at once and one by one."""
-    workers = {"ours": Worker(chosen.seconds, "drawing", "ours", chosen.weights)}
-    workers |= _earlier(chosen, chosen.seconds, "ours", "")
+    workers = _both(chosen, chosen.seconds, "ours")
     if chosen.twin:
         workers |= {
             how: Worker(chosen.seconds, "drawing", "theirs", chosen.weights, how)
@@ -342,9 +347,7 @@ def warm(chosen) -> list[str]:
 def throughput(chosen) -> list[str]:
     """1,828 images of ten drawings, or as many as asked for."""
     count = min(chosen.images, IMAGES)
-    given = (chosen.data, str(count))
-    workers = {"ours": Worker(0.0, "drawing", "many", chosen.weights, *given)}
-    rates, memory = alternate(workers | _earlier(chosen, 0.0, "many", "", *given), chosen.repeats)
+    rates, memory = alternate(_both(chosen, 0.0, "many", chosen.data, str(count)), chosen.repeats)
     amount = f"**{count * SAMPLES * statistics.median(rates['ours']):,.0f}**"
     return [_line(f"{count:,} images, {SAMPLES} drawings each", rates, memory, amount, 2, "– | –")]
 
@@ -389,9 +392,7 @@ def reading(chosen) -> list[str]:
             (chosen.data, str(count)),
         ),
     ):
-        workers = {"ours": Worker(seconds, "drawing", function, chosen.weights, *given)}
-        workers |= _earlier(chosen, seconds, function, "", *given)
-        rates, memory = alternate(workers, chosen.repeats)
+        rates, memory = alternate(_both(chosen, seconds, function, *given), chosen.repeats)
         amount = f"{number * statistics.median(rates['ours']):,.0f} images"
         lines.append(_line(said, rates, memory, amount, 3, "– | –"))
     return lines
