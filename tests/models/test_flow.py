@@ -161,6 +161,32 @@ def test_candidates_are_ranked_by_bayes_rule(density, direction):
     np.testing.assert_allclose(mdn.candidate_scores(model, z, g), wanted, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("density", ["factorised", "joint", "flow"])
+def test_the_classifiers_probabilities_are_a_second_input(density):
+    """A classifier that is sure of its second kanji adds what that kanji means to the first
+    layer's sums; one that cannot decide adds the mean of all."""
+    asked, plain = build(density=density, direct=True), build(density=density)
+    z = jnp.asarray(np.random.default_rng(6).normal(0, 1, (4, 2)), jnp.float32)
+    plain.trunk = asked.trunk
+    if asked.couplings is not None:
+        plain.couplings = asked.couplings
+    first = plain.trunk.layers[0]
+    bias, meaning = first.bias[...], asked.meaning.kernel[...]
+    asked.direct.kernel[...] = jnp.zeros_like(asked.direct.kernel[...])
+    for opinion, said in (
+        ([0.0, 90.0, 0.0, 0.0, 0.0], meaning[1]),
+        ([0.0] * 5, meaning.mean(0)),
+    ):
+        asked.direct.bias[...] = jnp.array(opinion)
+        first.bias[...] = bias
+        found = mdn.log_prob(asked, z, z[::-1], gallery())
+        first.bias[...] = bias + said
+        wanted = mdn.log_prob(plain, z, z[::-1], gallery())
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    back = mdn.build(dataclasses.replace(TINY, direct=True, direction="back"), 5, nnx.Rngs(0))
+    assert back.direct is None
+
+
 def test_the_way_back_exchanges_what_is_given_and_what_is_asked():
     forward = build(density="joint")
     back = build(density="joint", direction="back")
@@ -180,6 +206,7 @@ def test_settings_that_suit_a_density():
     assert mdn.suited(small, "joint", "back").noise == 1.0
     paper = mdn.MDNConfig.paper()
     assert mdn.suited(paper, "joint", None) == dataclasses.replace(paper, density="joint")
-    assert mdn.unused(flow) == {"key", "key_dropout", "unseen", "direct", "label_smoothing"}
+    assert mdn.unused(flow) == {"key", "key_dropout", "unseen", "label_smoothing"}
+    assert "direct" in mdn.unused(back)  # a classifier of old images says nothing of a glyph
     assert {"views", "key"} < mdn.unused(paper)  # which draws its latents anew at each step
     assert {"couplings", "width"} < mdn.unused(joint) and "noise" in mdn.unused(small)

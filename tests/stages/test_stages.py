@@ -101,6 +101,11 @@ def encoder(monkeypatch):
             -images[:, :1, 0].astype(np.float32),
         ),
     )
+    monkeypatch.setattr(
+        encoding,
+        "encode_kept",
+        lambda folder, images, progress: encoding.encode_images(folder, "old", images),
+    )
 
 
 def test_examples_of_both_domains():
@@ -218,6 +223,25 @@ def test_classifier_rows_stand_at_their_kanji_and_say_which_are_missing():
     np.testing.assert_allclose(rows["direct"]["bias"][[0, 2]], [0.1, 0.2])
     with pytest.raises(TrainingError, match="--recognition"):
         density.classifier_rows({}, np.array([10]), np.array([10]))
+
+
+def test_a_generating_density_asks_the_classifier_and_leaves_it_as_it_is(folder):
+    place, given = folder
+    config = mdn.suited(SMALL, "joint", None)
+    task = density.mdn_task(dataclasses.replace(config, views=1, mixtures=2), given, place)
+    params = task.init(jax.random.key(0))
+    trained, points = autoencoders.earlier(place, "old")
+    finalized = task.finalize(params)["mdn"]["direct"]
+    np.testing.assert_array_equal(finalized["kernel"], trained["classifier"]["kernel"])
+    assert points.tolist() == given.new.code_points.tolist()
+    other = jax.tree.map(lambda p: p, params)
+    other["mdn"]["direct"] = jax.tree.map(lambda p: p + 1, params["mdn"]["direct"])
+    loss = lambda params: task.loss(params, task.data, jax.random.key(1), 0)[0]
+    value, gradient = jax.value_and_grad(loss)(params)
+    assert value == loss(other)
+    assert not any(np.abs(g).max() for g in jax.tree.leaves(gradient["mdn"]["direct"]))
+    assert np.abs(gradient["mdn"]["meaning"]["kernel"]).max() > 0
+    assert np.isfinite(task.evaluate(task.finalize(params))["nll_per_dimension"])
 
 
 def test_exponents_trust_the_one_that_is_right():
@@ -518,9 +542,9 @@ def test_pairs_are_of_one_kanji_and_of_pictures_augmented_anew(folder):
 
 def test_latents_of_all_images_are_encoded_once_for_all_densities(folder, monkeypatch):
     place, given = folder
-    calls, encode = [], latent_pairs.encode_images
+    calls, encode = [], encoding.encode_images
     monkeypatch.setattr(
-        latent_pairs, "encode_images", lambda *given: calls.append(1) or encode(*given)
+        encoding, "encode_images", lambda *given: calls.append(1) or encode(*given)
     )
     images = given.old.images[:4]
     first = latent_pairs.old_views(place, images, 2, 0)  # a folder of weights: nothing is kept
@@ -544,10 +568,16 @@ def test_latents_of_all_images_are_encoded_once_for_all_densities(folder, monkey
     assert len(calls) == 5 and not np.array_equal(plain[0], first["mean"][0])
     other = latent_pairs.old_views(place, given.old.images[1:5], 1, 1)
     assert len(calls) == 6
-    run.with_name(latent_pairs.KEPT.format(0)).write_bytes(b"PK broken")
+    run.with_name(encoding.KEPT.format(0)).write_bytes(b"PK broken")
     made = latent_pairs.old_views(place, given.old.images[1:5], 1, 1)
     assert len(calls) == 7
     np.testing.assert_array_equal(made["mean"], other["mean"])
+    # Images as they are have a file of their own, which evaluations read too.
+    for _ in range(2):
+        mean, _, label = encoding.old_latents(place, given, "train", given.new.code_points)
+    assert len(calls) == 8 and label.tolist() == np.repeat(np.arange(12), 2).tolist()
+    latent_pairs.old_views(place, given.old.images[1:5], 1, 1)
+    assert len(calls) == 8
 
 
 def test_a_density_back_is_a_stage_of_its_own(folder):

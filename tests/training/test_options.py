@@ -115,7 +115,7 @@ def test_the_preset_picks_all_that_is_not_given(script):
         (("stage1_vae", "--preset", "paper", "--hidden", 64), "--hidden has no effect"),
         (("stage1_vae", "--augment", "none", "--warp", 0.5), "--warp has no effect"),
         (("stage2_mdn", "--mixtures", 5), "--mixtures has no effect"),
-        (("stage2_mdn", "--density", "joint", "--direct"), "--direct has no effect"),
+        (("stage2_mdn", "--direction", "back", "--direct"), "--direct has no effect"),
         (("stage1_vae", "--batch", 0), "--batch 0: give a whole number, 1 or more"),
         (("stage2_mdn", "--fonts", 0.7, "--hands", 0.6), "--fonts 0.7, --hands 0.6: give shares"),
         (("stage3_sketch_rnn", "--most", 41), "--most 41: give a whole number from 1 to 40"),

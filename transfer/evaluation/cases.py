@@ -129,8 +129,8 @@ class Cases:
         """z_old of the train split as the old VAE encodes it: means (M, 64), code points (M,)."""
         chosen, points = encoding.old_examples(self.corpus, "train")
         known = np.isin(points, self.corpus.new.code_points[self.corpus.new.gallery()])
-        mean, _ = encoding.encode_images(
-            self.folder, "old", self.corpus.old.images[chosen[known]], progress="z_old of train"
+        mean, _ = encoding.encode_kept(
+            self.folder, self.corpus.old.images[chosen[known]], progress="z_old of train"
         )
         return mean, points[known]
 

@@ -94,8 +94,9 @@ class MDNConfig:
     variants: bool = False
     """Pair an image with a random modern variant of its kanji instead of its standard form."""
     direct: bool = False
-    """Combine the similarities with the old VAE's own classifier of z_old (`anchored`): a product
-    of both, each raised to an exponent that is fitted on val."""
+    """Ask the old VAE's own classifier of z_old too. `anchored`: a product of the similarities and
+    its probabilities, each raised to an exponent that is fitted on val. All others: its
+    probabilities are a second input of the network. Not for the direction back."""
     label_smoothing: BelowOne = 0.0
     """Part of an anchored density's target that is spread over all anchors with an image."""
     temperature: Positive = 1.0
@@ -204,7 +205,9 @@ def unused(config: MDNConfig) -> frozenset[str]:
     if config.density == "anchored":
         names |= {"mixtures", "noise"}
     else:
-        names |= {"key", "key_dropout", "unseen", "direct", "label_smoothing"}
+        names |= {"key", "key_dropout", "unseen", "label_smoothing"}
+    if config.direction == "back":
+        names |= {"direct"}
     if config.density != "flow":
         names |= {"couplings", "width"}
     return frozenset(names)
@@ -214,7 +217,7 @@ class FreeMixture(nnx.Module):
     """A mixture whose weights, means and scales all come from the network (`factorised`, `joint`,
     and the base of `flow`)."""
 
-    def __init__(self, config: MDNConfig, rngs: nnx.Rngs):
+    def __init__(self, config: MDNConfig, anchors: int, rngs: nnx.Rngs):
         self.config = config
         k, d = config.mixtures, config.latent
         outputs = 3 * k * d if config.density == "factorised" else k + 2 * k * d
@@ -231,6 +234,16 @@ class FreeMixture(nnx.Module):
         self.couplings = (
             Couplings(config.couplings, d, config.width, config.width, rngs) if flow else None
         )
+        direct = config.direct and config.direction == "forward"
+        # Not trained here: the classifier's rows.
+        self.direct = nnx.Linear(d, anchors, rngs=rngs) if direct else None
+        # Of each kanji: what its probability adds to the sums of the trunk's first layer.
+        scale = nnx.initializers.normal(0.1)
+        self.meaning = (
+            nnx.Linear(anchors, config.hidden, use_bias=False, kernel_init=scale, rngs=rngs)
+            if direct
+            else None
+        )
 
     def __call__(self, given: jax.Array) -> tuple:
         """The parameters of the density given each latent (B, 64).
@@ -239,7 +252,10 @@ class FreeMixture(nnx.Module):
         `flow` also what each coupling is conditioned on, (B, width) each.
         """
         k, d = self.config.mixtures, self.config.latent
-        out = self.trunk(given)
+        beside = 0.0
+        if self.direct is not None:
+            beside = self.meaning(jax.nn.softmax(self.direct(given)))
+        out = self.trunk(given, beside)
         if self.couplings is not None:
             context, out = out[:, : self.config.width], out[:, self.config.width :]
             return (*self.joint(out), self.couplings.conditions(context))
@@ -306,7 +322,7 @@ def build(config: MDNConfig, anchors: int, rngs: nnx.Rngs) -> FreeMixture | Anch
     return (
         AnchoredMixture(config, anchors, rngs)
         if config.density == "anchored"
-        else FreeMixture(config, rngs)
+        else FreeMixture(config, anchors, rngs)
     )
 
 

@@ -15,6 +15,7 @@ from transfer.data.corpus import Corpus
 from transfer.models import augment, vae
 from transfer.output.pictures import image_grid
 from transfer.stages.encoding import (
+    UNKNOWN,
     VAE_NAMES,
     corpus_provenance,
     labels_of,
@@ -211,7 +212,7 @@ def earlier(folder: Path, domain: str) -> tuple[dict, np.ndarray]:
     density, points = density["mdn"], arrays["code_points"]
     if "direct" not in density:
         return params, points
-    known = density["known"] > 0
+    known = density["direct"]["bias"] > UNKNOWN
     points, columns = points[known], {k: v[..., known] for k, v in density["direct"].items()}
     if "kana_code_points" in arrays:
         points = np.concatenate([points, arrays["kana_code_points"]])

@@ -18,8 +18,10 @@ from flax import nnx
 from transfer.data.corpus import Corpus
 from transfer.data.published.kanjivg import HIRAGANA
 from transfer.models import mdn, vae
+from transfer.stages.autoencoders import earlier
 from transfer.stages.encoding import (
     MDN_NAMES,
+    UNKNOWN,
     corpus_provenance,
     encode_images,
     in_gallery,
@@ -59,19 +61,36 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         "photographed": seen,
         "group": form_groups(forms.code_points),
     }
-    old_graph, old_params, old_arrays, _ = load_vae(folder, "old")
+    old_graph, old_params, _, _ = load_vae(folder, "old")
+    direct, anchored = config.direct and not back, config.density == "anchored"
+    rows, kana = {}, {}
+    if direct:
+        classifier = earlier(folder, "old")
+        rows = classifier_rows(*classifier, forms.code_points)
+        kana = kana_columns(*classifier)
+        rows = rows if anchored else {"direct": rows["direct"]}
+    data |= {"rows": rows}
+    with_rows = lambda params, rows: params | {"mdn": params["mdn"] | rows}
     build = lambda key: mdn.build(config, gallery_size, nnx.Rngs(params=key))
     graph, _ = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))
 
     def init(key):
-        return {"mdn": nnx.to_pure_dict(nnx.split(build(key))[1])}
+        params = nnx.to_pure_dict(nnx.split(build(key))[1])
+        if "meaning" in params:
+            # A kanji begins to mean its z_new; the random part that it has keeps likenesses apart.
+            mean = (gallery.mean - gallery.mean.mean(0)) / gallery.mean.std()
+            kernel = params["meaning"]["kernel"]
+            shape = mean.shape[1], kernel.shape[1]
+            projection = jax.random.normal(jax.random.fold_in(key, 1), shape) / shape[0] ** 0.5
+            params["meaning"]["kernel"] = kernel + mean @ projection
+        return {"mdn": params}
 
     def loss(params, data, key, variant):
         keys = jax.random.split(key, 6)
         # Of six the fifth is the loss's own, as runs from before have it.
         index, label, z_old, z_new = pairs.draw(data, [*keys[:4], keys[5]])
         return mdn.loss(
-            nnx.merge(graph, params["mdn"]),
+            nnx.merge(graph, with_rows(params, data["rows"])["mdn"]),
             z_old,
             z_new,
             label,
@@ -120,7 +139,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
 
     def cross_fitted(params):
         """`scores`, for each half of val with the exponents that are fitted on the other half."""
-        if rows is None:
+        if not (direct and anchored):
             return scores(params)
         found = [np.empty(len(truth)), np.empty((len(truth), gallery_size), np.float32)]
         both, halves = [np.asarray(a) for a in opinions(params, held_z())], two_halves(len(truth))
@@ -145,7 +164,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         }
 
     def export(params):
-        return (kana_columns(old_params, old_arrays["classes"]) if direct else {}) | {
+        return kana | {
             "code_points": forms.code_points,
             "gallery_mean": gallery.mean,
             "gallery_log_variance": gallery.log_variance,
@@ -158,8 +177,6 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     provenance = corpus_provenance(corpus, shares(config)) | {
         "upstream": upstream(folder, "vae_old", "vae_new")
     }
-    direct = config.direct and config.density == "anchored"
-    rows = classifier_rows(old_params, old_arrays["classes"], forms.code_points) if direct else None
 
     @jax.jit
     def opinions(params, z_old):
@@ -168,9 +185,9 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
     prior = np.where(seen, 0.0, config.unseen)
 
     def finalize(params):
-        if rows is None:
+        params = with_rows(params, rows)
+        if not (direct and anchored):
             return params
-        params = params | {"mdn": params["mdn"] | rows}
         exponents = EXPONENTS
         if len(truth):
             both = [np.asarray(a) for a in opinions(params, held_z())]
@@ -193,7 +210,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
 def classifier_rows(old_params: dict, classes: np.ndarray, code_points: np.ndarray) -> dict:
     """The old VAE's classifier of z_old in the form of `AnchoredMixture`.
 
-    It has a row for every anchor that it knows. Raises TrainingError if the VAE has no classifier.
+    It has a row for every anchor that it knows; the bias of the others is `UNKNOWN`. Raises TrainingError if the VAE has no classifier.
     """
     if "classifier" not in old_params:
         raise TrainingError(
@@ -205,7 +222,7 @@ def classifier_rows(old_params: dict, classes: np.ndarray, code_points: np.ndarr
     place = np.searchsorted(classes, code_points[known])
     rows, offsets = (
         np.zeros((len(kernel), len(code_points)), np.float32),
-        np.full(len(code_points), -1e4, np.float32),
+        np.full(len(code_points), UNKNOWN, np.float32),
     )
     rows[:, known], offsets[known] = kernel[:, place], bias[place]
     return {"direct": {"kernel": rows, "bias": offsets}, "known": known.astype(np.float32)}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
+import zipfile
 from collections.abc import Callable
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -17,11 +19,14 @@ from transfer.data.corpus import Corpus
 from transfer.models import augment, mdn, vae
 from transfer.system.batches import in_batches
 from transfer.system.devices import compiler_options, float32
+from transfer.system.files import atomic_write
 from transfer.training import weights
 from transfer.training.examples import Pool, pool, set_aside
 
 VAE_NAMES = {"old": "vae_old", "new": "vae_new"}
 MDN_NAMES = {"forward": "mdn", "back": "mdn_back"}
+UNKNOWN = -1e4
+"""Bias of kanji that the old VAE's classifier does not know, in a density that has its columns."""
 
 
 def old_examples(corpus: Corpus, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -231,6 +236,49 @@ def in_gallery(
     return chosen[known], np.searchsorted(gallery_points, points[known]).astype(np.int32)
 
 
+KEPT = "latents_{}.npz"
+"""Files beside the weights in a run of the old VAE. They keep its latents of many images, one view
+in each file, for the next density or evaluation with these weights, or for the same one after a
+kill."""
+KEPT_NAMES = "mean", "log_variance"
+
+
+def encode_kept(
+    folder: Path, images: np.ndarray, view: int | None = None, seed: int = 0, progress: str = ""
+) -> list[np.ndarray]:
+    """As `encode_images` for the old VAE; a run (`KEPT`), though not a weights folder, keeps the
+    results, and they are read again if weights, images, view and seed are the same.
+
+    view: number of an augmented view; None for the images as they are. seed: of its augmentation,
+    so that a resumed run sees the same views.
+
+    Returns [mean, log-variance], (N, 64) float32 each.
+    """
+    place = weights.find(folder, VAE_NAMES["old"])
+    key = None if view is None else jax.random.fold_in(jax.random.key(seed), view)
+    make = lambda: list(encode_images(folder, "old", images, key, progress))
+    if place.parent == Path(folder):
+        return make()
+    path = place.with_name(KEPT.format("plain" if view is None else view))
+    same = (
+        f"{weights.checksum(place)} {hashlib.sha256(np.ascontiguousarray(images)).hexdigest()}"
+        f" {key is None} {view or 0} {seed}"
+    )
+    try:
+        with np.load(path) as found:
+            if str(found["of"]) == same:
+                return [found[name] for name in KEPT_NAMES]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass  # not there, or not of ours: it is made anew
+    made = make()
+    try:
+        with atomic_write(path) as part, open(part, "wb") as file:
+            np.savez(file, of=np.array(same), **dict(zip(KEPT_NAMES, made)))
+    except OSError:
+        pass  # read-only or full: whoever asks can do without
+    return made
+
+
 def old_latents(
     folder: Path,
     corpus: Corpus,
@@ -247,23 +295,15 @@ def old_latents(
     """
     chosen, label = in_gallery(*old_examples(corpus, split), gallery_points)
     images = corpus.old.images[chosen]
-    keys = (
-        [None] if not views else [jax.random.fold_in(jax.random.key(seed), v) for v in range(views)]
-    )
+    keys = [jax.random.fold_in(jax.random.key(seed), v) for v in range(views)]
+    bar = f"z_old of {split}, view {{}}/{views}"
     parts = [
-        encode_images(
-            folder,
-            "old",
-            images,
-            key,
-            f"z_old of {split}, view {v + 1}/{len(keys)}" if key is not None else "",
-        )
-        for v, key in enumerate(keys)
-    ]
+        encode_images(folder, "old", images, key, bar.format(v + 1)) for v, key in enumerate(keys)
+    ] or [encode_kept(folder, images, progress=f"z_old of {split}")]
     return (
         np.concatenate([p[0] for p in parts]),
         np.concatenate([p[1] for p in parts]),
-        np.tile(label, len(keys)),
+        np.tile(label, len(parts)),
     )
 
 

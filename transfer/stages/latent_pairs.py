@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import zipfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -16,10 +13,9 @@ from flax import nnx
 
 from transfer.data.corpus import Corpus
 from transfer.models import augment, mdn, vae
+from transfer.stages import encoding
 from transfer.stages.encoding import (
-    VAE_NAMES,
     Forms,
-    encode_images,
     in_gallery,
     load_vae,
     modern_forms,
@@ -27,14 +23,7 @@ from transfer.stages.encoding import (
     old_pool,
     shares,
 )
-from transfer.system.files import atomic_write
-from transfer.training import weights
 from transfer.training.examples import Pool, mix
-
-KEPT = "latents_{}.npz"
-"""Files beside the weights in a run of the old VAE, which keep its latents of all images, one view
-in each file. The next density on these weights, or the same one after a kill, reads them."""
-NAMES = "mean", "log_variance"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,42 +122,16 @@ def old_views(folder: Path, images: np.ndarray, views: int, seed: int) -> dict[s
     """The old VAE's posteriors for images (N, 64, 64) uint8 in `views` augmented views. folder: of
     the VAE.
 
-    Without views the images are encoded as they are. The results are kept in a run (`KEPT`), though
-    not in a weights folder, and read again if images, weights, views and seed are the same.
+    Without views the images are encoded as they are. A run keeps the results
+    (`encoding.encode_kept`).
 
     Returns "mean" and "log_variance", each (max(views, 1), N, 64) float32.
     """
-    place, found = weights.find(folder, VAE_NAMES["old"]), []
-    of = None  # a run alone keeps them
-    if place.parent != Path(folder):
-        of = f"{weights.checksum(place)} {hashlib.sha256(np.ascontiguousarray(images)).hexdigest()}"
-    # Views are augmented with keys of the seed, so that a resumed run sees the same ones.
-    for number, key in enumerate(
-        [jax.random.fold_in(jax.random.key(seed), v) for v in range(views)] or [None]
-    ):
-        bar = f"z_old, view {number + 1}/{max(views, 1)}"
-        make = partial(encode_images, folder, "old", images, key, bar)
-        same = f"{of} {key is None} {number} {seed}"
-        found.append(_kept(place.with_name(KEPT.format(number)), same, make) if of else make())
-    return {name: np.stack([f[i] for f in found]) for i, name in enumerate(NAMES)}
-
-
-def _kept(path: Path, same: str, make: Callable) -> list[np.ndarray]:
-    """Two arrays: those in the file `path`, if they belong to `same`; otherwise those that `make`
-    returns, which are then kept there."""
-    try:
-        with np.load(path) as found:
-            if str(found["of"]) == same:
-                return [found[name] for name in NAMES]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass  # not there, or not of ours: it is made anew
-    made = list(make())
-    try:
-        with atomic_write(path) as part, open(part, "wb") as file:
-            np.savez(file, of=np.array(same), **dict(zip(NAMES, made)))
-    except OSError:
-        pass  # read-only or full: the training can do without
-    return made
+    found = []
+    for view in range(views) if views else [None]:
+        bar = f"z_old, view {(view or 0) + 1}/{max(views, 1)}"
+        found.append(encoding.encode_kept(folder, images, view, seed, bar))
+    return {name: np.stack([f[i] for f in found]) for i, name in enumerate(encoding.KEPT_NAMES)}
 
 
 def anew(graph, params: dict, config: vae.VAEConfig, images: jax.Array, key: jax.Array):

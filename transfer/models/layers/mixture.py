@@ -38,9 +38,10 @@ class Trunk(nnx.Module):
         self.layers = nnx.List([linear(a, b) for a, b in zip(widths, widths[1:])])
         self.out = linear(widths[-1], outputs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, beside: jax.Array | float = 0.0) -> jax.Array:
+        """beside: (B, hidden), a second input, which is added to the sums of the first layer."""
         for layer in self.layers:
-            x = nnx.leaky_relu(layer(x), self.slope)
+            x, beside = nnx.leaky_relu(layer(x) + beside, self.slope), 0.0
         return self.out(x)
 
 
