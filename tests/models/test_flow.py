@@ -204,6 +204,7 @@ def test_settings_that_suit_a_density():
     back = mdn.suited(small, None, "back")
     assert (back.density, back.direction, back.noise) == ("flow", "back", 1.0)
     assert mdn.suited(small, "joint", "back").noise == 1.0
+    assert (flow.temperature, back.temperature) == (mdn.MDNConfig.paper().temperature, 1.0)
     paper = mdn.MDNConfig.paper()
     assert mdn.suited(paper, "joint", None) == dataclasses.replace(paper, density="joint")
     assert mdn.unused(flow) == {"key", "key_dropout", "unseen", "label_smoothing"}

@@ -543,9 +543,7 @@ def test_pairs_are_of_one_kanji_and_of_pictures_augmented_anew(folder):
 def test_latents_of_all_images_are_encoded_once_for_all_densities(folder, monkeypatch):
     place, given = folder
     calls, encode = [], encoding.encode_images
-    monkeypatch.setattr(
-        encoding, "encode_images", lambda *given: calls.append(1) or encode(*given)
-    )
+    monkeypatch.setattr(encoding, "encode_images", lambda *given: calls.append(1) or encode(*given))
     images = given.old.images[:4]
     first = latent_pairs.old_views(place, images, 2, 0)  # a folder of weights: nothing is kept
     assert first["mean"].shape == (2, 4, 64) and len(calls) == 2

@@ -244,15 +244,14 @@ def test_where_weights_are_found_and_what_is_said_where_not(tmp_path):
     )
     assert not weights.exists(tmp_path, "vae")
     deep = tmp_path / "vae" / "weights" / "vae.safetensors"
-    deep.parent.mkdir(parents=True)
-    deep.write_bytes(b"x")
-    assert weights.exists(tmp_path, "vae") and weights.find(str(tmp_path), "vae") == deep
     flat = tmp_path / "vae.safetensors"
-    flat.mkdir()  # no file
-    assert weights.find(tmp_path, "vae") == deep
-    flat.rmdir()
     flat.write_bytes(b"y")
+    assert weights.exists(tmp_path, "vae") and weights.find(str(tmp_path), "vae") == flat
+    deep.mkdir(parents=True)  # no file
     assert weights.find(tmp_path, "vae") == flat
+    deep.rmdir()
+    deep.write_bytes(b"x")
+    assert weights.find(tmp_path, "vae") == deep
     assert weights.checksum(flat) == hashlib.sha256(b"y").hexdigest()
     words = said(WeightsError, weights.load, tmp_path / "missing")
     assert words == (

@@ -175,12 +175,12 @@ def test_a_damaged_or_foreign_file_is_one_line(tmp_path, damage):
 
 def test_find_looks_in_weights_folders_and_runs_folders(tmp_path):
     inside = tmp_path / "vae_old" / "weights" / "vae_old.safetensors"
-    inside.parent.mkdir(parents=True)
-    inside.touch()
-    assert weights.find(tmp_path, "vae_old") == inside
     flat = tmp_path / "vae_old.safetensors"
     flat.touch()
     assert weights.find(tmp_path, "vae_old") == flat
+    inside.parent.mkdir(parents=True)
+    inside.touch()
+    assert weights.find(tmp_path, "vae_old") == inside
     with pytest.raises(weights.WeightsError) as error:
         weights.find(tmp_path, "mdn")
     assert str(tmp_path) in one_line(error) and "mdn.safetensors" in str(error.value)

@@ -179,7 +179,7 @@ def suited(config: MDNConfig, density: str | None, direction: str | None) -> MDN
     direction: None is the preset's own.
 
     A density that generates takes longer to learn than one that chooses: it gets more steps and
-    views, and as many layers as the authors'.
+    views, and as many layers as the authors'. Forward, its samples have the authors' temperature.
     """
     direction = direction or config.direction
     if density is None:
@@ -195,6 +195,7 @@ def suited(config: MDNConfig, density: str | None, direction: str | None) -> MDN
         width=config.hidden // 2,
         views=max(2, config.views),
         noise=1.0 if density == "flow" or direction == "back" else 0.0,
+        temperature=0.25 if direction == "forward" else config.temperature,
         steps=5 * config.steps,
     )
 

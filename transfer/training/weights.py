@@ -186,14 +186,13 @@ def exists(folder: Path, name: str) -> bool:
 
 
 def _places(folder: Path, name: str) -> tuple[Path, Path]:
-    return Path(folder) / f"{name}.safetensors", Path(
-        folder
-    ) / name / "weights" / f"{name}.safetensors"
+    folder = Path(folder)
+    return folder / name / "weights" / f"{name}.safetensors", folder / f"{name}.safetensors"
 
 
 def find(folder: Path, name: str) -> Path:
-    """The weights file of a stage in a weights folder (`name.safetensors`) or a runs folder
-    (`name/weights/…`)."""
+    """The weights file of a stage in a runs folder (`name/weights/…`) or a weights folder
+    (`name.safetensors`). What was trained in a folder comes before what was put there."""
     for path in _places(folder, name):
         if path.is_file():
             return path
