@@ -571,11 +571,11 @@ def test_latents_of_all_images_are_encoded_once_for_all_densities(folder, monkey
     assert len(calls) == 7
     np.testing.assert_array_equal(made["mean"], other["mean"])
     # Images as they are have a file of their own, which evaluations read too.
-    for _ in range(2):
-        mean, _, label = encoding.old_latents(place, given, "train", given.new.code_points)
-    assert len(calls) == 8 and label.tolist() == np.repeat(np.arange(12), 2).tolist()
+    for split in ("train", "val", "train"):
+        mean, _, label = encoding.old_latents(place, given, split, given.new.code_points)
+    assert len(calls) == 9 and label.tolist() == np.repeat(np.arange(12), 2).tolist()
     latent_pairs.old_views(place, given.old.images[1:5], 1, 1)
-    assert len(calls) == 8
+    assert len(calls) == 9
 
 
 def test_a_density_back_is_a_stage_of_its_own(folder):

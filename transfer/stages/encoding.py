@@ -299,7 +299,12 @@ def old_latents(
     bar = f"z_old of {split}, view {{}}/{views}"
     parts = [
         encode_images(folder, "old", images, key, bar.format(v + 1)) for v, key in enumerate(keys)
-    ] or [encode_kept(folder, images, progress=f"z_old of {split}")]
+    ]
+    # As they are, the training images alone are so many that they are worth a file.
+    if not views and split == "train":
+        parts = [encode_kept(folder, images, progress=f"z_old of {split}")]
+    elif not views:
+        parts = [encode_images(folder, "old", images, None, "")]
     return (
         np.concatenate([p[0] for p in parts]),
         np.concatenate([p[1] for p in parts]),
