@@ -290,7 +290,8 @@ def test_figures_are_of_the_shipped_weights(figures, tmp_path):
 
 def test_every_figure_is_shown_and_has_a_caption():
     shown = set()
-    for name in ("README.md", "README.ja.md", "RESULTS.md", "docs/findings/speed.md"):
+    findings = ("docs/findings/speed.md", "docs/findings/what-made-the-difference.md")
+    for name in ("README.md", "README.ja.md", "RESULTS.md", *findings):
         text = (ROOT / name).read_text("utf-8").replace('"../figures/', '"docs/figures/')
         found = re.findall(r'^<img src="(docs/figures/.+?)" width="\d+" alt=".+">$', text, re.M)
         captions = re.findall(r"^<img [^\n]+>\n\n\*[^*\n][^*]+\*$", text, re.M)
