@@ -209,7 +209,8 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
 def classifier_rows(old_params: dict, classes: np.ndarray, code_points: np.ndarray) -> dict:
     """The old VAE's classifier of z_old in the form of `AnchoredMixture`.
 
-    It has a row for every anchor that it knows; the bias of the others is `UNKNOWN`. Raises TrainingError if the VAE has no classifier.
+    It has a row for every anchor that it knows; the bias of the others is `UNKNOWN`. Raises
+    TrainingError if the VAE has no classifier.
     """
     if "classifier" not in old_params:
         raise TrainingError(
