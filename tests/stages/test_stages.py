@@ -244,6 +244,19 @@ def test_a_generating_density_asks_the_classifier_and_leaves_it_as_it_is(folder)
     assert np.isfinite(task.evaluate(task.finalize(params))["nll_per_dimension"])
 
 
+def test_a_generating_density_from_before_it_asked_the_classifier_is_read(tmp_path):
+    config = mdn.MDNConfig(density="joint", hidden=4, mixtures=2)
+    params = nnx.to_pure_dict(nnx.split(mdn.build(config, 3, nnx.Rngs(0)))[1])
+    weights.save(
+        tmp_path / "mdn.safetensors",
+        {"mdn": params},
+        {"code_points": np.arange(3)},
+        {"config": dataclasses.asdict(config) | {"direct": True}},
+    )
+    found = encoding.density_network(tmp_path)
+    assert not found.config.direct and nnx.merge(found.graph, found.params).direct is None
+
+
 def test_exponents_trust_the_one_that_is_right():
     random = np.random.default_rng(0)
     label = random.integers(0, 50, 400)

@@ -352,7 +352,11 @@ def load_mdn(folder: Path, direction: str = "forward"):
 def density_network(folder: Path, direction: str = "forward") -> Network:
     """The density in a runs or weights folder; direction: as in `load_mdn`. Raises WeightsError."""
     params, arrays, described = weights.load(weights.find(folder, MDN_NAMES[direction]))
-    given = weights.config(mdn.MDNConfig, described), len(arrays["code_points"])
+    config = weights.config(mdn.MDNConfig, described)
+    if "direct" not in params["mdn"]:
+        # Before 2026-11-27 the setting had no effect on densities that generate.
+        config = dataclasses.replace(config, direct=False)
+    given = config, len(arrays["code_points"])
     build = lambda: mdn.build(*given, nnx.Rngs(0))
     return Network(given[0], params["mdn"], arrays, build, repr(given))
 
