@@ -135,6 +135,8 @@ def test_drawings_of_the_examples(drawn, golden, writing):
             )
             for stroke, its in zip(drawing["strokes"], other["strokes"], strict=True):
                 np.testing.assert_allclose(stroke, its, atol=FITTED)
+        if not WIDE:
+            continue  # a curve may have other segments then
         # The ids change with the last digit of a coordinate.
         texts = [VARIANT.sub("", text) for text in (svg.decode(), kept["svg"])]
         assert NUMBER.sub("#", texts[0]) == NUMBER.sub("#", texts[1])
