@@ -19,7 +19,7 @@ from transfer.inference.pipeline import KuzushijiTransfer
 from transfer.models import mdn, vae
 from transfer.reading_aids import forms_of
 from transfer.stages import autoencoders, encoding
-from transfer.stages.density import BY_BAYES, calibrate, fit_exponents
+from transfer.stages.density import calibrate, fit_exponents, ranked
 from transfer.system.batches import in_batches
 from transfer.training import weights
 
@@ -72,9 +72,7 @@ def refitted(
             new, [(images, code_points), *left_out(model, corpus).values()]
         )
     else:
-        # Thousands of kanji take long to rank by Bayes' rule: fewer images say enough.
-        most = len(z_old) if density.config.density == "anchored" else BY_BAYES
-        chosen = np.sort(np.random.default_rng(0).permutation(len(z_old))[:most])
+        chosen = ranked(density.config, len(z_old))
         [scores] = in_parts(new, lambda *given: (mdn.candidate_scores(*given),), z_old[chosen])
         new.confidence = confidence.plain(float(calibrate(scores, label[chosen])[0]))
     return new

@@ -100,8 +100,7 @@ def mdn_task(config: mdn.MDNConfig, corpus: Corpus, folder: Path, seed: int = 0)
         )
 
     held, held_label = in_gallery(*old_examples(corpus, "val"), forms.code_points)
-    limit = len(held) if config.density == "anchored" else min(BY_BAYES, len(held))
-    chosen = np.sort(np.random.default_rng(0).permutation(len(held))[:limit])
+    chosen = ranked(config, len(held))
     held_images, held_label = corpus.old.images[held[chosen]], held_label[chosen]
     truth = np.asarray(
         vae.sample_z(gallery.mean[held_label], gallery.log_variance[held_label], jax.random.key(1))
@@ -242,6 +241,14 @@ def kana_columns(old_params: dict, classes: np.ndarray) -> dict[str, np.ndarray]
 BY_BAYES = 200
 """Number of val images that are ranked by Bayes' rule for a fit. It takes long with thousands of
 kanji, and so many say enough."""
+
+
+def ranked(config: mdn.MDNConfig, number: int) -> np.ndarray:
+    """Which of `number` held-out images a density ranks for a fit: all, or `BY_BAYES` of them."""
+    most = number if config.density == "anchored" else BY_BAYES
+    return np.sort(np.random.default_rng(0).permutation(number)[:most])
+
+
 EXPONENTS = (0.4, 0.6)
 """Initial values for the fit of the exponents; they are kept if there is no image to fit them
 on."""
