@@ -68,6 +68,8 @@ def main() -> int:
         return fail(str(error))
     except OSError as error:
         return fail(f"{part}: cannot be written ({error.strerror}); choose another --out")
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     print(f"{out}: {len(images):,} glyphs, {(images > 0).mean():.1%} of the pixels are ink")
     return 0
 
